@@ -1,0 +1,53 @@
+"""Every way in which the core refuses: one class each, its docstring is the message."""
+
+from __future__ import annotations
+
+import inspect
+
+
+class HierdiffError(Exception):
+    """Something that the user can mend."""
+
+    def __init__(self, **facts: object) -> None:
+        self.facts = facts
+        super().__init__(" ".join(inspect.cleandoc(self.__doc__ or "").format(**facts).split()))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Keyword facts do not survive Exception's own protocol, and workers send errors about.
+        return _rebuild, (type(self), self.facts)
+
+
+def _rebuild(kind: type[HierdiffError], facts: dict[str, object]) -> HierdiffError:
+    return kind(**facts)
+
+
+class InvalidSetting(HierdiffError):
+    """Setting {setting} is {value!r}: {hint}."""
+
+
+class EmptyPrompt(HierdiffError):
+    """Row {row}: the prompt is empty; write a prompt or drop the row."""
+
+
+class PromptTooLong(HierdiffError):
+    """Row {row}: the prompt has {tokens} tokens, the text encoder reads {limit}; shorten it."""
+
+
+class MissingColumn(HierdiffError):
+    """Column {column!r} is missing: the source has {columns}; name it in the query or the file."""
+
+
+class WrongType(HierdiffError):
+    """Row {row}: column {column!r} holds {value!r}, not {wanted}; correct it or drop the row."""
+
+
+class InvalidEmbedding(HierdiffError):
+    """Row {row}: its embedding {reason}; check the prompt and the prior's weights."""
+
+
+class UnknownModel(HierdiffError):
+    """Model {model!r} cannot be loaded: {hint}."""
+
+
+class CorruptCheckpoint(HierdiffError):
+    """Checkpoint {key} cannot be used: {reason}; it will be computed again from its parent."""

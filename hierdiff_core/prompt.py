@@ -1,0 +1,157 @@
+"""Prompts and recipes: what is asked for, and every parameter that changes a picture.
+
+Knows how a row becomes a prompt and which prompts are equal or may share steps. Knows nothing of
+where rows come from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hierdiff_core.digest import digest
+from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn, WrongType
+
+INITIAL_NOISE = ("root", "shared")
+SOLVERS = ("ddim", "ddpm")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Every parameter that changes a picture, except the prompt."""
+
+    model: str  # folder or hub name of the decoder
+    prior: str  # folder or hub name of the text-to-image prior
+    revision: str = ""  # pins the weights of both; filled in when they are found
+    solver: str = "ddim"
+    steps: int = 40  # K
+    guidance: float = 4.0
+    prior_steps: int = 25
+    prior_guidance: float = 4.0
+    height: int = 512  # pixels
+    width: int = 512
+    negative_prompt: str = ""
+    seed: int = 0
+    initial_noise: str = "root"  # one draw per root, or one "shared" by all roots
+    dtype: str = "float32"  # of the networks; latents are float32 throughout
+
+    def __post_init__(self) -> None:
+        _check_one_of("solver", self.solver, SOLVERS)
+        _check_one_of("initial_noise", self.initial_noise, INITIAL_NOISE)
+        _check_one_of("dtype", self.dtype, DTYPES)
+        for name in ("steps", "prior_steps", "height", "width"):
+            if getattr(self, name) < 1:
+                raise InvalidSetting(
+                    setting=name, value=getattr(self, name), hint="use a whole number above 0"
+                )
+        if not 0 <= self.seed < 2**63:
+            raise InvalidSetting(setting="seed", value=self.seed, hint="use 0 to 2**63 - 1")
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return dataclasses.asdict(self)
+
+    @staticmethod
+    def from_json(fields: Mapping[str, object]) -> Recipe:
+        """Return the recipe that `to_json` wrote."""
+        return Recipe(**fields)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One picture that is asked for."""
+
+    row: int  # where it stands in the source, from 1
+    reference: str  # the user's own name for it, such as an article number
+    text: str
+    recipe: Recipe
+
+
+def compatibility_key(recipe: Recipe) -> str:
+    """Return the key of those who may share steps: all that is equal in every parameter."""
+    return digest("recipe", recipe.to_json())
+
+
+def content_key(prompt: Prompt) -> str:
+    """Return the key of the picture: prompts with equal keys get one leaf and one picture."""
+    text = unicodedata.normalize("NFC", prompt.text.strip())
+    return digest("prompt", text, prompt.recipe.to_json())
+
+
+def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prompt:
+    """Return the prompt of one source row.
+
+    Column `prompt` is required; `reference`, `negative_prompt`, `guidance`, `width`, `height` and
+    `seed` are optional and override the recipe. An empty optional column counts as absent.
+    Raises MissingColumn, EmptyPrompt, WrongType, InvalidSetting.
+    """
+    if "prompt" not in columns:
+        raise MissingColumn(column="prompt", columns=", ".join(columns) or "no columns")
+    text = columns["prompt"]
+    if text is None or (isinstance(text, str) and not text.strip()):
+        raise EmptyPrompt(row=row)
+    if not isinstance(text, str) or "\x00" in text:
+        raise WrongType(row=row, column="prompt", value=text, wanted="text")
+    given = {name: columns[name] for name in _READERS if columns.get(name) not in (None, "")}
+    overrides = {name: _READERS[name](row, name, value) for name, value in given.items()}
+    reference = str(columns.get("reference") or row)
+    try:
+        changed = dataclasses.replace(recipe, **overrides)  # type: ignore[arg-type]
+    except InvalidSetting as error:
+        column = str(error.facts["setting"])
+        raise WrongType(
+            row=row, column=column, value=error.facts["value"], wanted="a value above 0"
+        ) from None
+    return Prompt(row, reference, text, changed)
+
+
+def _check_one_of(setting: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise InvalidSetting(setting=setting, value=value, hint=f"use one of {', '.join(known)}")
+
+
+def _read_text(row: int, column: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise WrongType(row=row, column=column, value=value, wanted="text")
+    return value
+
+
+def _read_number(row: int, column: str, value: object) -> float:
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        number = float("nan")
+    if isinstance(value, bool) or not abs(number) < float("inf"):
+        raise WrongType(row=row, column=column, value=value, wanted="a number")
+    return number
+
+
+def _read_whole_number(row: int, column: str, value: object) -> int:
+    wanted = "a whole number"
+    if isinstance(value, bool):
+        raise WrongType(row=row, column=column, value=value, wanted=wanted)
+    if isinstance(value, int):
+        return value
+    try:
+        # A text goes through int, since float would round a long seed.
+        return int(value) if isinstance(value, str) else _whole(float(value))  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        raise WrongType(row=row, column=column, value=value, wanted=wanted) from None
+
+
+def _whole(number: float) -> int:
+    if number != int(number):
+        raise ValueError(number)
+    return int(number)
+
+
+_READERS = {
+    "negative_prompt": _read_text,
+    "guidance": _read_number,
+    "width": _read_whole_number,
+    "height": _read_whole_number,
+    "seed": _read_whole_number,
+}
