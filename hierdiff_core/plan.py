@@ -1,0 +1,192 @@
+"""The plan: which clusters take which steps, a forest of segments.
+
+Knows segments, their cost and how they divide into shards. Knows nothing of embeddings, solvers or
+where the plan is kept. Nothing here assumes that a segment has two children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from hierdiff_core.schedule import Schedule
+from hierdiff_core.tree import ClusterTree
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A cluster's steps: one row that is denoised from `start` to `stop`."""
+
+    id: int  # place in the plan
+    node: int  # the tree's node
+    start: int  # first step, from 0
+    stop: int  # one past the last step
+    parent: int | None  # the segment whose latents it starts from
+    first: int  # its members are plan.order[first:last]
+    last: int
+
+    @property
+    def steps(self) -> int:
+        """Evaluations that the segment takes."""
+        return self.stop - self.start
+
+    @property
+    def size(self) -> int:
+        """Leaves that share it."""
+        return self.last - self.first
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A forest of segments over N leaves; parents come before their children, depth first."""
+
+    steps: int  # K
+    order: tuple[int, ...]  # leaves from left to right, so that members are contiguous
+    segments: tuple[Segment, ...]
+    tau: float
+    linkage: str
+
+    @property
+    def size(self) -> int:
+        """The number of leaves, N."""
+        return len(self.order)
+
+    @cached_property
+    def evaluations(self) -> int:
+        """Denoiser evaluations that the plan takes; a guided pair counts as one."""
+        return sum(segment.steps for segment in self.segments)
+
+    @property
+    def evaluations_standard(self) -> int:
+        """Evaluations without sharing, N K."""
+        return self.size * self.steps
+
+    @property
+    def saving(self) -> float:
+        """1 - evaluations / (N K)."""
+        return 1 - self.evaluations / self.evaluations_standard
+
+    @cached_property
+    def children(self) -> tuple[tuple[int, ...], ...]:
+        """For each segment, the segments that start from its latents."""
+        children: list[list[int]] = [[] for _ in self.segments]
+        for segment in self.segments:
+            if segment.parent is not None:
+                children[segment.parent].append(segment.id)
+        return tuple(map(tuple, children))
+
+    @cached_property
+    def roots(self) -> tuple[int, ...]:
+        """The segments that start from noise."""
+        return tuple(segment.id for segment in self.segments if segment.parent is None)
+
+    @cached_property
+    def _leaf_segments(self) -> Mapping[int, int]:
+        return {
+            self.order[segment.first]: segment.id
+            for segment in self.segments
+            if segment.stop == self.steps
+        }
+
+    def active(self, k: int) -> tuple[Segment, ...]:
+        """Return the segments that take step k = 1..K; their members partition the leaves."""
+        return tuple(s for s in self.segments if s.start < k <= s.stop)
+
+    def members(self, segment: Segment) -> tuple[int, ...]:
+        """Return the leaves that share a segment."""
+        return self.order[segment.first : segment.last]
+
+    def leaf_segment(self, leaf: int) -> Segment:
+        """Return the segment that ends in the leaf's picture."""
+        return self.segments[self._leaf_segments[leaf]]
+
+    def is_leaf(self, segment: Segment) -> bool:
+        """Tell whether the segment ends in a picture."""
+        return segment.stop == self.steps
+
+    def path(self, segment: Segment) -> tuple[Segment, ...]:
+        """Return the segments from the root down to this one."""
+        path = [segment]
+        while path[-1].parent is not None:
+            path.append(self.segments[path[-1].parent])
+        return tuple(reversed(path))
+
+    def subtree(self, root: int) -> Iterator[int]:
+        """Yield a segment and all below it, depth first."""
+        waiting = [root]
+        while waiting:
+            here = waiting.pop()
+            yield here
+            waiting.extend(reversed(self.children[here]))
+
+    def to_json(self) -> dict[str, object]:
+        """Return the plan as JSON values."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(fields: Mapping[str, object]) -> Plan:
+        """Return the plan that `to_json` wrote."""
+        segments = tuple(Segment(**each) for each in fields["segments"])  # type: ignore[attr-defined]
+        order: tuple[int, ...] = tuple(fields["order"])  # type: ignore[arg-type]
+        return Plan(**{**fields, "segments": segments, "order": order})  # type: ignore[arg-type]
+
+
+def make_plan(tree: ClusterTree, schedule: Schedule) -> Plan:
+    """Return the paper's plan (Eq. 6, Algorithm 1) of one tree in segment form.
+
+    Node c takes step k iff score(parent(c)) >= phi(k) and (c is a leaf or score(c) < phi(k)). As
+    phi falls with k, that is one contiguous range: from |{k: phi(k) > score(parent)}| to
+    |{k: phi(k) > score(c)}|, or to K for a leaf. A segment starts from its nearest active
+    ancestor, which is the parent that Algorithm 1 means.
+    """
+    rising = schedule.phi()[::-1]
+    above = schedule.steps - np.searchsorted(rising, tree.scores, side="right")
+    stops = np.where(np.arange(len(above)) < tree.size, schedule.steps, above)
+    starts = np.where(tree.parents < 0, 0, above[tree.parents])
+    nodes = np.flatnonzero(starts < stops)
+    spans = tree.spans
+    nodes = nodes[np.lexsort((starts[nodes], spans[nodes, 0]))]
+    segments: list[Segment] = []
+    open_path: list[Segment] = []
+    for node in map(int, nodes):
+        first, last = map(int, spans[node])
+        while open_path and open_path[-1].last <= first:
+            open_path.pop()
+        parent = open_path[-1].id if open_path else None
+        span = (int(starts[node]), int(stops[node]))
+        open_path.append(Segment(len(segments), node, *span, parent, first, last))
+        segments.append(open_path[-1])
+    order = tuple(map(int, tree.order))
+    return Plan(schedule.steps, order, tuple(segments), schedule.tau, tree.linkage)
+
+
+def join_plans(plans: Sequence[Plan]) -> Plan:
+    """Return plans of the same steps, tau and linkage as one forest.
+
+    Leaves, nodes and segments of later plans are numbered on from the earlier ones; a plan of n
+    leaves is given 2n - 1 node numbers.
+    """
+    order: list[int] = []
+    segments: list[Segment] = []
+    node = 0
+    for plan in plans:
+        leaf, start = len(order), len(segments)
+        segments += [_shifted(segment, start, node, leaf) for segment in plan.segments]
+        order += [leaf + here for here in plan.order]
+        node += 2 * plan.size - 1
+    return replace(plans[0], order=tuple(order), segments=tuple(segments))
+
+
+def _shifted(segment: Segment, start: int, node: int, leaf: int) -> Segment:
+    return Segment(
+        id=segment.id + start,
+        node=segment.node + node,
+        start=segment.start,
+        stop=segment.stop,
+        parent=None if segment.parent is None else segment.parent + start,
+        first=segment.first + leaf,
+        last=segment.last + leaf,
+    )
