@@ -1,0 +1,85 @@
+"""Checkpoints: the state at the end of a segment, its key and its bytes.
+
+Knows keys and safetensors; knows nothing of where bytes are kept. A key is a chain hash, so equal
+work has an equal key in any run, on any machine, on any night.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import safetensors
+import safetensors.torch
+import torch
+
+from hierdiff_core.digest import digest
+from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.plan import Plan
+
+# Raised whenever equal keys would no longer mean equal latents.
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """One row between two steps: everything that a restart needs."""
+
+    latents: torch.Tensor  # (*latent_shape) float32 on the CPU
+    step: int  # steps taken, 0 to K
+    history: tuple[torch.Tensor, ...] = ()  # past predictions that the solver still needs
+
+
+def node_keys(plan: Plan, content_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return each segment's content key: the digest of its leaves' content keys, ascending."""
+    return tuple(
+        digest("node", sorted(content_keys[leaf] for leaf in plan.members(segment)))
+        for segment in plan.segments
+    )
+
+
+def segment_keys(
+    plan: Plan, content_keys: Sequence[str], recipes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return each segment's key: key = H(parent's key, node key, recipe, start, stop).
+
+    `content_keys` and `recipes` (compatibility keys) are given per leaf. The recipe carries model,
+    revision, solver, guidance, size, K, seed and noise policy; members share one recipe.
+    """
+    keys: list[str] = []
+    for segment, node in zip(plan.segments, node_keys(plan, content_keys), strict=True):
+        parent = None if segment.parent is None else keys[segment.parent]
+        recipe = recipes[plan.order[segment.first]]
+        keys.append(digest("segment", VERSION, parent, node, recipe, segment.start, segment.stop))
+    return tuple(keys)
+
+
+def pack(state: State, facts: Mapping[str, object] | None = None) -> bytes:
+    """Return the state as safetensors; `facts` are written beside it for whoever looks inside."""
+    tensors = {"latents": state.latents.contiguous()}
+    tensors |= {f"history.{i}": past.contiguous() for i, past in enumerate(state.history)}
+    header = {"step": str(state.step), "facts": json.dumps(dict(facts or {}), sort_keys=True)}
+    return safetensors.torch.save(tensors, metadata=header)
+
+
+def unpack(packed: bytes, key: str = "without a key") -> State:
+    """Return the state that `pack` wrote; raises CorruptCheckpoint."""
+    try:
+        tensors = safetensors.torch.load(packed)
+        header = _read_header(packed)
+        past = sorted((name for name in tensors if name != "latents"), key=_place)
+        history = tuple(tensors[name] for name in past)
+        return State(tensors["latents"], int(header["step"]), history)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise CorruptCheckpoint(key=key, reason=f"its bytes are damaged ({error})") from None
+
+
+def _place(name: str) -> int:
+    return int(name.removeprefix("history."))
+
+
+def _read_header(packed: bytes) -> dict[str, str]:
+    # safetensors reads the metadata of files only: 8 bytes of length, then JSON.
+    length = int.from_bytes(packed[:8], "little")
+    return dict(json.loads(packed[8 : 8 + length])["__metadata__"])

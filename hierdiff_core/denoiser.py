@@ -1,0 +1,50 @@
+"""The denoiser: what the sampler needs of a model family, and nothing else.
+
+Families differ in latents (channels and pixels, packed tokens, plain pixels) and in conditioning
+(embeddings, token states with masks). All of that stays behind these few names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+class Denoiser(Protocol):
+    """A loaded model for one recipe."""
+
+    @property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Of one row, such as (4, 64, 64)."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        ...
+
+    @property
+    def noise_schedule(self) -> Mapping[str, Any]:
+        """The diffusers scheduler config that solvers read."""
+        ...
+
+    def predict(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        """Return the guided prediction, (B, C or 2C, ...) float32: one evaluation per row.
+
+        Latents (B, *latent_shape) float32, timesteps (B,) int64, conditioning (B, ...) float32;
+        a row's result may depend on that row alone.
+        """
+        ...
+
+    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
+        """Return pictures (B, height, width, 3) of final latents (B, *latent_shape)."""
+        ...
