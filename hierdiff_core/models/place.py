@@ -1,0 +1,97 @@
+"""Where weights are, what pins them, and the device and precision they are loaded to.
+
+Knows folders, hub names and torch devices; knows no model family.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from hierdiff_core.digest import digest
+from hierdiff_core.errors import InvalidSetting, UnknownModel
+from hierdiff_core.prompt import Recipe
+
+_LOADED = ("*.json", "*.safetensors", "*.txt", "*.model")
+
+
+def find_folder(model: str) -> Path:
+    """Return the folder of a model: the one named, or the hub's snapshot of that name.
+
+    Raises UnknownModel.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        _check_is_pipeline(model, folder)
+        return folder
+    try:
+        snapshot = Path(snapshot_download(model, allow_patterns=list(_LOADED)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
+        hint = "it is neither a folder nor a hub name that can be reached; name one that is"
+        raise UnknownModel(model=model, hint=hint) from None
+    _check_is_pipeline(model, snapshot)
+    return snapshot
+
+
+def find_revision(model: str) -> str:
+    """Return what pins the weights: a digest of every file that is loaded, 16 hex digits.
+
+    The content is read, so the same weights have the same revision wherever they lie.
+    """
+    folder = find_folder(model)
+    files = sorted({path for pattern in _LOADED for path in folder.rglob(pattern)})
+    facts = [[str(path.relative_to(folder)), _file_digest(path)] for path in files]
+    return digest("weights", facts)[:16]
+
+
+def load_pipeline(kind: Any, model: str, dtype: torch.dtype) -> Any:
+    """Return `kind.from_pretrained(model)` without progress bars; raises UnknownModel."""
+    folder = find_folder(model)
+    try:
+        pipeline = kind.from_pretrained(folder, dtype=dtype, local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise UnknownModel(model=model, hint=f"{kind.__name__} refuses it ({reason})") from None
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of a name; `auto` is the first GPU, or the CPU where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InvalidSetting(
+            setting="device", value=name, hint="use auto, cpu, cuda or cuda:N"
+        ) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidSetting(setting="device", value=name, hint="no GPU can be seen; use cpu")
+    return device
+
+
+def choose_dtype(recipe: Recipe, device: str) -> torch.dtype:
+    """Return the precision of the networks; raises InvalidSetting for float16 on a CPU."""
+    if recipe.dtype == "float16" and choose_device(device).type == "cpu":
+        raise InvalidSetting(
+            setting="dtype", value="float16", hint="a CPU needs float32 or bfloat16"
+        )
+    dtype: torch.dtype = getattr(torch, recipe.dtype)
+    return dtype
+
+
+def _check_is_pipeline(model: str, folder: Path) -> None:
+    if not (folder / "model_index.json").is_file():
+        hint = "the folder has no model_index.json; name a folder that a pipeline was saved to"
+        raise UnknownModel(model=model, hint=hint)
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
