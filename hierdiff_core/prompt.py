@@ -25,7 +25,8 @@ class Recipe:
 
     model: str  # folder or hub name of the decoder
     prior: str  # folder or hub name of the text-to-image prior
-    revision: str = ""  # pins the weights of both; filled in when they are found
+    revision: str = ""  # pins the decoder's weights; filled in when they are found
+    prior_revision: str = ""  # pins the prior's weights
     solver: str = "ddim"
     steps: int = 40  # K
     guidance: float = 4.0
@@ -77,8 +78,17 @@ def compatibility_key(recipe: Recipe) -> str:
 
 def content_key(prompt: Prompt) -> str:
     """Return the key of the picture: prompts with equal keys get one leaf and one picture."""
-    text = unicodedata.normalize("NFC", prompt.text.strip())
-    return digest("prompt", text, prompt.recipe.to_json())
+    return digest("prompt", _normal(prompt.text), prompt.recipe.to_json())
+
+
+def embedding_key(prompt: Prompt) -> str:
+    """Return the key of what the prior makes of a prompt: its text and what the prior depends on.
+
+    Runs that differ in the decoder alone find each other's embeddings.
+    """
+    recipe = prompt.recipe
+    facts = (recipe.prior_revision, recipe.prior_steps, recipe.prior_guidance, recipe.seed)
+    return digest("embedding", _normal(prompt.text), recipe.prior, recipe.dtype, *facts)
 
 
 def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prompt:
@@ -106,6 +116,10 @@ def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prom
             row=row, column=column, value=error.facts["value"], wanted="a value above 0"
         ) from None
     return Prompt(row, reference, text, changed)
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def _check_one_of(setting: str, value: str, known: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import PromptTooLong
 from hierdiff_core.models.place import choose_device, choose_dtype, load_pipeline
 from hierdiff_core.noise import generator
-from hierdiff_core.prompt import Prompt, Recipe, content_key
+from hierdiff_core.prompt import Prompt, Recipe, embedding_key
 
 EMBEDDING = "image_embeds"
 # Prompts are embedded in calls of this one size, so that an embedding does not depend on company.
@@ -43,13 +43,13 @@ class Prior:
     def embed(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         """Return one row of conditioning per prompt; prompts must share a recipe.
 
-        The prior samples, so each prompt has a generator of its own, seeded by its content key.
+        The prior samples, so each prompt has a generator of its own, seeded by its embedding key.
         """
         rows: list[Conditioning] = []
         for first in range(0, len(prompts), PRIOR_BATCH):
             chunk = list(prompts[first : first + PRIOR_BATCH])
             padded = chunk + chunk[-1:] * (PRIOR_BATCH - len(chunk))
-            names = [content_key(each) for each in padded]
+            names = [embedding_key(each) for each in padded]
             vectors = self._sample([each.text for each in padded], names, prompts[0].recipe)
             rows += [Conditioning({EMBEDDING: row[None]}) for row in vectors[: len(chunk)]]
         return rows

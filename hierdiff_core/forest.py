@@ -1,0 +1,86 @@
+"""The forest of a batch: one tree for all prompts that may share steps, one plan for all trees.
+
+Knows prompts, recipes and plans together. Knows nothing of where any of them is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hierdiff_core.checkpoint import segment_keys
+from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
+from hierdiff_core.plan import Plan, join_plans, make_plan
+from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
+from hierdiff_core.schedule import Schedule
+from hierdiff_core.tree import ClusterTree, build_tree
+
+
+@dataclass(frozen=True)
+class Group:
+    """Distinct prompts of one recipe, ascending by content key: the leaves of one tree."""
+
+    recipe: Recipe
+    prompts: tuple[Prompt, ...]
+
+    @cached_property
+    def content_keys(self) -> tuple[str, ...]:
+        """One key per leaf."""
+        return tuple(map(content_key, self.prompts))
+
+
+@dataclass(frozen=True)
+class Forest:
+    """A batch's groups, their trees, and the one plan over all leaves, numbered on."""
+
+    groups: tuple[Group, ...]
+    trees: tuple[ClusterTree, ...]
+    plan: Plan
+    keys: tuple[str, ...]  # of the segments
+
+
+def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
+    """Return the groups in the order of their compatibility keys; equal prompts become one leaf.
+
+    The order of the prompts changes nothing but which of equal ones stands for them.
+    """
+    leaves: dict[str, dict[str, Prompt]] = {}
+    for prompt in prompts:
+        group = leaves.setdefault(compatibility_key(prompt.recipe), {})
+        group.setdefault(content_key(prompt), prompt)
+    return tuple(
+        Group(
+            next(iter(group.values())).recipe, tuple(prompt for _, prompt in sorted(group.items()))
+        )
+        for _, group in sorted(leaves.items())
+    )
+
+
+def grow_trees(
+    groups: Sequence[Group], embeddings: Mapping[str, Conditioning], linkage: str
+) -> tuple[ClusterTree, ...]:
+    """Return each group's tree; embeddings are found by content key.
+
+    Raises InvalidEmbedding, naming the prompt's row.
+    """
+    trees = []
+    for group in groups:
+        vectors = flatten(stack([embeddings[key] for key in group.content_keys]))
+        check_vectors(vectors, [prompt.row for prompt in group.prompts])
+        trees.append(build_tree(vectors, linkage, group.content_keys))
+    return tuple(trees)
+
+
+def plan_forest(
+    groups: Sequence[Group],
+    trees: Sequence[ClusterTree],
+    schedule: Schedule,
+    cut: Callable[[ClusterTree, Schedule], Plan] = make_plan,
+) -> Forest:
+    """Return the forest; `cut` makes the plan of one tree (the paper's, unless told otherwise)."""
+    plan = join_plans([cut(tree, schedule) for tree in trees])
+    content_keys = [key for group in groups for key in group.content_keys]
+    recipes = [compatibility_key(group.recipe) for group in groups for _ in group.prompts]
+    keys = segment_keys(plan, content_keys, recipes)
+    return Forest(tuple(groups), tuple(trees), plan, keys)
