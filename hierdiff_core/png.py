@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import io
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from hierdiff_core.markup import xml_text
 from hierdiff_core.plan import Plan
 from hierdiff_core.prompt import Prompt, Recipe
 
@@ -28,8 +27,6 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmic
 KEY = "hierdiff"  # of our own JSON text
 XMP_KEY = "XML:com.adobe.xmp"
 FORMAT = 1  # of the JSON; raised when a field changes its meaning
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +153,7 @@ def _xmp(facts: Provenance) -> str:
         "xmp:CreatorTool": "hierdiff",
     }
     lines = "".join(
-        f"<{name}>{escape(_NOT_XML.sub(' ', value), {chr(13): '&#13;'})}</{name}>\n"
-        for name, value in properties.items()
-        if value
+        f"<{name}>{xml_text(value)}</{name}>\n" for name, value in properties.items() if value
     )
     return _PACKET.format(properties=lines)
 
