@@ -1,0 +1,50 @@
+"""The command that makes the miniature from nothing: `python -m training`.
+
+Knows the command line. Run again after a stop, it goes on from the last checkpoints.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from training.export import export
+from training.report import contact_sheet, plot_losses
+from training.workshop import PLANS, Workshop
+
+STAGES = ("pictures", "autoencoder", "clip", "prior", "unet")
+
+
+def main() -> None:
+    """Train what is missing, then export it, plot the losses and draw a contact sheet."""
+    asked = _parser().parse_args()
+    torch.set_num_threads(asked.threads)
+    plans = {
+        name: replace(plan, minutes=asked.minutes or plan.minutes) for name, plan in PLANS.items()
+    }
+    workshop = Workshop(asked.work, asked.seed, plans, workers=asked.workers)
+    if asked.only:
+        getattr(workshop, asked.only)
+        return
+    export(workshop.parts(), asked.out)
+    plot_losses(asked.work / "log.jsonl", asked.work / "losses.png")
+    contact_sheet(asked.out, asked.work / "sheet.png", seed=asked.seed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=main.__doc__)
+    parser.add_argument("--out", type=Path, default=Path("hierdiff_core/miniature"))
+    parser.add_argument("--work", type=Path, default=Path("training/work"), help="checkpoints")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", choices=STAGES, help="stop after this stage and export nothing")
+    parser.add_argument("--minutes", type=float, help="end each training after this wall time")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--workers", type=int, default=2, help="processes that draw")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The training loop that all four networks share: warm-up, cosine, moving average, checkpoints.
+
+Knows nothing of what is trained: a stage hands in its model and a function that gives a loss. A
+checkpoint is one safetensors file with weights, averages, Adam's moments and the step, so a run
+that was stopped goes on where it was; the order of the batches depends on the step alone.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from math import cos, pi
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from tqdm import tqdm
+
+Losses = dict[str, Tensor]  # "loss" is minimised, the others are only logged
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast one stage learns."""
+
+    steps: int
+    rate: float  # Adam's learning rate at its highest
+    minutes: float = float("inf")  # wall time after which the stage ends early, rate and all
+    warmup: int = 50
+    average: float = 0.999  # decay of the moving average
+    save_every: int = 200
+    log_every: int = 20
+
+
+@dataclass
+class State:
+    """What a checkpoint holds."""
+
+    model: nn.Module
+    average: dict[str, Tensor]
+    adam: torch.optim.Adam
+    step: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def train(
+    name: str,
+    model: nn.Module,
+    losses: Callable[[torch.Generator], Losses],
+    plan: Plan,
+    folder: Path,
+    seed: int,
+) -> None:
+    """Train `model`, then load its moving average into it; a finished run is only loaded.
+
+    Writes `<name>.safetensors` and appends to `log.jsonl` in `folder`.
+    """
+    state = _begin(model, plan)
+    path = folder / f"{name}.safetensors"
+    if path.exists():
+        _load(path, state)
+    for entry in tqdm(_steps(state, losses, plan, seed), desc=name, total=plan.steps - state.step):
+        if state.step % plan.log_every == 0:
+            with (folder / "log.jsonl").open("a") as log:
+                log.write(json.dumps({"stage": name} | entry) + "\n")
+        if state.step % plan.save_every == 0:
+            _save(path, state)
+    state.finished = True
+    _save(path, state)
+    model.load_state_dict(state.average)
+    model.eval().requires_grad_(False)
+
+
+def averaged(path: Path) -> dict[str, Tensor]:
+    """Return the moving average that a checkpoint holds, ready for `load_state_dict`."""
+    return _below("average/", load_file(path))
+
+
+def _begin(model: nn.Module, plan: Plan) -> State:
+    model.train()
+    average = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    return State(model, average, torch.optim.Adam(trained, plan.rate, betas=(0.9, 0.99)))
+
+
+def _steps(
+    state: State, losses: Callable[[torch.Generator], Losses], plan: Plan, seed: int
+) -> Iterator[dict[str, float]]:
+    if state.finished:
+        return
+    while state.step < plan.steps and state.seconds < plan.minutes * 60:
+        began = time.monotonic()
+        rate = _rate(state, plan)
+        for group in state.adam.param_groups:
+            group["lr"] = rate
+        found = losses(torch.Generator().manual_seed(seed * 1_000_003 + state.step))
+        state.adam.zero_grad()
+        found["loss"].backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
+        state.adam.step()
+        state.step += 1
+        _follow(state, plan)
+        state.seconds += time.monotonic() - began
+        logged = {key: round(float(value.detach()), 5) for key, value in found.items()}
+        yield {"step": state.step, "seconds": round(state.seconds, 1), "rate": rate} | logged
+
+
+def _rate(state: State, plan: Plan) -> float:
+    done = max(state.step / plan.steps, state.seconds / 60 / plan.minutes)
+    warm = min(1.0, (state.step + 1) / plan.warmup)
+    return plan.rate * warm * (0.02 + 0.49 * (1 + cos(pi * done)))
+
+
+@torch.no_grad()
+def _follow(state: State, plan: Plan) -> None:
+    # early on the average would remember the random start, so its decay grows with the step
+    keep = min(plan.average, (1 + state.step) / (10 + state.step))
+    for key, value in state.model.state_dict().items():
+        if value.is_floating_point():
+            state.average[key].lerp_(value, 1 - keep)
+
+
+def _save(path: Path, state: State) -> None:
+    tensors = {f"model/{key}": value for key, value in state.model.state_dict().items()}
+    tensors |= {f"average/{key}": value for key, value in state.average.items()}
+    for index, moments in state.adam.state_dict()["state"].items():
+        tensors |= {f"adam/{index}/{key}": value for key, value in moments.items()}
+    fresh = path.with_suffix(".new")
+    plain = {key: value.detach().clone().contiguous() for key, value in tensors.items()}
+    counts = {"step": state.step, "seconds": state.seconds, "finished": int(state.finished)}
+    save_file(plain, fresh, {key: str(value) for key, value in counts.items()})
+    fresh.rename(path)  # a stop while writing leaves the older checkpoint whole
+
+
+def _load(path: Path, state: State) -> None:
+    tensors = load_file(path)
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, value in _below("adam/", tensors).items():
+        index, moment = key.split("/")
+        moments.setdefault(int(index), {})[moment] = value
+    state.model.load_state_dict(_below("model/", tensors))
+    state.average = _below("average/", tensors)
+    state.adam.load_state_dict(state.adam.state_dict() | {"state": moments})
+    with safe_open(str(path), framework="pt") as checkpoint:
+        metadata = checkpoint.metadata()
+    state.step, state.seconds = int(metadata["step"]), float(metadata["seconds"])
+    state.finished = metadata.get("finished") == "1"
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): t for key, t in tensors.items() if key.startswith(prefix)}
