@@ -1,0 +1,86 @@
+"""What the Prefect server does by itself when a flow run dies without a word.
+
+Two automations: a run whose heartbeats stop is marked Crashed, and a crashed run is put back in
+its queue. Knows events and states of Prefect; what a run has already finished is in the ledger,
+which also stops a run that crashes again and again.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import StateType
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.events.schemas.events import ResourceSpecification
+
+from flows.orchestrator import HEARTBEAT
+
+MISSED = 3  # heartbeats missed before a run counts as dead
+FLOWS = ["nightly", "subtree"]
+ENDS = ["Completed", "Failed", "Cancelled", "Crashed"]
+
+_OURS = ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": FLOWS})
+
+
+def automations() -> list[AutomationCore]:
+    """The automations as the server wants them."""
+    return [_silent_run_crashed(), _crashed_run_queued()]
+
+
+def register_automations(client: SyncPrefectClient) -> None:
+    """Create each automation, or bring the one of that name up to date."""
+    for automation in automations():
+        known = client.read_automations_by_name(automation.name)
+        if known:
+            client.update_automation(known[0].id, automation)
+        else:
+            client.create_automation(automation)
+
+
+def _silent_run_crashed() -> AutomationCore:
+    beat = "prefect.flow-run.heartbeat"
+    return AutomationCore(
+        name="hierdiff: a run without heartbeats has crashed",
+        description=f"Marks a run Crashed when {MISSED} of its heartbeats are missing.",
+        trigger=EventTrigger(
+            posture=Posture.Proactive,
+            after={beat},
+            expect={beat, *(f"prefect.flow-run.{end}" for end in ENDS)},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=_OURS,
+            for_each={"prefect.resource.id"},
+            threshold=1,
+            within=timedelta(seconds=MISSED * HEARTBEAT),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.CRASHED, name=None, message="Its heartbeats stopped.", force=False
+            )
+        ],
+    )
+
+
+def _crashed_run_queued() -> AutomationCore:
+    return AutomationCore(
+        name="hierdiff: a crashed run is queued again",
+        description="Schedules the same run again; it resumes from what the ledger has.",
+        trigger=EventTrigger(
+            posture=Posture.Reactive,
+            expect={"prefect.flow-run.Crashed"},
+            match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
+            match_related=_OURS,
+            for_each={"prefect.resource.id"},
+            threshold=1,
+            within=timedelta(0),
+        ),
+        actions=[
+            ChangeFlowRunState(
+                state=StateType.SCHEDULED,
+                name="AwaitingRetry",
+                message="Crashed; queued again to resume.",
+                force=False,
+            )
+        ],
+    )

@@ -1,0 +1,70 @@
+"""What this package asks of a Prefect server: two pools, two deployments, two automations.
+
+Knows how they are registered, on the embedded server and on any other; `prefect.yaml` says what
+the deployments are. Flows are named by module, so a worker finds them wherever the package is
+installed, from whatever folder it was started.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectAlreadyExists
+
+from flows.automations import register_automations
+from flows.errors import MissingDeployments, ServiceFailed
+
+POOLS = {
+    "cpu": "Parents: they plan a night and see that every subtree is run.",
+    "gpu": "Subtrees: one worker for each GPU, one run at a time.",
+}
+
+
+def prefect_file() -> Path:
+    """The prefect.yaml of this clone or installation; raises MissingDeployments."""
+    folders = [Path(__file__).parents[1], Path(sys.prefix) / "share" / "hierdiff"]
+    for folder in folders:
+        if (folder / "prefect.yaml").is_file():
+            return folder / "prefect.yaml"
+    raise MissingDeployments(folders=" or ".join(str(folder) for folder in folders))
+
+
+def register_pools(api_url: str) -> None:
+    """Create the two process pools where they do not exist; other types of pool are left alone."""
+    with SyncPrefectClient(api_url) as client:
+        for name, description in POOLS.items():
+            try:
+                client.create_work_pool(
+                    WorkPoolCreate(name=name, type="process", description=description)
+                )
+            except ObjectAlreadyExists:
+                continue
+        register_automations(client)
+
+
+def register_deployments(environment: dict[str, str], log: Path, file: Path | None = None) -> None:
+    """Run `prefect deploy --all` on prefect.yaml against the server named in `environment`.
+
+    A process of its own, because deploying imports the flows and all they need. Its output goes to
+    `log`; raises ServiceFailed with that log's name.
+    """
+    file = file or prefect_file()
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    with log.open("ab") as output:
+        done = subprocess.run(
+            [*command, "--prefect-file", str(file)],
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=file.parent,
+            check=False,
+        )
+    if done.returncode:
+        reason = f"could not be registered (prefect ended with code {done.returncode})"
+        raise ServiceFailed(service="deployments", reason=reason, log=log)

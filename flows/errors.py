@@ -1,0 +1,31 @@
+"""Every way in which the stack refuses: one class each, its docstring is the message."""
+
+from __future__ import annotations
+
+from hierdiff_core.errors import HierdiffError
+
+
+class StackRunning(HierdiffError):
+    """A stack already runs on {home} (process {pid}): use it, or stop it with Ctrl-C there."""
+
+
+class ServiceFailed(HierdiffError):
+    """Service {service} {reason}; its log is {log}."""
+
+
+class MissingPart(HierdiffError):
+    """The embedded stack needs {part}, which is not installed: pip install 'hierdiff[standalone]'
+    or run `make install`."""
+
+
+class MissingUser(HierdiffError):
+    """PostgreSQL refuses to run as root and the OS user {user!r} cannot be created ({reason});
+    create it, or start the stack as another user."""
+
+
+class UnusableHome(HierdiffError):
+    """Folder {home} cannot hold a stack: {reason}; set HIERDIFF_HOME to another one."""
+
+
+class MissingDeployments(HierdiffError):
+    """No prefect.yaml in {folders}; run from a clone, or install hierdiff again."""

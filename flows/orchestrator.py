@@ -1,0 +1,66 @@
+"""The Prefect server and its workers as processes of the stack.
+
+Knows their commands, their settings and how to ask the server whether it is there. Knows nothing
+of pools, deployments and automations (`flows.deployments`), nor of any flow.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import httpx
+
+HEARTBEAT = 30  # seconds between heartbeats of a flow run; the least that Prefect accepts
+
+_PREFECT = [sys.executable, "-m", "prefect"]
+
+
+def server_command(port: int) -> list[str]:
+    return [*_PREFECT, "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+
+
+def worker_command(pool: str, name: str, limit: int) -> list[str]:
+    """A process worker: it takes `limit` runs of `pool` at a time."""
+    named = ["--pool", pool, "--type", "process", "--name", name]
+    return [*_PREFECT, "worker", "start", *named, "--limit", str(limit)]
+
+
+def prefect_environment(home: Path) -> dict[str, str]:
+    """Settings of the server, the workers and the flow runs: local, silent, quick to react."""
+    return {
+        "PREFECT_HOME": str(home / "prefect"),
+        "PREFECT_PROFILES_PATH": str(home / "prefect" / "profiles.toml"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        "PREFECT_SERVER_EPHEMERAL_ENABLED": "false",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_LOGGING_COLORS": "false",
+    }
+
+
+def answers(api_url: str) -> bool:
+    """Whether a Prefect server is ready to work at this address."""
+    try:
+        # A proxy set for the outside world has nothing to say about this machine.
+        return httpx.get(f"{api_url}/health", timeout=2, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def visible_gpus() -> int:
+    """How many CUDA devices this machine offers, asked of the driver, not of torch: loading that
+    would cost seconds here and a context on the first GPU."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        count = int(pynvml.nvmlDeviceGetCount())
+        pynvml.nvmlShutdown()
+    except Exception:  # no wheel, no driver, no device: every one of them means none
+        return 0
+    return count

@@ -1,0 +1,168 @@
+"""The embedded stack as its users meet it: started, used, stopped, killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import httpx
+import psutil
+import psycopg
+import pytest
+from sqlalchemy import make_url
+
+from flows import guard
+from flows.errors import StackRunning
+from flows.standalone import Stack, connected, standalone
+
+pytestmark = pytest.mark.slow
+
+PREFECT_YAML = """
+name: tiny
+pull: []
+deployments:
+  - name: nightly
+    entrypoint: tiny_flows.nightly
+    work_pool: {name: cpu, job_variables: {command: python -m prefect.engine}}
+  - name: subtree
+    entrypoint: tiny_flows.subtree
+    work_pool: {name: gpu, job_variables: {command: python -m prefect.engine}}
+"""
+
+TINY_FLOWS = """
+    import time
+    from pathlib import Path
+    from prefect import flow
+
+    @flow(name="nightly")
+    def nightly(note: str) -> None:
+        Path(note).write_text("nightly was here")
+
+    @flow(name="subtree")
+    def subtree(note: str) -> None:
+        first = not Path(note).exists()
+        Path(note).write_text("begun")
+        time.sleep(600 if first else 0)
+        Path(note).write_text("resumed")
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A prefect.yaml whose two flows cost nothing, importable by workers."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "prefect.yaml").write_text(PREFECT_YAML)
+    (folder / "tiny_flows.py").write_text(textwrap.dedent(TINY_FLOWS))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        yield folder / "prefect.yaml"
+
+
+@pytest.fixture(scope="module")
+def stack(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    home = tmp_path_factory.mktemp("home")
+    with standalone(home, gpus=0, prefect_yaml=tiny) as running:
+        yield running
+    assert left_of(home) == []
+    assert not (home / "stack.env").exists()
+
+
+def left_of(home: Path) -> list[str]:
+    """Processes that carry the home's mark, and PostgreSQL servers of its data folder."""
+    marked = [process.name() for process in guard.marked(f"{home}#")]
+    data = str(home / "postgres")
+    servers = [p.info["name"] for p in psutil.process_iter(["name", "cmdline"]) if served(p, data)]
+    return marked + servers
+
+
+def served(process: psutil.Process, data: str) -> bool:
+    return process.info["name"] == "postgres" and data in (process.info["cmdline"] or [])
+
+
+def wait_for(note: Path, text: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not (note.exists() and note.read_text() == text):
+        assert time.monotonic() < deadline, f"{note} never said {text!r}"
+        time.sleep(0.2)
+
+
+def test_all_three_servers_answer(stack: Stack) -> None:
+    host = make_url(stack.addresses["HIERDIFF_DATABASE_URL"]).query["host"]
+    with psycopg.connect(host=str(host), user="postgres") as connection:
+        assert connection.execute("select to_regclass('runs')").fetchone() == ("runs",)
+    bucket = boto3.client(
+        "s3",
+        endpoint_url=stack.addresses["HIERDIFF_S3_ENDPOINT_URL"],
+        aws_access_key_id=stack.addresses["HIERDIFF_S3_ACCESS_KEY"],
+        aws_secret_access_key=stack.addresses["HIERDIFF_S3_SECRET_KEY"],
+        region_name="us-east-1",
+    )
+    assert bucket.head_bucket(Bucket=stack.addresses["HIERDIFF_S3_BUCKET"])
+    assert httpx.get(f"{stack.api_url}/health", trust_env=False).json() is True
+    assert "<html" in httpx.get(stack.ui_url, trust_env=False, follow_redirects=True).text
+
+
+def test_a_worker_runs_a_deployment_from_any_folder(stack: Stack, tmp_path: Path) -> None:
+    from prefect.deployments import run_deployment
+
+    note = tmp_path / "note"
+    with connected(stack.addresses):
+        run = run_deployment(
+            "nightly/nightly",
+            parameters={"note": str(note)},
+            timeout=60,
+            poll_interval=1,
+            as_subflow=False,
+        )
+    assert run.state is not None
+    assert run.state.is_completed()
+    assert note.read_text() == "nightly was here"
+
+
+def test_secrets_are_for_the_owner_only_and_on_no_command_line(stack: Stack) -> None:
+    assert (stack.home / "stack.env").stat().st_mode & 0o777 == 0o600
+    assert (stack.home / "s3.json").stat().st_mode & 0o777 == 0o600
+    secret = stack.addresses["HIERDIFF_S3_SECRET_KEY"]
+    assert secret not in repr(stack)
+    lines = [process.cmdline() for process in guard.marked(f"{stack.home}#")]
+    assert lines
+    assert not any(secret in word for line in lines for word in line)
+    for log in (stack.home / "logs").iterdir():
+        assert secret not in log.read_text(errors="replace")
+
+
+def test_a_second_stack_on_the_same_home_is_refused_in_one_line(stack: Stack) -> None:
+    with pytest.raises(StackRunning) as refused, standalone(stack.home):
+        pass
+    assert str(stack.home) in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert httpx.get(f"{stack.api_url}/health", trust_env=False).is_success
+
+
+def test_a_killed_stack_leaves_nothing_and_the_next_start_recovers(
+    tiny: Path, tmp_path: Path
+) -> None:
+    script = """
+        import sys, time
+        from pathlib import Path
+        from flows.standalone import standalone
+        with standalone(Path(sys.argv[1]), gpus=0, prefect_yaml=Path(sys.argv[2])) as stack:
+            print("ready", flush=True)
+            time.sleep(600)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script), str(tmp_path), str(tiny)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        os.kill(process.pid, signal.SIGKILL)
+    with standalone(tmp_path, gpus=0, prefect_yaml=tiny) as again:
+        assert httpx.get(f"{again.api_url}/health", trust_env=False).is_success
+        assert again.services["postgres"].running
+    assert left_of(tmp_path) == []
