@@ -1,0 +1,134 @@
+"""The ledger's database: how to reach it, and how its tables come to be there.
+
+Knows connections, transactions and migrations; knows nothing of what is stored (`tasks.ledger`).
+Statements and errors never show a password or a parameter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.orm import Session
+
+from hierdiff_core.errors import InvalidSetting
+from tasks.errors import NoStack, OutdatedSchema, UnreachableDatabase
+from tasks.settings import Settings
+
+# Two migrations at once take turns on this number; it means nothing but must never change.
+_MIGRATION_LOCK = 0x68696572
+
+
+def connect(settings: Settings) -> Engine:
+    """Return an engine on the ledger's database, tried once.
+
+    Raises NoStack where no database is set, InvalidSetting, UnreachableDatabase.
+    """
+    if settings.database_url is None:
+        raise NoStack(home=settings.home)
+    engine = open_engine(settings.database_url.get_secret_value())
+    with reaching(engine.url), engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+    return engine
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine on a PostgreSQL URL, not yet tried; raises InvalidSetting."""
+    return create_engine(
+        _postgres_url(url),
+        pool_pre_ping=True,
+        pool_recycle=1800,
+        hide_parameters=True,  # prompts and embeddings stay out of logs
+        connect_args={"connect_timeout": 10, "application_name": "hierdiff"},
+    )
+
+
+@contextmanager
+def session_scope(engine: Engine) -> Iterator[Session]:
+    """Yield a session in one transaction: committed at the end, rolled back on any error.
+
+    Raises UnreachableDatabase where the connection fails.
+    """
+    with reaching(engine.url), Session(engine, expire_on_commit=False) as session, session.begin():
+        yield session
+
+
+def migrate(url: str) -> None:
+    """Bring the database's tables to this version, all or nothing; two at once take turns.
+
+    Raises InvalidSetting, UnreachableDatabase.
+    """
+    engine = open_engine(url)
+    try:
+        with reaching(engine.url), engine.begin() as connection:
+            lock = text("SELECT pg_advisory_xact_lock(:number)")
+            connection.execute(lock, {"number": _MIGRATION_LOCK})
+            command.upgrade(migration_config(connection), "head")
+    finally:
+        engine.dispose()
+
+
+def check_schema(engine: Engine) -> None:
+    """Raise OutdatedSchema unless the tables are those of this version."""
+    wanted = ScriptDirectory.from_config(migration_config()).get_current_head()
+    with reaching(engine.url), engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    if found != wanted:
+        raise OutdatedSchema(url=shown(engine.url), found=found or "no version", wanted=wanted)
+
+
+def migration_config(connection: Connection | None = None) -> Config:
+    """Return Alembic's configuration on an open connection, from a clone or an installation."""
+    config = Config()
+    config.set_main_option("script_location", "migrations:")
+    config.attributes["connection"] = connection
+    return config
+
+
+@contextmanager
+def reaching(url: URL) -> Iterator[None]:
+    """Turn a failed connection into UnreachableDatabase; other errors pass."""
+    try:
+        yield
+    except DBAPIError as error:
+        if not (error.connection_invalidated or error.statement is None):
+            raise
+        raise UnreachableDatabase(url=shown(url), reason=reason(error, url)) from None
+
+
+def shown(url: URL) -> str:
+    """Return a URL as it may be shown: without the password, and without its query but for the
+    host, since a query may hold a password too."""
+    hosts = {name: url.query[name] for name in ("host", "port") if name in url.query}
+    return url.set(query=hosts).render_as_string(hide_password=True)
+
+
+def reason(error: DBAPIError, url: URL) -> str:
+    """Return the first line of what the driver says, without any password of the URL."""
+    line = " ".join(str(error.orig).splitlines()[:1]) or type(error.orig).__name__
+    for secret in (url.password, *(url.query.get(name) for name in ("password", "passwd", "pwd"))):
+        line = line.replace(str(secret), "***") if secret else line
+    return line
+
+
+def with_driver(url: URL) -> URL:
+    """Return a PostgreSQL URL with the driver that is installed, any other URL as it is."""
+    postgres = url.drivername in ("postgres", "postgresql")
+    return url.set(drivername="postgresql+psycopg") if postgres else url
+
+
+def _postgres_url(url: str) -> URL:
+    try:
+        parsed = with_driver(make_url(url))
+    except (ArgumentError, ValueError):
+        parsed = None
+    if parsed is None or parsed.drivername != "postgresql+psycopg":
+        hint = "write it as postgresql://user:password@host/name"
+        raise InvalidSetting(setting="HIERDIFF_DATABASE_URL", value="***", hint=hint)
+    return parsed

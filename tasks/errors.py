@@ -1,0 +1,81 @@
+"""Every way in which the outside world refuses: one class each, its docstring is the message."""
+
+from __future__ import annotations
+
+from hierdiff_core.errors import HierdiffError
+
+
+class NoStack(HierdiffError):
+    """No database is set and no stack runs in {home}: start `hierdiff standalone`, or set
+    HIERDIFF_DATABASE_URL and HIERDIFF_S3_BUCKET."""
+
+
+class UnreachableDatabase(HierdiffError):
+    """Database {url} does not answer ({reason}); check that it runs and that
+    HIERDIFF_DATABASE_URL is right."""
+
+
+class OutdatedSchema(HierdiffError):
+    """Database {url} is at schema {found}, this version needs {wanted}; run
+    `alembic upgrade head`."""
+
+
+class UnreachableSource(HierdiffError):
+    """Source {url} does not answer ({reason}); check the address and the account."""
+
+
+class FailedQuery(HierdiffError):
+    """Source {url} refused the query ({reason}); try the query there by hand."""
+
+
+class UnreadableFile(HierdiffError):
+    """File {path} cannot be read: {reason}."""
+
+
+class BadRow(HierdiffError):
+    """Row {row}: {reason}; correct it or drop the row."""
+
+
+class EmptyBatch(HierdiffError):
+    """There is no prompt to draw: {reason}; check the query or the file."""
+
+
+class NightTaken(HierdiffError):
+    """Night {date} of catalogue {catalogue!r} is being run by {owner}, whose claim lasts
+    {seconds:.0f} s more; wait, or cancel that run first."""
+
+
+class UnknownRun(HierdiffError):
+    """Run {run!r} is not in the database; `hierdiff status` lists the runs."""
+
+
+class UnknownSubtree(HierdiffError):
+    """Run {run} has no subtree {shard}; `hierdiff status` lists its subtrees."""
+
+
+class LeaseHeld(HierdiffError):
+    """Subtree {shard} of run {run} is being run by {owner}, whose lease lasts {seconds:.0f} s
+    more; wait, or cancel that run first."""
+
+
+class LeaseLost(HierdiffError):
+    """{owner} no longer holds subtree {shard} of run {run}; what it finished is kept, retry the
+    subtree for the rest."""
+
+
+class UnreachableStorage(HierdiffError):
+    """Bucket {bucket!r} at {endpoint} does not answer ({reason}); check HIERDIFF_S3_ENDPOINT_URL,
+    HIERDIFF_S3_BUCKET and the AWS credentials."""
+
+
+class MissingBucket(HierdiffError):
+    """Bucket {bucket!r} does not exist at {endpoint}; create it or correct HIERDIFF_S3_BUCKET."""
+
+
+class MissingObject(HierdiffError):
+    """Object {key} is not in bucket {bucket!r}; it will be computed again on the next retry."""
+
+
+class CorruptObject(HierdiffError):
+    """Object {key} in bucket {bucket!r} has sha256 {found}, not {wanted}; it will be computed
+    again on the next retry."""

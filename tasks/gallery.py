@@ -1,0 +1,116 @@
+"""The pictures of a night in the plan's order, in families that share their first steps.
+
+Knows how a plan is cut into families worth a heading, and what stands beside a picture. Knows
+nothing of HTML.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from hierdiff_core.plan import Plan, Segment
+from tasks.report_data import ReportData, ReportImage
+from tasks.thumbnail import data_uri
+
+FAMILY = 10  # pictures that a family should have, roughly
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A picture and what is told of it."""
+
+    at: int  # its place in the plan's order
+    reference: str
+    others: tuple[str, ...]  # further references with an equal prompt
+    prompt: str
+    made: bool
+    source: str  # of the small picture; empty where there is none
+    link: str  # of the full picture; empty where there is none
+    own: int  # steps for it alone
+    shared: int  # and in common with others
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Neighbours in the plan."""
+
+    title: str
+    cards: tuple[Card, ...]
+
+
+def families(data: ReportData) -> tuple[Family, ...]:
+    """Return all pictures, family by family; those that share with nobody there stand together."""
+    cards = _cards(data)
+    found: list[Family] = []
+    for first, last, steps in _runs(data.plan):
+        count = last - first
+        title = (
+            "On their own"
+            if not steps
+            else (f"{count:,} share {steps:,} of {data.plan.steps:,} steps")
+        )
+        found.append(Family(title, tuple(cards[at] for at in range(first, last))))
+    return tuple(found)
+
+
+def _runs(plan: Plan) -> Iterator[tuple[int, int, int]]:
+    """Yield (first, last, steps in common) of each family from left to right."""
+    alone: list[Segment] = []
+    for segment in sorted(_cut(plan), key=lambda each: each.first):
+        if segment.size == 1:
+            alone.append(segment)
+            continue
+        if alone:
+            yield alone[0].first, segment.first, 0
+            alone = []
+        yield segment.first, segment.last, segment.stop
+    if alone:
+        yield alone[0].first, plan.size, 0
+
+
+def _cut(plan: Plan) -> tuple[Segment, ...]:
+    """Return the active segments of the step whose clusters come closest to FAMILY pictures."""
+    rows = [0] * plan.steps
+    for segment in plan.segments:
+        for step in range(segment.start, segment.stop):
+            rows[step] += 1
+    wanted = max(1.0, plan.size / FAMILY)
+    best = min(range(plan.steps), key=lambda step: (abs(rows[step] - wanted), step))
+    return plan.active(best + 1)
+
+
+def _cards(data: ReportData) -> dict[int, Card]:
+    images = {image.leaf: image for image in data.images}
+    order = enumerate(data.plan.order)
+    return {at: _card(data.plan, at, images[leaf]) for at, leaf in order if leaf in images}
+
+
+def _card(plan: Plan, at: int, image: ReportImage) -> Card:
+    own = plan.leaf_segment(image.leaf).steps
+    link = safe_link(image.link)
+    return Card(
+        at=at,
+        reference=image.references[0] if image.references else f"#{image.leaf}",
+        others=image.references[1:],
+        prompt=image.prompt,
+        made=image.made,
+        source=(data_uri(image.thumbnail) or link) if image.made else "",
+        link=link if image.made else "",
+        own=own,
+        shared=plan.steps - own,
+    )
+
+
+def names(data: ReportData) -> Mapping[int, str]:
+    """Return the first reference of each leaf, for hover texts."""
+    return {image.leaf: image.references[0] for image in data.images if image.references}
+
+
+def safe_link(link: str) -> str:
+    """Return a web address or a relative one unchanged, and nothing for any other."""
+    try:
+        return link if urlsplit(link).scheme in ("", "http", "https") else ""
+    except ValueError:
+        return ""

@@ -1,0 +1,78 @@
+"""The figures that come first: what a night made, what it paid and what it was spared.
+
+Knows which figures a reader wants and how numbers are written. Knows nothing of HTML or Markdown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tasks.report_data import ReportData
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number with what it counts."""
+
+    label: str
+    value: str
+    note: str = ""
+
+
+def headline(data: ReportData) -> tuple[Figure, ...]:
+    """Return the figures of a night, most important first; unknown ones are left out."""
+    return (*_work(data), *_effort(data))
+
+
+def claim(data: ReportData) -> str:
+    """Return the night in one line: "48 images for the work of 19"."""
+    plan = data.plan
+    images = f"{plan.size:,} image{'s' if plan.size != 1 else ''}"
+    if plan.evaluations == plan.evaluations_standard:
+        return f"{images}, nothing to share"
+    worth = plan.evaluations / plan.steps
+    return (
+        f"{images} for the work of {worth:,.0f}"
+        if worth >= 10
+        else (f"{images} for the work of {worth:.1f}")
+    )
+
+
+def _work(data: ReportData) -> Iterator[Figure]:
+    plan, made = data.plan, len(data.made)
+    share = f"for {data.asked:,} prompts" if data.asked > plan.size else "all made"
+    yield Figure("Images", f"{made:,}", share if made == plan.size else f"of {plan.size:,}")
+    yield Figure(
+        "Evaluations", f"{plan.evaluations:,}", f"instead of {plan.evaluations_standard:,}"
+    )
+    spared = plan.evaluations_standard - plan.evaluations
+    yield Figure("Saved", f"{plan.saving:.0%}", f"{spared:,} evaluations")
+
+
+def _effort(data: ReportData) -> Iterator[Figure]:
+    made = len(data.made)
+    if data.seconds:
+        yield Figure("Time", duration(data.seconds), f"{rate(made / data.seconds)} images/s")
+    if data.cost is not None:
+        each = f"{1000 * data.cost / made:.2f} per 1,000 images" if made else ""
+        yield Figure("Cost", f"{data.cost:.2f} {data.currency}", each)
+    if data.energy_kwh is not None:
+        yield Figure("Energy", f"{data.energy_kwh:.3g} kWh", "measured at the GPU")
+    if data.resumed:
+        yield Figure("Resumed", f"{data.resumed:,}", "evaluations found, not paid again")
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 12.3 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def rate(number: float) -> str:
+    """Return a rate with two or three significant digits."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"

@@ -1,0 +1,72 @@
+"""The ledger: what a night is made of and how far each part of it has come.
+
+Knows tables and transactions: every function takes a session and neither commits nor rolls back.
+Knows nothing of devices, objects or flows. An object is stored before its row is written, never
+the reverse, so a row is a promise that the object is there.
+"""
+
+from tasks.ledger.claims import (
+    Night,
+    claim_night,
+    load_prompts,
+    load_rejected,
+    release_night,
+    store_prompts,
+)
+from tasks.ledger.embeddings import find_embeddings, store_embeddings
+from tasks.ledger.images import StoredImage, find_images, load_images, record_image
+from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
+from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree, tree_nodes
+from tasks.ledger.plans import load_nodes, load_plan, store_plan
+from tasks.ledger.runs import (
+    RunLine,
+    add_evaluations,
+    find_run,
+    list_runs,
+    open_subtrees,
+    record_metric,
+    set_run_state,
+)
+from tasks.ledger.segments import Finished, finish_segment, finished, start_segments
+from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
+
+__all__ = [
+    "Finished",
+    "Leaf",
+    "Lease",
+    "Night",
+    "NightPlan",
+    "Node",
+    "RunLine",
+    "RunSummary",
+    "StoredImage",
+    "SubtreeLine",
+    "Tree",
+    "add_evaluations",
+    "claim_night",
+    "find_embeddings",
+    "find_images",
+    "find_run",
+    "finish_segment",
+    "finished",
+    "list_runs",
+    "load_images",
+    "load_nodes",
+    "load_plan",
+    "load_prompts",
+    "load_rejected",
+    "open_subtrees",
+    "record_image",
+    "record_metric",
+    "release_lease",
+    "release_night",
+    "renew_lease",
+    "set_run_state",
+    "start_segments",
+    "store_embeddings",
+    "store_plan",
+    "store_prompts",
+    "summarise",
+    "take_lease",
+    "tree_nodes",
+]

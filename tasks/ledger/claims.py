@@ -1,0 +1,136 @@
+"""Claims: one batch for a catalogue and a date, and the prompts that belong to it.
+
+Knows that a night exists once and is filled once. Knows nothing of sources or plans.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from sqlalchemy import insert, or_, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.orm import Session
+
+from hierdiff_core.prompt import Prompt, Recipe, content_key
+from tasks.errors import NightTaken
+from tasks.ingest import Rejected
+from tasks.ledger.clock import after, now, seconds_until
+from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
+from tasks.states import BatchState
+
+
+@dataclass(frozen=True, slots=True)
+class Night:
+    """A catalogue on a business date, as far as it has come."""
+
+    batch: int
+    catalogue: str
+    business_date: date
+    state: BatchState
+    run: uuid.UUID | None  # its plan, where there is one
+
+
+def claim_night(
+    session: Session,
+    catalogue: str,
+    business_date: date,
+    *,
+    owner: str | None = None,
+    seconds: float = 60.0,
+) -> Night:
+    """Return the one night of a catalogue and date, made now or found as it was left.
+
+    A second start attaches. With an `owner` the night is held for some seconds, and again with
+    every further claim by the same owner: raises NightTaken while another owner holds it.
+    """
+    session.execute(upsert(Catalogue).values(name=catalogue).on_conflict_do_nothing())
+    found = select(Catalogue.id).where(Catalogue.name == catalogue)
+    catalogue_id = session.execute(found).scalar_one()
+    # Of two claims at once the second waits here for the first, then finds its row.
+    session.execute(
+        upsert(Batch)
+        .values(catalogue_id=catalogue_id, business_date=business_date, state=BatchState.CLAIMED)
+        .on_conflict_do_nothing()
+    )
+    place = (Batch.catalogue_id == catalogue_id, Batch.business_date == business_date)
+    batch, state = session.execute(select(Batch.id, Batch.state).where(*place)).one()
+    if owner is not None:
+        _hold(session, batch, catalogue, business_date, owner, seconds)
+    run = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
+    return Night(batch, catalogue, business_date, state, run)
+
+
+def release_night(session: Session, batch: int, owner: str) -> None:
+    """Let go of a night; does nothing where someone else holds it by now."""
+    session.execute(
+        update(Batch)
+        .where(Batch.id == batch, Batch.lease_owner == owner)
+        .values(lease_owner=None, lease_until=None)
+    )
+
+
+def store_prompts(
+    session: Session, batch: int, prompts: Sequence[Prompt], rejected: Sequence[Rejected]
+) -> bool:
+    """Store a night's rows, once and for all; return False where they are stored already."""
+    locked = select(Batch.state).where(Batch.id == batch).with_for_update()
+    if session.execute(locked).scalar_one() is BatchState.INGESTED:
+        return False
+    recipes = {recipe: recipe.to_json() for recipe in {prompt.recipe for prompt in prompts}}
+    rows = [
+        {
+            "batch_id": batch,
+            "row": prompt.row,
+            "reference": prompt.reference,
+            "text": prompt.text,
+            "content_key": content_key(prompt),
+            "recipe": recipes[prompt.recipe],
+        }
+        for prompt in prompts
+    ]
+    faults = [{"batch_id": batch, "row": each.row, "reason": each.reason} for each in rejected]
+    if rows:
+        session.execute(insert(PromptRow), rows)
+    if faults:
+        session.execute(insert(RejectedRow), faults)
+    session.execute(update(Batch).where(Batch.id == batch).values(state=BatchState.INGESTED))
+    return True
+
+
+def load_prompts(session: Session, batch: int) -> tuple[Prompt, ...]:
+    """Return a night's prompts in the order of their rows."""
+    columns = (PromptRow.row, PromptRow.reference, PromptRow.text, PromptRow.recipe)
+    rows = session.execute(select(*columns).filter_by(batch_id=batch).order_by(PromptRow.row))
+    return tuple(
+        Prompt(row, reference, text, Recipe.from_json(recipe))
+        for row, reference, text, recipe in rows
+    )
+
+
+def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:
+    """Return a night's rejected rows in their order."""
+    columns = (RejectedRow.row, RejectedRow.reason)
+    rows = session.execute(select(*columns).filter_by(batch_id=batch).order_by(RejectedRow.id))
+    return tuple(Rejected(row, reason) for row, reason in rows)
+
+
+def _hold(
+    session: Session, batch: int, catalogue: str, business_date: date, owner: str, seconds: float
+) -> None:
+    free = or_(Batch.lease_owner.is_(None), Batch.lease_owner == owner, Batch.lease_until <= now())
+    taken = session.execute(
+        update(Batch)
+        .where(Batch.id == batch, free)
+        .values(lease_owner=owner, lease_until=after(seconds))
+        .returning(Batch.id)
+    ).scalar()
+    if taken is None:
+        holder, left = session.execute(
+            select(Batch.lease_owner, seconds_until(Batch.lease_until)).where(Batch.id == batch)
+        ).one()
+        raise NightTaken(
+            catalogue=catalogue, date=business_date, owner=holder, seconds=max(left, 0.0)
+        )

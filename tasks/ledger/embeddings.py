@@ -1,0 +1,57 @@
+"""Embeddings: a cache by content key that outlives nights.
+
+Knows bytes and their checksums; knows nothing of what they mean. The prior draws at random, so the
+first embedding stored under a key is the one that counts: read it back before using it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Text, any_, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.orm import Session
+
+from tasks.records import Embedding
+
+log = logging.getLogger(__name__)
+
+
+def find_embeddings(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
+    """Return what is stored under those keys that are known.
+
+    Content that does not match its sha256 counts as unknown, with a warning, and is replaced when
+    it is stored again.
+    """
+    wanted = any_(literal(list(keys), ARRAY(Text)))
+    columns = (Embedding.key, Embedding.content, Embedding.sha256)
+    found: dict[str, bytes] = {}
+    for key, content, sha256 in session.execute(select(*columns).where(Embedding.key == wanted)):
+        if hashlib.sha256(content).hexdigest() == sha256:
+            found[key] = content
+        else:
+            log.warning("Embedding %s does not match its checksum; it is made again", key)
+    return found
+
+
+def store_embeddings(session: Session, contents: Mapping[str, bytes]) -> None:
+    """Store embeddings under their keys; what is there already stays, unless it is corrupt."""
+    # Two nights that store the same keys in another order would wait for each other for ever.
+    rows = [
+        {"key": key, "content": content, "sha256": hashlib.sha256(content).hexdigest()}
+        for key, content in sorted(contents.items())
+    ]
+    if not rows:
+        return
+    new = insert(Embedding)
+    checksum = func.encode(func.sha256(Embedding.content), "hex")
+    session.execute(
+        new.on_conflict_do_update(
+            index_elements=[Embedding.key],
+            set_={"content": new.excluded.content, "sha256": new.excluded.sha256},
+            where=checksum != Embedding.sha256,
+        ),
+        rows,
+    )

@@ -1,0 +1,60 @@
+"""Images: which pictures of a run are in the object store.
+
+Knows keys, checksums and sizes; knows nothing of pixels. Store the object first, then call
+`record_image`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Text, any_, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.orm import Session
+
+from tasks.records import ImageRow
+
+_FIELDS = (ImageRow.key, ImageRow.sha256, ImageRow.bytes, ImageRow.width, ImageRow.height)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """A picture in the object store."""
+
+    key: str
+    sha256: str
+    bytes: int
+    width: int  # pixels
+    height: int
+
+
+def record_image(session: Session, run: uuid.UUID, leaf: int, image: StoredImage) -> None:
+    """Record a leaf's picture, in place of one that was recorded before."""
+    fields = asdict(image)
+    session.execute(
+        insert(ImageRow)
+        .values(run_id=run, leaf=leaf, **fields)
+        .on_conflict_do_update(index_elements=[ImageRow.run_id, ImageRow.leaf], set_=fields)
+    )
+
+
+def load_images(session: Session, run: uuid.UUID) -> dict[int, StoredImage]:
+    """Return a run's pictures by leaf."""
+    rows = session.execute(
+        select(ImageRow.leaf, *_FIELDS).where(ImageRow.run_id == run).order_by(ImageRow.leaf)
+    )
+    return {row.leaf: StoredImage(*row[1:]) for row in rows}
+
+
+def find_images(session: Session, keys: Iterable[str]) -> dict[str, StoredImage]:
+    """Return the pictures that any run has stored under these keys."""
+    wanted = any_(literal(list(keys), ARRAY(Text)))
+    rows = session.execute(
+        select(*_FIELDS)
+        .where(ImageRow.key == wanted)
+        .distinct(ImageRow.key)
+        .order_by(ImageRow.key, ImageRow.created_at.desc())
+    )
+    return {fields[0]: StoredImage(*fields) for fields in rows}

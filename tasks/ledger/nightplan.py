@@ -1,0 +1,69 @@
+"""The night's plan as a record: the core's plan with all that a worker needs to carry it out.
+
+Knows fields; knows nothing of tables (`rows`, `plans`) or of how a plan is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from hierdiff_core.plan import Plan
+from hierdiff_core.prompt import Recipe
+from hierdiff_core.tree import ClusterTree
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Leaves first_leaf to first_leaf + leaves - 1, which may share steps."""
+
+    compatibility_key: str
+    recipe: Recipe
+    first_leaf: int
+    leaves: int
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """One distinct picture; its number is its place."""
+
+    content_key: str
+    embedding_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A cluster of leaves, kept for pictures of the tree; its number is its place."""
+
+    tree: int
+    left: int | None  # None for a leaf
+    right: int | None
+    score: float
+    size: int  # leaves below it
+
+
+@dataclass(frozen=True)
+class NightPlan:
+    """A plan with all that a worker needs to carry it out, beside the embeddings."""
+
+    recipe: Recipe
+    plan: Plan
+    trees: tuple[Tree, ...]
+    leaves: tuple[Leaf, ...]
+    keys: tuple[str, ...]  # one for each segment
+    shards: tuple[tuple[int, ...], ...]  # segments of the trunk, then of each subtree
+    saving_asked: float | None = None
+    steps_per_image: float | None = None
+
+
+def tree_nodes(trees: Sequence[ClusterTree]) -> Iterator[Node]:
+    """Yield the nodes of several trees, numbered on from tree to tree as `join_plans` does."""
+    offset = 0
+    for index, tree in enumerate(trees):
+        sizes = (tree.spans[:, 1] - tree.spans[:, 0]).tolist()
+        for node, score in enumerate(tree.scores.tolist()):
+            left = right = None
+            if node >= tree.size:
+                left, right = (offset + int(child) for child in tree.children[node - tree.size])
+            yield Node(index, left, right, score, sizes[node])
+        offset += len(tree.scores)

@@ -1,0 +1,123 @@
+"""Plans: a night's plan goes into the tables whole and comes back equal.
+
+Knows transactions and which segments an earlier run has finished. Knows nothing of how a plan is
+made.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Select, insert, select, update
+from sqlalchemy.orm import Session, aliased
+
+from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.prompt import Recipe
+from tasks.errors import UnknownRun
+from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree
+from tasks.ledger.rows import leaf_rows, node_rows, run_row, segment_rows, subtree_rows, tree_rows
+from tasks.records import Batch, LeafRow, NodeRow, Run, SegmentRow, Subtree, TreeRow
+from tasks.states import SegmentState
+
+
+def store_plan(
+    session: Session, batch: int, night: NightPlan, nodes: Sequence[Node] = ()
+) -> uuid.UUID:
+    """Store a night's plan and return its run; a night that has one keeps it.
+
+    Segments that an earlier run finished under the same key are done at once.
+    """
+    session.execute(select(Batch.id).where(Batch.id == batch).with_for_update())
+    earlier = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
+    if earlier is not None:
+        return earlier
+    run = uuid.uuid4()
+    session.execute(insert(Run), [run_row(run, batch, night)])
+    tables: tuple[tuple[type[Any], list[dict[str, Any]]], ...] = (
+        (TreeRow, tree_rows(run, night)),
+        (LeafRow, leaf_rows(run, night)),
+        (NodeRow, node_rows(run, nodes)),
+        (Subtree, subtree_rows(run, night)),
+        (SegmentRow, segment_rows(run, night)),
+    )
+    for table, rows in tables:
+        if rows:
+            session.execute(insert(table), rows)
+    _reuse_segments(session, run)
+    return run
+
+
+def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
+    """Return the plan that was stored, equal in every part; raises UnknownRun."""
+    facts = session.get(Run, run)
+    if facts is None:
+        raise UnknownRun(run=run)
+    rows = session.execute(_by_run(SegmentRow, run).order_by(SegmentRow.segment)).all()
+    segments = tuple(
+        Segment(row.segment, row.node, row.start, row.stop, row.parent, row.first, row.last)
+        for row in rows
+    )
+    shards: list[list[int]] = [[] for _ in range(facts.shards + 1)]
+    for row in rows:
+        shards[row.shard].append(row.segment)
+    order = tuple(facts.plan_order)
+    return NightPlan(
+        recipe=Recipe.from_json(facts.recipe),
+        plan=Plan(facts.steps, order, segments, facts.tau, facts.linkage),
+        trees=_load_trees(session, run),
+        leaves=_load_leaves(session, run),
+        keys=tuple(row.key for row in rows),
+        shards=tuple(map(tuple, shards)),
+        saving_asked=facts.saving_asked,
+        steps_per_image=facts.steps_per_image,
+    )
+
+
+def load_nodes(session: Session, run: uuid.UUID) -> tuple[Node, ...]:
+    """Return the nodes of a run's trees, as far as they were stored."""
+    rows = session.execute(_by_run(NodeRow, run).order_by(NodeRow.node))
+    return tuple(Node(row.tree, row.left, row.right, row.score, row.size) for row in rows)
+
+
+def _load_trees(session: Session, run: uuid.UUID) -> tuple[Tree, ...]:
+    rows = session.execute(_by_run(TreeRow, run).order_by(TreeRow.index))
+    return tuple(
+        Tree(row.compatibility_key, Recipe.from_json(row.recipe), row.first_leaf, row.leaves)
+        for row in rows
+    )
+
+
+def _load_leaves(session: Session, run: uuid.UUID) -> tuple[Leaf, ...]:
+    rows = session.execute(_by_run(LeafRow, run).order_by(LeafRow.leaf))
+    return tuple(Leaf(row.content_key, row.embedding_key) for row in rows)
+
+
+def _by_run(table: type[Any], run: uuid.UUID) -> Select[Any]:
+    # Of the table, not of its class: tens of thousands of rows are wanted, no tracked objects.
+    return select(table.__table__).where(table.run_id == run)
+
+
+def _reuse_segments(session: Session, run: uuid.UUID) -> None:
+    ours, theirs = aliased(SegmentRow), aliased(SegmentRow)
+    done = (
+        select(theirs.key, theirs.sha256, theirs.bytes, theirs.finished_at)
+        .join(ours, ours.key == theirs.key)
+        .where(ours.run_id == run, theirs.run_id != run, theirs.state == SegmentState.DONE)
+        .distinct(theirs.key)
+        .order_by(theirs.key, theirs.finished_at.desc())
+        .subquery()
+    )
+    session.execute(
+        update(SegmentRow)
+        .where(SegmentRow.run_id == run, SegmentRow.key == done.c.key)
+        .values(
+            state=SegmentState.DONE,
+            reused=True,
+            sha256=done.c.sha256,
+            bytes=done.c.bytes,
+            finished_at=done.c.finished_at,
+        )
+        .execution_options(synchronize_session=False)
+    )

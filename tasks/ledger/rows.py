@@ -1,0 +1,112 @@
+"""Rows: how a night's plan is laid out in the tables.
+
+Knows columns and their values; `plans` writes them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.ledger.nightplan import NightPlan, Node
+from tasks.states import SubtreeState
+
+
+def run_row(run: uuid.UUID, batch: int, night: NightPlan) -> dict[str, Any]:
+    """Return the row of table runs."""
+    return {
+        "id": run,
+        "batch_id": batch,
+        "recipe": night.recipe.to_json(),
+        "linkage": night.plan.linkage,
+        "tau": night.plan.tau,
+        "steps": night.plan.steps,
+        "saving_asked": night.saving_asked,
+        "steps_per_image": night.steps_per_image,
+        "shards": len(night.shards) - 1,
+        "leaves": night.plan.size,
+        "plan_order": list(night.plan.order),
+        "evaluations_planned": night.plan.evaluations,
+        "evaluations_standard": night.plan.evaluations_standard,
+    }
+
+
+def tree_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
+    """Return the rows of table trees."""
+    return [
+        {
+            "run_id": run,
+            "index": index,
+            "compatibility_key": tree.compatibility_key,
+            "recipe": tree.recipe.to_json(),
+            "first_leaf": tree.first_leaf,
+            "leaves": tree.leaves,
+        }
+        for index, tree in enumerate(night.trees)
+    ]
+
+
+def leaf_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
+    """Return the rows of table leaves."""
+    return [
+        {
+            "run_id": run,
+            "leaf": number,
+            "content_key": leaf.content_key,
+            "embedding_key": leaf.embedding_key,
+        }
+        for number, leaf in enumerate(night.leaves)
+    ]
+
+
+def node_rows(run: uuid.UUID, nodes: Sequence[Node]) -> list[dict[str, Any]]:
+    """Return the rows of table nodes."""
+    return [
+        {
+            "run_id": run,
+            "node": number,
+            "tree": node.tree,
+            "left": node.left,
+            "right": node.right,
+            "score": node.score,
+            "size": node.size,
+        }
+        for number, node in enumerate(nodes)
+    ]
+
+
+def subtree_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
+    """Return the rows of table subtrees, one for each shard."""
+    return [
+        {
+            "run_id": run,
+            "shard": shard,
+            # An empty trunk or shard has nothing that anyone could run.
+            "state": SubtreeState.WAITING if segments else SubtreeState.COMPLETED,
+            "evaluations_planned": sum(night.plan.segments[each].steps for each in segments),
+        }
+        for shard, segments in enumerate(night.shards)
+    ]
+
+
+def segment_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
+    """Return the rows of table segments."""
+    shard_of = {each: shard for shard, segments in enumerate(night.shards) for each in segments}
+    tree_of = [index for index, tree in enumerate(night.trees) for _ in range(tree.leaves)]
+    return [
+        {
+            "run_id": run,
+            "segment": segment.id,
+            "tree": tree_of[night.plan.order[segment.first]],
+            "node": segment.node,
+            "start": segment.start,
+            "stop": segment.stop,
+            "parent": segment.parent,
+            "first": segment.first,
+            "last": segment.last,
+            "key": key,
+            "shard": shard_of[segment.id],
+        }
+        for segment, key in zip(night.plan.segments, night.keys, strict=True)
+    ]

@@ -1,0 +1,133 @@
+"""Runs: finding them, moving them on, and what their stages took.
+
+Knows states and figures; `summary` puts them together.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Select, Text, cast, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from tasks.errors import UnknownRun
+from tasks.ledger.clock import now
+from tasks.records import Batch, Catalogue, ImageRow, Run, RunMetric, Subtree
+from tasks.states import RunState, SubtreeState
+
+_ENDED = frozenset({RunState.COMPLETED, RunState.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class RunLine:
+    """A run as a list shows it."""
+
+    run: uuid.UUID
+    catalogue: str
+    business_date: date
+    state: RunState
+    images: int  # stored so far
+    leaves: int  # distinct pictures wanted
+    created_at: datetime
+    finished_at: datetime | None
+
+
+def find_run(session: Session, name: str = "latest") -> uuid.UUID:
+    """Return the run of that id, of the only id that starts so, or the latest one.
+
+    Raises UnknownRun.
+    """
+    if name == "latest":
+        found = list(session.execute(select(Run.id).order_by(Run.created_at.desc()).limit(1)))
+    else:
+        start = cast(Run.id, Text).startswith(name.lower(), autoescape=True)
+        found = list(session.execute(select(Run.id).where(start).limit(2)))
+    if not name or len(found) != 1:
+        raise UnknownRun(run=name)
+    return uuid.UUID(str(found[0].id))
+
+
+def list_runs(session: Session, limit: int = 20) -> tuple[RunLine, ...]:
+    """Return the latest runs, the newest first."""
+    return tuple(RunLine(*row) for row in session.execute(_lines().limit(limit)))
+
+
+def set_run_state(session: Session, run: uuid.UUID, state: RunState) -> None:
+    """Move a run on; raises UnknownRun."""
+    moved = session.execute(
+        update(Run)
+        .where(Run.id == run)
+        .values(state=state, finished_at=now() if state in _ENDED else None)
+        .returning(Run.id)
+        .execution_options(synchronize_session=False)
+    ).scalar()
+    if moved is None:
+        raise UnknownRun(run=run)
+
+
+def open_subtrees(session: Session, run: uuid.UUID) -> tuple[int, ...]:
+    """Return the shards that are not completed; the trunk, 0, must be run before the others."""
+    unfinished = select(Subtree.shard).where(
+        Subtree.run_id == run, Subtree.state != SubtreeState.COMPLETED
+    )
+    return tuple(session.execute(unfinished.order_by(Subtree.shard)).scalars())
+
+
+def add_evaluations(
+    session: Session, run: uuid.UUID, shard: int, *, done: int = 0, resumed: int = 0
+) -> None:
+    """Count a subtree's evaluations: done on a device now, or found done when it was resumed."""
+    session.execute(
+        update(Subtree)
+        .where(Subtree.run_id == run, Subtree.shard == shard)
+        .values(
+            evaluations_done=Subtree.evaluations_done + done,
+            evaluations_resumed=Subtree.evaluations_resumed + resumed,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+def record_metric(
+    session: Session,
+    run: uuid.UUID,
+    stage: str,
+    seconds: float,
+    *,
+    device: str = "",
+    details: Mapping[str, object] | None = None,
+) -> None:
+    """Add seconds to a stage of a run; device and details are those of the latest call."""
+    new = insert(RunMetric).values(
+        run_id=run, stage=stage, seconds=seconds, device=device, details=dict(details or {})
+    )
+    session.execute(
+        new.on_conflict_do_update(
+            index_elements=[RunMetric.run_id, RunMetric.stage],
+            set_={
+                "seconds": RunMetric.seconds + new.excluded.seconds,
+                "device": new.excluded.device,
+                "details": new.excluded.details,
+            },
+        )
+    )
+
+
+def _lines() -> Select[uuid.UUID, str, date, RunState, int, int, datetime, datetime | None]:
+    images = (
+        select(func.count())
+        .select_from(ImageRow)
+        .where(ImageRow.run_id == Run.id)
+        .scalar_subquery()
+    )
+    columns = (Run.id, Catalogue.name, Batch.business_date, Run.state, images, Run.leaves)
+    return (
+        select(*columns, Run.created_at, Run.finished_at)
+        .join(Batch, Batch.id == Run.batch_id)
+        .join(Catalogue, Catalogue.id == Batch.catalogue_id)
+        .order_by(Run.created_at.desc())
+    )

@@ -1,0 +1,160 @@
+"""The summary: all that a status, a report or a bill says of a run.
+
+Knows which figures go together. Knows nothing of how they are shown.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from hierdiff_core.prompt import Recipe
+from tasks.errors import UnknownRun
+from tasks.ingest import Rejected
+from tasks.ledger.claims import load_rejected
+from tasks.records import (
+    Batch,
+    Catalogue,
+    ImageRow,
+    PromptRow,
+    Run,
+    RunMetric,
+    SegmentRow,
+    Subtree,
+)
+from tasks.states import RunState, SegmentState, SubtreeState
+
+
+@dataclass(frozen=True, slots=True)
+class SubtreeLine:
+    """A subtree as a status shows it."""
+
+    shard: int  # 0 is the trunk
+    state: SubtreeState
+    attempts: int
+    flow_run_id: str | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    evaluations_planned: int
+    evaluations_done: int
+    evaluations_resumed: int
+    error: str | None
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run with its figures, as they stand now."""
+
+    run: uuid.UUID
+    batch: int
+    catalogue: str
+    business_date: date
+    state: RunState
+    recipe: Recipe
+    linkage: str
+    tau: float
+    saving_asked: float | None
+    steps_per_image: float | None
+    created_at: datetime
+    finished_at: datetime | None
+    prompts: int  # good rows, duplicates included
+    images: int  # stored so far
+    images_expected: int  # distinct pictures
+    evaluations_planned: int
+    evaluations_standard: int  # without sharing
+    evaluations_done: int  # on a device, repeated ones included
+    evaluations_resumed: int  # found done by a retry
+    evaluations_reused: int  # found done by an earlier run
+    segments: int
+    segments_done: int
+    seconds: Mapping[str, float]  # by stage, summed over workers
+    devices: Mapping[str, str]  # by stage
+    details: Mapping[str, Mapping[str, object]]  # by stage
+    subtrees: tuple[SubtreeLine, ...]
+    rejected: tuple[Rejected, ...]
+
+    @property
+    def saving(self) -> float:
+        """Share of evaluations that the plan spares."""
+        return 1 - self.evaluations_planned / self.evaluations_standard
+
+    @property
+    def images_missing(self) -> int:
+        """Pictures that a retry still has to make."""
+        return self.images_expected - self.images
+
+
+def summarise(session: Session, run: uuid.UUID) -> RunSummary:
+    """Return a run's figures; raises UnknownRun."""
+    row = session.execute(_facts(run)).one_or_none()
+    if row is None:
+        raise UnknownRun(run=run)
+    facts: Run = row.Run
+    metrics = session.execute(select(RunMetric).where(RunMetric.run_id == run)).scalars().all()
+    subtrees = _subtrees(session, run)
+    segments, segments_done, reused = session.execute(_segments(run)).one()
+    return RunSummary(
+        run=run,
+        batch=facts.batch_id,
+        catalogue=row.name,
+        business_date=row.business_date,
+        state=facts.state,
+        recipe=Recipe.from_json(facts.recipe),
+        linkage=facts.linkage,
+        tau=facts.tau,
+        saving_asked=facts.saving_asked,
+        steps_per_image=facts.steps_per_image,
+        created_at=facts.created_at,
+        finished_at=facts.finished_at,
+        prompts=_count(session, select(PromptRow.id).filter_by(batch_id=facts.batch_id)),
+        images=_count(session, select(ImageRow.leaf).where(ImageRow.run_id == run)),
+        images_expected=facts.leaves,
+        evaluations_planned=facts.evaluations_planned,
+        evaluations_standard=facts.evaluations_standard,
+        evaluations_done=sum(each.evaluations_done for each in subtrees),
+        evaluations_resumed=sum(each.evaluations_resumed for each in subtrees),
+        evaluations_reused=reused,
+        segments=segments,
+        segments_done=segments_done,
+        seconds={each.stage: each.seconds for each in metrics},
+        devices={each.stage: each.device for each in metrics},
+        details={each.stage: each.details for each in metrics},
+        subtrees=subtrees,
+        rejected=load_rejected(session, facts.batch_id),
+    )
+
+
+def _facts(run: uuid.UUID) -> Select[Run, str, date]:
+    return (
+        select(Run, Catalogue.name, Batch.business_date)
+        .join(Batch, Batch.id == Run.batch_id)
+        .join(Catalogue, Catalogue.id == Batch.catalogue_id)
+        .where(Run.id == run)
+        .execution_options(populate_existing=True)
+    )
+
+
+def _segments(run: uuid.UUID) -> Select[int, int, int]:
+    done = SegmentRow.state == SegmentState.DONE
+    steps = func.coalesce(
+        func.sum(SegmentRow.stop - SegmentRow.start).filter(done, SegmentRow.reused), 0
+    )
+    counts = (func.count(), func.count().filter(done), steps)
+    return select(*counts).where(SegmentRow.run_id == run)
+
+
+def _subtrees(session: Session, run: uuid.UUID) -> tuple[SubtreeLine, ...]:
+    columns = (getattr(Subtree, name) for name in SubtreeLine.__dataclass_fields__)
+    rows = session.execute(select(*columns).where(Subtree.run_id == run).order_by(Subtree.shard))
+    return tuple(SubtreeLine(*row) for row in rows)
+
+
+def _count(session: Session, rows: Select[int]) -> int:
+    return session.execute(select(func.count()).select_from(rows.subquery())).scalar_one()

@@ -1,0 +1,109 @@
+"""Planning: from a night's embedded prompts to the plan in the database.
+
+Knows settings, cache and tables; the forest itself is the core's. A plan is stored whole or not at
+all, and a night that has one keeps it.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hierdiff_core.forest import Forest, Group, group_prompts, grow_trees, plan_forest
+from hierdiff_core.models.place import find_revision
+from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key, embedding_key
+from hierdiff_core.schedule import Schedule, make_schedule, solve_tau
+from hierdiff_core.shard import make_shards
+from hierdiff_core.tree import ClusterTree
+from tasks.embed import load_embeddings
+from tasks.errors import EmptyBatch
+from tasks.ledger import Leaf, NightPlan, Tree, store_plan, tree_nodes
+from tasks.settings import Settings
+from tasks.stores import Stores
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a plan may cost: a tau, or a saving or steps per image that tau is solved for."""
+
+    linkage: str
+    tau: float
+    saving: float | None = None
+    steps_per_image: float | None = None
+
+
+def read_budget(settings: Settings) -> Budget:
+    """Return the budget that is set."""
+    return Budget(settings.linkage, settings.tau, settings.saving, settings.steps_per_image)
+
+
+def pin_recipe(recipe: Recipe) -> Recipe:
+    """Return the recipe with the revisions of the weights that are there now.
+
+    Raises UnknownModel.
+    """
+    return replace(
+        recipe,
+        revision=find_revision(recipe.model),
+        prior_revision=find_revision(recipe.prior),
+    )
+
+
+def grow_forest(stores: Stores, prompts: Sequence[Prompt], budget: Budget) -> Forest:
+    """Return the forest of prompts whose embeddings are cached; the others are left out.
+
+    Raises EmptyBatch, and InvalidSetting for a budget that cannot be met.
+    """
+    with stores.session() as session:
+        embeddings = load_embeddings(session, prompts)
+    groups = group_prompts(_embedded(prompts, set(embeddings)))
+    if not groups:
+        raise EmptyBatch(reason="no prompt has an embedding")
+    trees = grow_trees(groups, embeddings, budget.linkage)
+    return plan_forest(groups, trees, _schedule(trees, groups[0].recipe.steps, budget))
+
+
+def plan_night(
+    stores: Stores, batch: int, forest: Forest, budget: Budget, shards: int
+) -> uuid.UUID:
+    """Store the plan of a night and return its run."""
+    night = NightPlan(
+        recipe=forest.groups[0].recipe,
+        plan=forest.plan,
+        trees=_trees(forest.groups),
+        leaves=_leaves(forest.groups),
+        keys=forest.keys,
+        shards=make_shards(forest.plan, shards),
+        saving_asked=budget.saving,
+        steps_per_image=budget.steps_per_image,
+    )
+    with stores.session() as session:
+        return store_plan(session, batch, night, list(tree_nodes(forest.trees)))
+
+
+def _embedded(prompts: Sequence[Prompt], known: set[str]) -> list[Prompt]:
+    return [prompt for prompt in prompts if content_key(prompt) in known]
+
+
+def _schedule(trees: Sequence[ClusterTree], steps: int, budget: Budget) -> Schedule:
+    if budget.saving is None and budget.steps_per_image is None:
+        return make_schedule(steps, budget.tau)
+    return solve_tau(trees, steps, saving=budget.saving, steps_per_image=budget.steps_per_image)
+
+
+def _trees(groups: Sequence[Group]) -> tuple[Tree, ...]:
+    rows, first = [], 0
+    for group in groups:
+        size = len(group.prompts)
+        rows.append(Tree(compatibility_key(group.recipe), group.recipe, first, size))
+        first += size
+    return tuple(rows)
+
+
+def _leaves(groups: Sequence[Group]) -> tuple[Leaf, ...]:
+    return tuple(
+        Leaf(key, embedding_key(prompt))
+        for group in groups
+        for key, prompt in zip(group.content_keys, group.prompts, strict=True)
+    )

@@ -1,0 +1,35 @@
+"""The tables, as SQLAlchemy maps them.
+
+Knows columns and constraints. Knows nothing of queries (`tasks.ledger`) or of how the tables came
+to be (`migrations`, which the tests compare with these files).
+"""
+
+from tasks.records.base import Base
+from tasks.records.nights import Batch, Catalogue, Embedding, PromptRow, RejectedRow
+from tasks.records.runs import (
+    ImageRow,
+    LeafRow,
+    NodeRow,
+    Run,
+    RunMetric,
+    SegmentRow,
+    Subtree,
+    TreeRow,
+)
+
+__all__ = [
+    "Base",
+    "Batch",
+    "Catalogue",
+    "Embedding",
+    "ImageRow",
+    "LeafRow",
+    "NodeRow",
+    "PromptRow",
+    "RejectedRow",
+    "Run",
+    "RunMetric",
+    "SegmentRow",
+    "Subtree",
+    "TreeRow",
+]

@@ -1,0 +1,77 @@
+"""Tables of a night: catalogues, batches, prompts, rejected rows, and the embedding cache.
+
+Knows columns and constraints; knows nothing of plans or queries.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, UniqueConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tasks.records.base import Base, choice
+from tasks.states import BatchState
+
+
+class Catalogue(Base):
+    """A named source of nights."""
+
+    __tablename__ = "catalogues"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class Batch(Base):
+    """One night of a catalogue: there is never a second one for the same date."""
+
+    __tablename__ = "batches"
+    __table_args__ = (UniqueConstraint("catalogue_id", "business_date"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    catalogue_id: Mapped[int] = mapped_column(ForeignKey("catalogues.id", ondelete="CASCADE"))
+    business_date: Mapped[date]
+    state: Mapped[BatchState] = mapped_column(choice(BatchState), default=BatchState.CLAIMED)
+    lease_owner: Mapped[str | None]  # who runs the night; null when nobody says so
+    lease_until: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class RejectedRow(Base):
+    """A source row that no picture can be made of."""
+
+    __tablename__ = "rejected_rows"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"), index=True)
+    row: Mapped[int]
+    reason: Mapped[str]
+
+
+class PromptRow(Base):
+    """One picture that is asked for; equal content keys share a leaf and a picture."""
+
+    __tablename__ = "prompts"
+    __table_args__ = (UniqueConstraint("batch_id", "row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"))
+    row: Mapped[int]
+    reference: Mapped[str]
+    text: Mapped[str]
+    content_key: Mapped[str]
+    recipe: Mapped[dict[str, Any]]
+
+
+class Embedding(Base):
+    """What the prior made of a prompt, kept because making it again may differ."""
+
+    __tablename__ = "embeddings"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    content: Mapped[bytes]  # safetensors
+    sha256: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

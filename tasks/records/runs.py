@@ -1,0 +1,170 @@
+"""Tables of a run: its plan, the state of every part of it, its pictures and figures.
+
+Knows columns and constraints; knows nothing of queries. `tasks.ledger` writes them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, func
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tasks.records.base import Base, choice
+from tasks.states import RunState, SegmentState, SubtreeState
+
+
+def _run() -> Mapped[uuid.UUID]:
+    return mapped_column(ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True)
+
+
+class Run(Base):
+    """A night's plan and every parameter that changes its pictures."""
+
+    __tablename__ = "runs"
+
+    id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"), unique=True)
+    recipe: Mapped[dict[str, Any]]
+    linkage: Mapped[str]
+    tau: Mapped[float]
+    steps: Mapped[int]
+    saving_asked: Mapped[float | None]  # at most one of these two; tau was solved for it
+    steps_per_image: Mapped[float | None]
+    shards: Mapped[int]  # beside the trunk
+    state: Mapped[RunState] = mapped_column(choice(RunState), default=RunState.PLANNED)
+    leaves: Mapped[int]
+    plan_order: Mapped[list[int]]  # leaves from left to right
+    evaluations_planned: Mapped[int]
+    evaluations_standard: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+
+class TreeRow(Base):
+    """Prompts of one compatibility key: leaves first_leaf to first_leaf + leaves - 1."""
+
+    __tablename__ = "trees"
+
+    run_id: Mapped[uuid.UUID] = _run()
+    index: Mapped[int] = mapped_column(primary_key=True)
+    compatibility_key: Mapped[str]
+    recipe: Mapped[dict[str, Any]]
+    first_leaf: Mapped[int]
+    leaves: Mapped[int]
+
+
+class LeafRow(Base):
+    """One distinct picture of a run."""
+
+    __tablename__ = "leaves"
+
+    run_id: Mapped[uuid.UUID] = _run()
+    leaf: Mapped[int] = mapped_column(primary_key=True)
+    content_key: Mapped[str]
+    embedding_key: Mapped[str] = mapped_column(ForeignKey("embeddings.key"))
+
+
+class NodeRow(Base):
+    """A cluster of leaves; a leaf has no left and right."""
+
+    __tablename__ = "nodes"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "tree"], ["trees.run_id", "trees.index"], ondelete="CASCADE"
+        ),
+    )
+
+    run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    node: Mapped[int] = mapped_column(primary_key=True)
+    tree: Mapped[int]
+    left: Mapped[int | None]
+    right: Mapped[int | None]
+    score: Mapped[float]
+    size: Mapped[int]
+
+
+class Subtree(Base):
+    """One shard of a plan, the unit that is leased, run and retried; shard 0 is the trunk."""
+
+    __tablename__ = "subtrees"
+
+    run_id: Mapped[uuid.UUID] = _run()
+    shard: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[SubtreeState] = mapped_column(choice(SubtreeState), default=SubtreeState.WAITING)
+    lease_owner: Mapped[str | None]
+    lease_until: Mapped[datetime | None]
+    flow_run_id: Mapped[str | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    evaluations_planned: Mapped[int]
+    evaluations_done: Mapped[int] = mapped_column(default=0)
+    evaluations_resumed: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class SegmentRow(Base):
+    """A cluster's steps and the state they end in, stored as an object under `key`."""
+
+    __tablename__ = "segments"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "tree"], ["trees.run_id", "trees.index"], ondelete="CASCADE"
+        ),
+        ForeignKeyConstraint(
+            ["run_id", "shard"], ["subtrees.run_id", "subtrees.shard"], ondelete="CASCADE"
+        ),
+    )
+
+    run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    segment: Mapped[int] = mapped_column(primary_key=True)
+    tree: Mapped[int]
+    node: Mapped[int]
+    start: Mapped[int]
+    stop: Mapped[int]
+    parent: Mapped[int | None]
+    first: Mapped[int]
+    last: Mapped[int]
+    key: Mapped[str] = mapped_column(index=True)
+    shard: Mapped[int]
+    state: Mapped[SegmentState] = mapped_column(choice(SegmentState), default=SegmentState.WAITING)
+    sha256: Mapped[str | None]
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    attempts: Mapped[int] = mapped_column(default=0)
+    reused: Mapped[bool] = mapped_column(default=False)  # done by an earlier run
+    finished_at: Mapped[datetime | None]
+
+
+class ImageRow(Base):
+    """A picture in the object store."""
+
+    __tablename__ = "images"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "leaf"], ["leaves.run_id", "leaves.leaf"], ondelete="CASCADE"
+        ),
+    )
+
+    run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    leaf: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(index=True)
+    sha256: Mapped[str]
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    width: Mapped[int]
+    height: Mapped[int]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class RunMetric(Base):
+    """What a stage of a run took, summed over attempts and shards."""
+
+    __tablename__ = "run_metrics"
+
+    run_id: Mapped[uuid.UUID] = _run()
+    stage: Mapped[str] = mapped_column(primary_key=True)
+    seconds: Mapped[float]
+    device: Mapped[str]
+    details: Mapped[dict[str, Any]]

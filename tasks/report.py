@@ -1,0 +1,108 @@
+"""The report of a night: one HTML file that needs nothing but itself.
+
+Knows how the records become a page. Knows nothing of the database or of where the page is kept:
+`render_report` is a pure function of its data.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hierdiff_core.figure import draw_plan
+from tasks.gallery import families, names
+from tasks.headline import claim, duration, headline
+from tasks.report_data import (
+    ReportData,
+    ReportImage,
+    ReportRejected,
+    ReportStage,
+    ReportSubtree,
+)
+from tasks.summary import subtree_table, summary_markdown
+from tasks.thumbnail import data_uri, thumbnail, thumbnail_side
+
+__all__ = [
+    "ReportData",
+    "ReportImage",
+    "ReportRejected",
+    "ReportStage",
+    "ReportSubtree",
+    "render_report",
+    "subtree_table",
+    "summary_markdown",
+    "thumbnail",
+    "thumbnail_side",
+]
+
+WIDE, NARROW = 1120, 440  # pixels of the two drawings; the page shows the one that fits
+STRIP = 72  # leaves up to which finished pictures stand below the plan
+STRIP_SIDE = 96  # pixels
+
+
+def render_report(data: ReportData) -> str:
+    """Return the report as one HTML document with all it needs inside.
+
+    Prompts, references and errors are data: they are escaped, and the page's policy allows no
+    script but its own, no form and no connection. Works without scripts, in light and dark.
+    """
+    environment = _environment()
+    script = _source("report.js")
+    return environment.get_template("report.html.j2").render(
+        data=data,
+        claim=claim(data),
+        figures=headline(data),
+        families=families(data),
+        subtrees=subtree_table(data),
+        stages=_shares(data),
+        wide=Markup(draw_plan(data.plan, width=WIDE, names=names(data), pictures=_strip(data))),
+        narrow=Markup(draw_plan(data.plan, width=NARROW, names=names(data))),
+        previews={str(each): data_uri(body) for each, body in data.previews.items()},
+        parameters=[(key.replace("_", " "), value) for key, value in data.parameters.items()],
+        style=Markup(_source("report.css")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _strip(data: ReportData) -> dict[int, str]:
+    if data.plan.size > STRIP:
+        return {}
+    small = {i.leaf: thumbnail(i.thumbnail, STRIP_SIDE) for i in data.made if i.thumbnail}
+    return {leaf: data_uri(body) for leaf, body in small.items()}
+
+
+def _shares(data: ReportData) -> list[dict[str, object]]:
+    longest = max((stage.seconds for stage in data.stages), default=0) or 1
+    return [
+        {
+            "name": stage.name,
+            "device": stage.device,
+            "time": duration(stage.seconds),
+            "share": round(100 * stage.seconds / longest, 1),
+        }
+        for stage in data.stages
+    ]
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("tasks"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def _source(name: str) -> str:
+    environment = _environment()
+    loader = environment.loader
+    if loader is None:
+        raise LookupError(name)
+    return loader.get_source(environment, name)[0]

@@ -1,0 +1,122 @@
+"""What a report tells of one night: plain records, filled by whoever reads the ledger.
+
+Knows what belongs into a report and what follows from it by arithmetic. Knows nothing of the
+database, the object store or how a report looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from hierdiff_core.plan import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ReportImage:
+    """One leaf of the plan: a picture, or the place where it is missing."""
+
+    leaf: int
+    references: tuple[str, ...]  # everyone who asked for it; equal prompts share a picture
+    prompt: str
+    made: bool = True
+    thumbnail: bytes = b""  # small PNG, JPEG or WebP; empty where there is none
+    link: str = ""  # of the full picture, http(s) or relative to the report
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSubtree:
+    """One shard of the plan, as it was run."""
+
+    shard: int  # 0 is the trunk
+    state: str  # waiting, running, completed or failed
+    images: int
+    evaluations_planned: int
+    evaluations_done: int
+    evaluations_resumed: int  # found in storage instead of computed
+    attempts: int
+    seconds: float | None = None
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRejected:
+    """A row that was not taken."""
+
+    row: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReportStage:
+    """How long one stage took, on which device."""
+
+    name: str
+    seconds: float
+    device: str = ""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """One night."""
+
+    run: str
+    catalogue: str
+    business_date: date
+    state: str  # planned, running, completed or failed
+    plan: Plan
+    images: tuple[ReportImage, ...]  # one for each leaf, in any order
+    subtrees: tuple[ReportSubtree, ...] = ()
+    rejected: tuple[ReportRejected, ...] = ()
+    stages: tuple[ReportStage, ...] = ()
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    previews: Mapping[int, bytes] = field(default_factory=dict)  # by segment: small, decoded
+    seconds: float | None = None  # from the first stage's start to the last one's end
+    gpu_seconds: float | None = None  # that are paid for; None: the same as `seconds`
+    price_per_hour: float | None = None  # of one GPU
+    currency: str = "EUR"
+    energy_kwh: float | None = None
+    retry_command: str = ""  # empty: `hierdiff retry RUN`
+
+    @property
+    def made(self) -> tuple[ReportImage, ...]:
+        """Pictures that exist."""
+        return tuple(image for image in self.images if image.made)
+
+    @property
+    def missing(self) -> tuple[ReportImage, ...]:
+        """Pictures that do not exist yet."""
+        return tuple(image for image in self.images if not image.made)
+
+    @property
+    def asked(self) -> int:
+        """Prompts that the pictures are for, duplicates included."""
+        return sum(max(1, len(image.references)) for image in self.images)
+
+    @property
+    def resumed(self) -> int:
+        """Evaluations found in storage instead of computed."""
+        return sum(subtree.evaluations_resumed for subtree in self.subtrees)
+
+    @property
+    def troubled(self) -> tuple[ReportSubtree, ...]:
+        """Subtrees that failed or say what went wrong."""
+        return tuple(each for each in self.subtrees if each.state == "failed" or each.error)
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be done."""
+        return not self.missing and not any(each.state == "failed" for each in self.subtrees)
+
+    @property
+    def cost(self) -> float | None:
+        """Price of the GPU time, where a price is set."""
+        spent = self.seconds if self.gpu_seconds is None else self.gpu_seconds
+        known = self.price_per_hour is not None and spent is not None
+        return self.price_per_hour * spent / 3600 if known else None  # type: ignore[operator]
+
+    @property
+    def retry(self) -> str:
+        """The command that makes what is missing."""
+        return self.retry_command or f"hierdiff retry {self.run}"

@@ -1,0 +1,41 @@
+"""States of stored things, each with its meaning.
+
+Knows names and meanings; the ledger alone moves a thing from one state to another.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class BatchState(StrEnum):
+    """How far a night's rows have come."""
+
+    CLAIMED = "claimed"  # the night has its row, but no prompts yet
+    INGESTED = "ingested"  # prompts and rejected rows are stored, for good
+
+
+class RunState(StrEnum):
+    """How far a plan has come."""
+
+    PLANNED = "planned"  # stored; nothing spent
+    RUNNING = "running"  # a subtree has started
+    COMPLETED = "completed"  # every picture and the report are there
+    FAILED = "failed"  # something is missing; a retry makes only that
+
+
+class SubtreeState(StrEnum):
+    """How far one shard of a plan has come."""
+
+    WAITING = "waiting"  # nobody has taken it yet
+    RUNNING = "running"  # leased; a lease that has run out means its worker is gone
+    COMPLETED = "completed"  # all its segments are done
+    FAILED = "failed"  # given back with an error
+
+
+class SegmentState(StrEnum):
+    """How far one segment has come."""
+
+    WAITING = "waiting"  # not started
+    RUNNING = "running"  # started; after a crash it is simply started again
+    DONE = "done"  # its object is stored and its sha256 known

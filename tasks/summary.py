@@ -1,0 +1,81 @@
+"""A night in Markdown and as a table, for the artifacts of the workflow server.
+
+Knows Markdown's special characters and keeps prompts and errors from using them. Knows nothing of
+the server.
+"""
+
+from __future__ import annotations
+
+import re
+
+from tasks.headline import claim, duration, headline
+from tasks.report_data import ReportData, ReportSubtree
+
+LISTED = 20  # missing pictures and rejected rows that are named
+
+_SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
+
+
+def markdown_text(text: str, length: int = 200) -> str:
+    """Return any text as one line of Markdown that shows it literally, cut at `length`."""
+    line = " ".join(text.split())
+    line = line if len(line) <= length else line[: length - 1] + "…"
+    safe = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _SPECIAL.sub(r"\\\1", safe)
+
+
+def summary_markdown(data: ReportData, report_url: str = "") -> str:
+    """Return the night as Markdown: headline figures, what is missing, how to go on."""
+    title = f"{markdown_text(data.catalogue)} · {data.business_date:%Y\\-%m\\-%d}"
+    parts = [f"# {title}", f"**{claim(data)}**"]
+    if report_url:
+        parts.append(f"[Open the report](<{report_url}>)")
+    rows = [f"| {each.label} | {each.value} | {each.note} |" for each in headline(data)]
+    parts.append("\n".join(["| | | |", "|---|--:|---|", *rows]))
+    parts += _troubles(data)
+    if data.rejected:
+        lines = [f"- row {each.row}: {markdown_text(each.reason)}" for each in data.rejected]
+        parts.append(f"## {len(data.rejected):,} rows were not taken\n\n" + _listed(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _troubles(data: ReportData) -> list[str]:
+    if data.complete:
+        return []
+    lines = [
+        f"- {_name(each)}, attempt {each.attempts}: {markdown_text(each.error or each.state)}"
+        for each in data.troubled
+    ]
+    lines += [
+        f"- missing: {markdown_text(', '.join(image.references) or f'leaf {image.leaf}')}"
+        for image in data.missing
+    ]
+    heading = f"## {len(data.missing):,} images are missing"
+    return [f"{heading}\n\n{_listed(lines)}", f"```\n{data.retry}\n```"]
+
+
+def _listed(lines: list[str]) -> str:
+    more = [f"- and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    return "\n".join(lines[:LISTED] + more)
+
+
+def subtree_table(data: ReportData) -> list[dict[str, object]]:
+    """Return one row for each subtree, for a table artifact."""
+    return [
+        {
+            "subtree": _name(each),
+            "state": each.state,
+            "images": each.images,
+            "planned": each.evaluations_planned,
+            "done": each.evaluations_done,
+            "resumed": each.evaluations_resumed,
+            "attempts": each.attempts,
+            "time": "" if each.seconds is None else duration(each.seconds),
+            "error": each.error,
+        }
+        for each in data.subtrees
+    ]
+
+
+def _name(subtree: ReportSubtree) -> str:
+    return "trunk" if subtree.shard == 0 else f"subtree {subtree.shard}"

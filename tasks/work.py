@@ -1,0 +1,167 @@
+"""The work of one shard: its part of the plan, what is done of it, and how its results are named.
+
+Knows the ledger's plan and the objects' keys. Knows nothing of devices.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hierdiff_core.checkpoint import State, pack, unpack
+from hierdiff_core.embedding import Conditioning, stack
+from hierdiff_core.embedding import unpack as unpack_conditioning
+from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.png import encode_png, trace
+from hierdiff_core.prompt import Prompt, content_key
+from tasks.errors import MissingEmbedding
+from tasks.ledger import (
+    Finished,
+    NightPlan,
+    Tree,
+    find_embeddings,
+    finished,
+    load_images,
+    load_plan,
+    load_run_prompts,
+)
+from tasks.recorder import Object, Picture
+from tasks.storage import Bucket
+from tasks.stores import Stores
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to run a shard."""
+
+    run: uuid.UUID
+    shard: int
+    night: NightPlan
+    prompts: tuple[Prompt, ...]  # the first one of each leaf
+    conditioning: Conditioning  # of all leaves
+    done: dict[int, Finished]  # of all segments; those found damaged are taken out
+    pictures: frozenset[int]  # leaves that have one
+
+    @property
+    def plan(self) -> Plan:
+        """The whole plan."""
+        return self.night.plan
+
+    @property
+    def content_keys(self) -> tuple[str, ...]:
+        """One for each leaf."""
+        return tuple(leaf.content_key for leaf in self.night.leaves)
+
+    def tree(self, segment: int) -> Tree:
+        """Return the tree that a segment belongs to."""
+        leaf = self.plan.order[self.plan.segments[segment].first]
+        return next(t for t in self.night.trees if t.first_leaf <= leaf < t.first_leaf + t.leaves)
+
+    def wanted(self) -> set[int]:
+        """Return the segments to run: the shard's unfinished ones, and lost ones above them."""
+        wanted: set[int] = set()
+        for each in self.night.shards[self.shard]:
+            here: int | None = each
+            while here is not None and here not in self.done and here not in wanted:
+                wanted.add(here)
+                here = self.plan.segments[here].parent
+        return wanted
+
+    def undrawn(self) -> list[int]:
+        """Return the shard's leaves whose latents are done but whose picture is missing."""
+        plan = self.plan
+        ends = (plan.segments[each] for each in self.night.shards[self.shard] if each in self.done)
+        leaves = (plan.order[segment.first] for segment in ends if plan.is_leaf(segment))
+        return [leaf for leaf in leaves if leaf not in self.pictures]
+
+
+def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
+    """Return a shard's work as it stands now; raises UnknownRun, MissingEmbedding."""
+    with stores.session() as session:
+        night = load_plan(session, run)
+        prompts = {content_key(each): each for each in reversed(load_run_prompts(session, run))}
+        packed = find_embeddings(session, {leaf.embedding_key for leaf in night.leaves})
+        done, pictures = finished(session, run), load_images(session, run)
+    keys = [leaf.embedding_key for leaf in night.leaves]
+    return Work(
+        run=run,
+        shard=shard,
+        night=night,
+        prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
+        conditioning=stack([read_conditioning(packed, key) for key in keys]),
+        done=done,
+        pictures=frozenset(pictures),
+    )
+
+
+def read_conditioning(packed: Mapping[str, bytes], key: str) -> Conditioning:
+    """Return one embedding of those found; raises MissingEmbedding."""
+    if key not in packed:
+        raise MissingEmbedding(key=key)
+    return unpack_conditioning(packed[key])
+
+
+class StoredStates(Mapping[int, State]):
+    """The states of finished segments, fetched when they are asked for.
+
+    Fetching raises MissingObject, CorruptObject or CorruptCheckpoint, and leaves the segment's
+    number in `damaged`.
+    """
+
+    def __init__(self, bucket: Bucket, done: Mapping[int, Finished]) -> None:
+        self.bucket, self.done = bucket, done
+        self.damaged: int | None = None
+
+    def __getitem__(self, segment: int) -> State:
+        entry = self.done[segment]
+        self.damaged = segment
+        state = unpack(self.bucket.get(checkpoint_key(entry.key), entry.sha256), entry.key)
+        self.damaged = None
+        return state
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.done)
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+
+def checkpoint_key(key: str) -> str:
+    """Return where a segment's end state lies."""
+    return f"checkpoints/{key}.safetensors"
+
+
+def preview_key(key: str) -> str:
+    """Return where the small picture of a split lies."""
+    return f"previews/{key}.webp"
+
+
+def checkpoint(work: Work, segment: Segment, state: State) -> Object:
+    """Return a segment's end state as the object to store."""
+    facts = {"run": str(work.run), "segment": segment.id, "key": work.night.keys[segment.id]}
+    return Object(checkpoint_key(work.night.keys[segment.id]), pack(state, facts))
+
+
+def picture(
+    work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt: bool
+) -> Picture:
+    """Return a leaf's picture as the object to store, under the digest of its bytes."""
+    prompt, key = work.prompts[leaf], work.content_keys[leaf]
+    facts = trace(work.plan, leaf, prompt=prompt, run=str(work.run), content_key=key)
+    body = encode_png(pixels, facts, with_prompt=with_prompt)
+    name = f"images/{hashlib.sha256(body).hexdigest()}.png"
+    height, width = pixels.shape[:2]
+    return Picture(leaf, Object(name, body, "image/png"), width, height)
+
+
+def by_tree(work: Work, segments: Sequence[int]) -> dict[Tree, list[int]]:
+    """Return segments under the tree that they belong to."""
+    trees: dict[Tree, list[int]] = {}
+    for each in sorted(segments):
+        trees.setdefault(work.tree(each), []).append(each)
+    return trees
