@@ -72,7 +72,7 @@ def place(plan: Plan, width: int, pictures: bool) -> Frame:
 
 def axes(plan: Plan, frame: Frame) -> Iterator[str]:
     """Yield the step numbers and what stands along the axes."""
-    strides = (each for each in (1, 2, 5, 10, 20, 50, 100, 200, 500) if each * frame.row >= 20)
+    strides = (each for each in (1, 5, 10, 20, 50, 100, 200, 500) if each * frame.row >= 18)
     stride = next(strides, 1000)
     marks = {1, plan.steps} | set(range(stride, plan.steps - stride // 2, stride))
     marks -= set(range(2, 1 + stride // 2 + 1))

@@ -47,6 +47,11 @@ class ReportRejected:
     row: int
     reason: str
 
+    @property
+    def why(self) -> str:
+        """The reason without the row's number, which stands beside it."""
+        return self.reason.removeprefix(f"Row {self.row}: ")
+
 
 @dataclass(frozen=True, slots=True)
 class ReportStage:
