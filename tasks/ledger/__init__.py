@@ -10,6 +10,7 @@ from tasks.ledger.claims import (
     claim_night,
     load_prompts,
     load_rejected,
+    load_run_prompts,
     release_night,
     store_prompts,
 )
@@ -18,11 +19,13 @@ from tasks.ledger.images import StoredImage, find_images, load_images, record_im
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
+from tasks.ledger.repair import forget_images, reject_prompts, reopen_subtrees, shards_of
 from tasks.ledger.runs import (
     RunLine,
     add_evaluations,
     find_run,
     list_runs,
+    note_resumed,
     open_subtrees,
     record_metric,
     set_run_state,
@@ -49,19 +52,25 @@ __all__ = [
     "find_run",
     "finish_segment",
     "finished",
+    "forget_images",
     "list_runs",
     "load_images",
     "load_nodes",
     "load_plan",
     "load_prompts",
     "load_rejected",
+    "load_run_prompts",
+    "note_resumed",
     "open_subtrees",
     "record_image",
     "record_metric",
+    "reject_prompts",
     "release_lease",
     "release_night",
     "renew_lease",
+    "reopen_subtrees",
     "set_run_state",
+    "shards_of",
     "start_segments",
     "store_embeddings",
     "store_plan",

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from hierdiff_core.prompt import Prompt, Recipe, content_key
-from tasks.errors import NightTaken
+from tasks.errors import NightTaken, UnknownRun, UnknownRun
 from tasks.ingest import Rejected
 from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
@@ -103,11 +103,28 @@ def store_prompts(
 def load_prompts(session: Session, batch: int) -> tuple[Prompt, ...]:
     """Return a night's prompts in the order of their rows."""
     columns = (PromptRow.row, PromptRow.reference, PromptRow.text, PromptRow.recipe)
-    rows = session.execute(select(*columns).filter_by(batch_id=batch).order_by(PromptRow.row))
+    chosen = select(*columns).where(PromptRow.batch_id == batch)
+    rows = session.execute(chosen.order_by(PromptRow.row))
     return tuple(
         Prompt(row, reference, text, Recipe.from_json(recipe))
         for row, reference, text, recipe in rows
     )
+
+
+def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
+    """Return the prompts of a run's night; raises UnknownRun."""
+    batch = session.execute(select(Run.batch_id).where(Run.id == run)).scalar()
+    if batch is None:
+        raise UnknownRun(run=run)
+    return load_prompts(session, batch)
+
+
+def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
+    """Return the prompts of a run's night in the order of their rows; raises UnknownRun."""
+    batch = session.execute(select(Run.batch_id).where(Run.id == run)).scalar()
+    if batch is None:
+        raise UnknownRun(run=run)
+    return load_prompts(session, batch)
 
 
 def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:

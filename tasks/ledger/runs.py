@@ -77,17 +77,32 @@ def open_subtrees(session: Session, run: uuid.UUID) -> tuple[int, ...]:
     return tuple(session.execute(unfinished.order_by(Subtree.shard)).scalars())
 
 
-def add_evaluations(
-    session: Session, run: uuid.UUID, shard: int, *, done: int = 0, resumed: int = 0
-) -> None:
-    """Count a subtree's evaluations: done on a device now, or found done when it was resumed."""
+def add_evaluations(session: Session, run: uuid.UUID, shard: int, *, done: int) -> None:
+    """Count evaluations that a device has done for a subtree, in this attempt or another."""
     session.execute(
         update(Subtree)
         .where(Subtree.run_id == run, Subtree.shard == shard)
-        .values(
-            evaluations_done=Subtree.evaluations_done + done,
-            evaluations_resumed=Subtree.evaluations_resumed + resumed,
-        )
+        .values(evaluations_done=Subtree.evaluations_done + done)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def note_resumed(session: Session, run: uuid.UUID, shard: int, evaluations: int) -> None:
+    """Note how many evaluations the latest attempt at a subtree found done already."""
+    session.execute(
+        update(Subtree)
+        .where(Subtree.run_id == run, Subtree.shard == shard)
+        .values(evaluations_resumed=evaluations)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def note_resumed(session: Session, run: uuid.UUID, shard: int, evaluations: int) -> None:
+    """Note how many of a subtree's evaluations its latest attempt found done."""
+    session.execute(
+        update(Subtree)
+        .where(Subtree.run_id == run, Subtree.shard == shard)
+        .values(evaluations_resumed=evaluations)
         .execution_options(synchronize_session=False)
     )
 

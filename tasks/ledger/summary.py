@@ -70,8 +70,8 @@ class RunSummary:
     evaluations_planned: int
     evaluations_standard: int  # without sharing
     evaluations_done: int  # on a device, repeated ones included
-    evaluations_resumed: int  # found done by a retry
-    evaluations_reused: int  # found done by an earlier run
+    evaluations_resumed: int  # found done by the latest attempts
+    evaluations_reused: int  # of these, done by an earlier run
     segments: int
     segments_done: int
     seconds: Mapping[str, float]  # by stage, summed over workers
