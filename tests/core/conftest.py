@@ -1,0 +1,178 @@
+"""Kandinsky 2.2 in miniature with random weights: stock classes, saved to folders as on the hub."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when the hub's client is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import (
+    DDPMScheduler,
+    KandinskyV22Pipeline,
+    KandinskyV22PriorPipeline,
+    PriorTransformer,
+    UnCLIPScheduler,
+    UNet2DConditionModel,
+    VQModel,
+)
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    CLIPImageProcessor,
+    CLIPTextConfig,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+)
+
+from hierdiff_core.embedding import Conditioning
+from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, Prior, fit_decoder, load_decoder
+from hierdiff_core.models.kandinsky22 import load_prior as load_prior_
+from hierdiff_core.prompt import Recipe
+
+WIDTH = 16  # of an embedding
+TOKENS = 24
+PIXELS = 16  # four times four latents of four channels
+
+torch.set_num_threads(1)
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where the two pipelines were saved."""
+
+    decoder: Path
+    prior: Path
+
+    def recipe(self, **changes: object) -> Recipe:
+        """Return a recipe that both pipelines can follow at once."""
+        fields: dict[str, object] = {
+            "model": str(self.decoder),
+            "prior": str(self.prior),
+            "steps": 7,
+            "prior_steps": 3,
+            "height": PIXELS,
+            "width": PIXELS,
+        }
+        return Recipe(**(fields | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Return the folders of a decoder and a prior, 20,000 random weights each."""
+    torch.manual_seed(0)
+    top = tmp_path_factory.mktemp("models")
+    _decoder().save_pretrained(top / "decoder")
+    _prior().save_pretrained(top / "prior")
+    return Folders(top / "decoder", top / "prior")
+
+
+@pytest.fixture(scope="session")
+def prior(folders: Folders) -> Prior:
+    """Return the loaded prior."""
+    return load_prior_(folders.recipe(), "cpu")
+
+
+@pytest.fixture(scope="session")
+def denoiser(folders: Folders) -> Decoder:
+    """Return the decoder at guidance 4 with a random negative embedding."""
+    recipe = folders.recipe()
+    negative = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1))
+    return fit_decoder(load_decoder(recipe, "cpu"), recipe, Conditioning({EMBEDDING: negative}))
+
+
+def _decoder() -> KandinskyV22Pipeline:
+    unet = UNet2DConditionModel(
+        sample_size=4,
+        in_channels=4,
+        out_channels=8,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        cross_attention_dim=WIDTH,
+        attention_head_dim=8,
+        encoder_hid_dim=WIDTH,
+        encoder_hid_dim_type="image_proj",
+        addition_embed_type="image",
+        resnet_time_scale_shift="scale_shift",
+    )
+    movq = VQModel(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(4, 4, 8),
+        layers_per_block=1,
+        latent_channels=4,
+        num_vq_embeddings=4,
+        norm_num_groups=2,
+        mid_block_add_attention=False,
+    )
+    scheduler = DDPMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        variance_type="fixed_small",
+        clip_sample=False,
+        steps_offset=1,
+    )
+    return KandinskyV22Pipeline(unet=unet.eval(), scheduler=scheduler, movq=movq.eval())
+
+
+def _prior() -> KandinskyV22PriorPipeline:
+    tokenizer = _tokenizer()
+    text = CLIPTextConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.eos_token_id,
+    )
+    vision = CLIPVisionConfig(
+        hidden_size=WIDTH,
+        intermediate_size=WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        image_size=PIXELS,
+        patch_size=8,
+    )
+    transformer = PriorTransformer(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        num_layers=1,
+        embedding_dim=WIDTH,
+        num_embeddings=TOKENS,
+    )
+    transformer.clip_std.data.fill_(1.0)
+    return KandinskyV22PriorPipeline(
+        prior=transformer.eval(),
+        image_encoder=CLIPVisionModelWithProjection(vision).eval(),
+        text_encoder=CLIPTextModelWithProjection(text).eval(),
+        tokenizer=tokenizer,
+        scheduler=UnCLIPScheduler(
+            variance_type="fixed_small_log", clip_sample_range=5.0, prediction_type="sample"
+        ),
+        image_processor=CLIPImageProcessor(
+            size={"shortest_edge": PIXELS}, crop_size={"height": PIXELS, "width": PIXELS}
+        ),
+    )
+
+
+def _tokenizer() -> CLIPTokenizer:
+    """Return a tokenizer that reads each byte as a token."""
+    letters = sorted(ByteLevel.alphabet())
+    names = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{each}</w>" for each in letters)]
+    vocabulary = {name: index for index, name in enumerate(names)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=TOKENS)
