@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from hierdiff_core.prompt import Prompt, Recipe, content_key
-from tasks.errors import NightTaken, UnknownRun, UnknownRun
+from tasks.errors import NightTaken, UnknownRun
 from tasks.ingest import Rejected
 from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
@@ -113,14 +113,6 @@ def load_prompts(session: Session, batch: int) -> tuple[Prompt, ...]:
 
 def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
     """Return the prompts of a run's night; raises UnknownRun."""
-    batch = session.execute(select(Run.batch_id).where(Run.id == run)).scalar()
-    if batch is None:
-        raise UnknownRun(run=run)
-    return load_prompts(session, batch)
-
-
-def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
-    """Return the prompts of a run's night in the order of their rows; raises UnknownRun."""
     batch = session.execute(select(Run.batch_id).where(Run.id == run)).scalar()
     if batch is None:
         raise UnknownRun(run=run)

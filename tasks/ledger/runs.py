@@ -97,16 +97,6 @@ def note_resumed(session: Session, run: uuid.UUID, shard: int, evaluations: int)
     )
 
 
-def note_resumed(session: Session, run: uuid.UUID, shard: int, evaluations: int) -> None:
-    """Note how many of a subtree's evaluations its latest attempt found done."""
-    session.execute(
-        update(Subtree)
-        .where(Subtree.run_id == run, Subtree.shard == shard)
-        .values(evaluations_resumed=evaluations)
-        .execution_options(synchronize_session=False)
-    )
-
-
 def record_metric(
     session: Session,
     run: uuid.UUID,
