@@ -15,7 +15,7 @@ from training.export import export
 from training.report import contact_sheet, plot_losses
 from training.workshop import PLANS, Workshop
 
-STAGES = ("pictures", "autoencoder", "clip", "prior", "unet")
+STAGES = ("pictures", "autoencoder", "decoder", "clip", "prior", "unet")
 
 
 def main() -> None:
@@ -37,7 +37,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("hierdiff_core/miniature"))
-    parser.add_argument("--work", type=Path, default=Path("training/work"), help="checkpoints")
+    parser.add_argument("--work", type=Path, default=Path("build/training"), help="checkpoints")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=STAGES, help="stop after this stage and export nothing")
     parser.add_argument("--minutes", type=float, help="end each training after this wall time")

@@ -1,4 +1,4 @@
-"""The training loop that all four networks share: warm-up, cosine, moving average, checkpoints.
+"""The training loop that all stages share: warm-up, cosine, moving average, checkpoints.
 
 Knows nothing of what is trained: a stage hands in its model and a function that gives a loss. A
 checkpoint is one safetensors file with weights, averages, Adam's moments and the step, so a run

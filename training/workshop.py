@@ -22,6 +22,7 @@ from training.clip import train_clip
 from training.export import Parts
 from training.loop import Plan
 from training.pictures import Pictures, pictures
+from training.polish import polish_decoder
 from training.prior import Reader, train_prior
 from training.tokenizer import train_tokenizer
 from training.unet import train_unet
@@ -30,6 +31,7 @@ from training.vocabulary import split_attributes
 PLANS: Mapping[str, Plan] = {
     "autoencoder": Plan(steps=3_000, rate=2e-3, average=0.998),
     "clip": Plan(steps=900, rate=1e-3, average=0.998),
+    "decoder": Plan(steps=4_000, rate=1e-3, average=0.998),
     "prior": Plan(steps=2_000, rate=1e-3),
     "unet": Plan(steps=4_000, rate=7e-4),
 }
@@ -37,7 +39,7 @@ PLANS: Mapping[str, Plan] = {
 
 @dataclass(frozen=True)
 class Workshop:
-    """A working folder, a seed and a plan for each of the four trainings."""
+    """A working folder, a seed and a plan for each training."""
 
     folder: Path
     seed: int
@@ -67,6 +69,23 @@ class Workshop:
         return train_autoencoder(self.pictures, self.plans["autoencoder"], self.folder, self.seed)
 
     @cached_property
+    def latents(self) -> Tensor:
+        """Of all pictures, (N, 4, 16, 16)."""
+        return encodings.latents(self.pictures, self.autoencoder, self.folder)
+
+    @cached_property
+    def decoder(self) -> VQModel:
+        """The autoencoder with its decoder trained further."""
+        return polish_decoder(
+            self.autoencoder,
+            self.pictures,
+            self.latents,
+            self.plans["decoder"],
+            self.folder,
+            self.seed,
+        )
+
+    @cached_property
     def clip(self) -> tuple[CLIPTextModelWithProjection, CLIPVisionModelWithProjection]:
         """Both encoders."""
         return train_clip(self.pictures, self.tokenizer, self.plans["clip"], self.folder, self.seed)
@@ -87,10 +106,9 @@ class Workshop:
     @cached_property
     def unet(self) -> UNet2DConditionModel:
         """Noise and picture embedding to latents."""
-        latents = encodings.latents(self.pictures, self.autoencoder, self.folder)
         negative = encodings.negative_embedding(self.clip[1])
         return train_unet(
-            latents, self.embeddings, negative, self.plans["unet"], self.folder, self.seed
+            self.latents, self.embeddings, negative, self.plans["unet"], self.folder, self.seed
         )
 
     def parts(self) -> Parts:
@@ -102,5 +120,5 @@ class Workshop:
             image_encoder=image_encoder,
             prior=self.prior,
             unet=self.unet,
-            autoencoder=self.autoencoder,
+            autoencoder=self.decoder,
         )
