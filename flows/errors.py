@@ -29,3 +29,12 @@ class UnusableHome(HierdiffError):
 
 class MissingDeployments(HierdiffError):
     """No prefect.yaml in {folders}; run from a clone, or install hierdiff again."""
+
+
+class SubtreeFailed(HierdiffError):
+    """The {name} ended as {state} (flow run {child}); its page in the UI says why, and Retry there
+    or on the night makes what is missing."""
+
+
+class NightIncomplete(HierdiffError):
+    """Run {run} misses {missing} images; retry it in the UI or with `hierdiff retry {run}`."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import safetensors.torch
 import torch
 
 from hierdiff_core.errors import InvalidEmbedding
@@ -49,6 +50,17 @@ def flatten(conditioning: Conditioning) -> npt.NDArray[np.float32]:
     """Return the vectors that trees are built on, (N, D): all tensors side by side."""
     flat = [tensor.flatten(1) for tensor in conditioning.tensors.values()]
     return torch.cat(flat, dim=1).numpy()
+
+
+def pack(conditioning: Conditioning) -> bytes:
+    """Return the tensors as safetensors."""
+    tensors = {name: tensor.contiguous() for name, tensor in conditioning.tensors.items()}
+    return safetensors.torch.save(tensors)
+
+
+def unpack(packed: bytes) -> Conditioning:
+    """Return the conditioning that `pack` wrote."""
+    return Conditioning(safetensors.torch.load(packed))
 
 
 def check_vectors(vectors: npt.NDArray[np.floating], rows: Sequence[int] | None = None) -> None:

@@ -73,12 +73,12 @@ class Prompt:
 
 def compatibility_key(recipe: Recipe) -> str:
     """Return the key of those who may share steps: all that is equal in every parameter."""
-    return digest("recipe", recipe.to_json())
+    return digest("recipe", _identity(recipe))
 
 
 def content_key(prompt: Prompt) -> str:
     """Return the key of the picture: prompts with equal keys get one leaf and one picture."""
-    return digest("prompt", _normal(prompt.text), prompt.recipe.to_json())
+    return digest("prompt", _normal(prompt.text), _identity(prompt.recipe))
 
 
 def embedding_key(prompt: Prompt) -> str:
@@ -87,8 +87,15 @@ def embedding_key(prompt: Prompt) -> str:
     Runs that differ in the decoder alone find each other's embeddings.
     """
     recipe = prompt.recipe
-    facts = (recipe.prior_revision, recipe.prior_steps, recipe.prior_guidance, recipe.seed)
-    return digest("embedding", _normal(prompt.text), recipe.prior, recipe.dtype, *facts)
+    weights = recipe.prior_revision or recipe.prior
+    facts = (weights, recipe.prior_steps, recipe.prior_guidance, recipe.seed, recipe.dtype)
+    return digest("embedding", _normal(prompt.text), *facts)
+
+
+def negative_key(recipe: Recipe) -> str:
+    """Return the key of what guidance steers away from, one for all prompts of a recipe."""
+    stand_in = Prompt(0, "", recipe.negative_prompt, recipe)
+    return digest("negative", embedding_key(stand_in))
 
 
 def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prompt:
@@ -116,6 +123,17 @@ def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prom
             row=row, column=column, value=error.facts["value"], wanted="a value above 0"
         ) from None
     return Prompt(row, reference, text, changed)
+
+
+def _identity(recipe: Recipe) -> dict[str, object]:
+    # Where weights lie changes no picture: once they are pinned, their place is left out, so that
+    # equal work is found again from another folder or machine.
+    fields = recipe.to_json()
+    if recipe.revision:
+        del fields["model"]
+    if recipe.prior_revision:
+        del fields["prior"]
+    return fields
 
 
 def _normal(text: str) -> str:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from PIL import Image
 
@@ -22,7 +24,7 @@ from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.models.kandinsky22 import Decoder, fit_decoder, load_decoder, load_prior
 from hierdiff_core.models.place import choose_device
 from hierdiff_core.plan import Segment
-from hierdiff_core.prompt import Recipe, negative_key
+from hierdiff_core.prompt import Recipe
 from hierdiff_core.sampler import Finished, Job, rounds
 from hierdiff_core.solver import make_solver
 from tasks.embed import load_negative
@@ -130,9 +132,7 @@ def _denoise(shift: _Shift) -> None:
             return
 
 
-def _denoise_tree(
-    shift: _Shift, tree: Tree, only: Collection[int], states: StoredStates
-) -> None:
+def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: StoredStates) -> None:
     work = shift.work
     decoder = _decoder(shift, tree.recipe)
     solver = make_solver(tree.recipe.solver, decoder.noise_schedule, tree.recipe.steps)
@@ -166,14 +166,17 @@ class _Drawn:
 
     segment: Segment
     state: State
-    pixels: object  # (H, W, 3) uint8
+    pixels: npt.NDArray[np.uint8] | None  # (H, W, 3); None for a split that is not shown
 
 
 def _drawn(shift: _Shift, decoder: Decoder, finished: Finished) -> _Drawn:
     # Decoded one by one: a picture must not depend on what ended in the same round.
+    leaf = shift.work.plan.is_leaf(finished.segment)
+    if not leaf and not shift.settings.previews:
+        return _Drawn(finished.segment, finished.state, None)
     with shift.timed("decode"):
         pixels = decoder.decode(finished.state.latents[None])[0]
-    shift.images += shift.work.plan.is_leaf(finished.segment)
+    shift.images += leaf
     return _Drawn(finished.segment, finished.state, pixels)
 
 
@@ -184,16 +187,17 @@ def _maker(shift: _Shift, drawn: list[_Drawn]) -> Callable[[], list[Entry]] | No
 
 
 def _entry(shift: _Shift, drawn: _Drawn) -> Entry:
-    work, segment = shift.work, drawn.segment
+    work, segment, pixels = shift.work, drawn.segment, drawn.pixels
     stored = checkpoint(work, segment, drawn.state)
-    if work.plan.is_leaf(segment):
-        leaf = work.plan.order[segment.first]
-        shown = shift.settings.prompt_in_images
-        return Entry(segment.id, stored, picture(work, leaf, drawn.pixels, with_prompt=shown))
-    return Entry(segment.id, stored, preview=_preview(work, segment, drawn.pixels))
+    if pixels is None:
+        return Entry(segment.id, stored)
+    if not work.plan.is_leaf(segment):
+        return Entry(segment.id, stored, preview=_preview(work, segment, pixels))
+    leaf, shown = work.plan.order[segment.first], shift.settings.prompt_in_images
+    return Entry(segment.id, stored, picture(work, leaf, pixels, with_prompt=shown))
 
 
-def _preview(work: Work, segment: Segment, pixels: object) -> Object:
+def _preview(work: Work, segment: Segment, pixels: npt.NDArray[np.uint8]) -> Object:
     small = Image.fromarray(pixels)
     small.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     file = io.BytesIO()
@@ -259,6 +263,3 @@ def _record_seconds(shift: _Shift) -> None:
     with shift.stores.session() as session:
         for stage, seconds in shift.seconds.items():
             record_metric(session, shift.work.run, stage, seconds, device=name)
-
-
-__all__ = ["Progress", "denoise_shard", "negative_key"]

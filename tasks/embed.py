@@ -67,6 +67,13 @@ def load_embeddings(session: Session, prompts: Iterable[Prompt]) -> dict[str, Co
     return {mine: unpack(found[theirs]) for mine, theirs in keys.items() if theirs in found}
 
 
+def load_negative(session: Session, recipe: Recipe) -> Conditioning | None:
+    """Return what guidance steers away from, or None where it is not cached."""
+    key = negative_key(recipe)
+    found = find_embeddings(session, [key])
+    return unpack(found[key]) if key in found else None
+
+
 def _missing(stores: Stores, group: Group) -> list[Prompt]:
     with stores.session() as session:
         found = find_embeddings(session, {embedding_key(prompt) for prompt in group.prompts})

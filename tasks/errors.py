@@ -79,3 +79,22 @@ class MissingObject(HierdiffError):
 class CorruptObject(HierdiffError):
     """Object {key} in bucket {bucket!r} has sha256 {found}, not {wanted}; it will be computed
     again on the next retry."""
+
+
+class MissingEmbedding(HierdiffError):
+    """Embedding {key} is not in the database; start the night again, it will be made anew."""
+
+
+class WrongRevision(HierdiffError):
+    """Model {model} has revision {found} on this machine, the plan was made for {wanted}; put
+    the same weights here, or start a new night."""
+
+
+class NoSource(HierdiffError):
+    """The night has no prompts and no source: run `hierdiff ingest`, or set HIERDIFF_SOURCE_URL
+    and HIERDIFF_SOURCE_QUERY, or HIERDIFF_SOURCE_FILE."""
+
+
+class PoisonedSubtree(HierdiffError):
+    """Subtree {shard} of run {run} took its worker down {crashes} times in a row; look into the
+    worker's log, then retry it by hand."""

@@ -29,6 +29,8 @@ def claim(data: ReportData) -> str:
     """Return the night in one line: "48 images for the work of 19"."""
     plan = data.plan
     images = f"{plan.size:,} image{'s' if plan.size != 1 else ''}"
+    if data.missing:
+        return f"{len(data.made):,} of {images}"
     if plan.evaluations == plan.evaluations_standard:
         return f"{images}, nothing to share"
     worth = plan.evaluations / plan.steps

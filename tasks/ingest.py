@@ -6,7 +6,7 @@ listed with their number and a reason, and one bad row never stops a night.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from hierdiff_core.errors import HierdiffError, MissingColumn
@@ -31,16 +31,23 @@ class Ingested:
     rejected: tuple[Rejected, ...]
 
 
-def read_batch(rows: Iterable[Row], recipe: Recipe) -> Ingested:
+def read_batch(
+    rows: Iterable[Row],
+    recipe: Recipe,
+    check: Callable[[Prompt], None] = lambda prompt: None,
+) -> Ingested:
     """Return the prompts and the rejected rows of a source.
 
-    Raises MissingColumn where no row has a `prompt`, and EmptyBatch where no good row is left.
+    `check` raises what a model cannot take of a prompt, such as its length. Raises MissingColumn
+    where no row has a `prompt`, and EmptyBatch where no good row is left.
     """
     prompts: list[Prompt] = []
     faults: list[tuple[int, HierdiffError]] = []
     for row in rows:
         try:
-            prompts.append(_read(row, recipe))
+            prompt = _read(row, recipe)
+            check(prompt)
+            prompts.append(prompt)
         except HierdiffError as fault:
             faults.append((row.number, fault))
     if not prompts:

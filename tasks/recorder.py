@@ -128,9 +128,9 @@ class Recorder:
                 add_evaluations(session, self.run, self.shard, done=evaluations)
 
     def _put(self, entry: Entry) -> tuple[str, StoredImage | None]:
-        for extra in (entry.preview, entry.picture and entry.picture.object):
-            if extra is not None:
-                self.stores.bucket.put(extra.key, extra.body, extra.content_type)
+        shown = entry.preview if entry.picture is None else entry.picture.object
+        if shown is not None:
+            self.stores.bucket.put(shown.key, shown.body, shown.content_type)
         image = None if entry.picture is None else stored_image(entry.picture)
         sha256 = self.stores.bucket.put(entry.checkpoint.key, entry.checkpoint.body)
         return sha256, image

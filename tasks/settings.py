@@ -21,7 +21,6 @@ from pydantic_settings import (
 )
 
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.miniature import DECODER, PRIOR
 from hierdiff_core.prompt import Recipe
 
 PREFIX = "HIERDIFF_"
@@ -49,8 +48,12 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = None
     public_url: str | None = None  # where people see the bucket; None signs links instead
 
-    model: str = str(DECODER)  # folder or hub name
-    prior: str = str(PRIOR)
+    source_url: SecretStr | None = None  # the user's own database, as SQLAlchemy writes it
+    source_query: str | None = None  # its columns are named prompt, reference, ...
+    source_file: Path | None = None  # or a .csv, .tsv, .jsonl file
+
+    model: str = "hierdiff/miniature-decoder"  # folder, hub name, or the small one shipped here
+    prior: str = "hierdiff/miniature-prior"
     solver: Literal["ddim", "ddpm"] = "ddim"
     steps: int = Field(default=40, ge=1)
     guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
@@ -68,9 +71,11 @@ class Settings(BaseSettings):
     steps_per_image: float | None = Field(default=None, gt=0)  # budget: evaluations per image
 
     shards: int = Field(default=4, ge=1, le=1000)  # subtrees that are run and retried alone
-    slots: int = Field(default=16, ge=1)  # rows denoised at once
+    slots: int = Field(default=4, ge=1)  # rows denoised at once
     device: str = "auto"  # cuda where there is one, else cpu
     lease_seconds: float = Field(default=60.0, ge=1)  # until a silent worker counts as gone
+    previews: bool = True  # small pictures of the latents at each split, for the report
+    prompt_in_images: bool = True  # write the prompt into the PNG; the source type always is
 
     gpu_price_per_hour: float | None = Field(default=None, ge=0)
     currency: str = "USD"

@@ -147,9 +147,7 @@ def checkpoint(work: Work, segment: Segment, state: State) -> Object:
     return Object(checkpoint_key(work.night.keys[segment.id]), pack(state, facts))
 
 
-def picture(
-    work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt: bool
-) -> Picture:
+def picture(work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt: bool) -> Picture:
     """Return a leaf's picture as the object to store, under the digest of its bytes."""
     prompt, key = work.prompts[leaf], work.content_keys[leaf]
     facts = trace(work.plan, leaf, prompt=prompt, run=str(work.run), content_key=key)

@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from transformers import CLIPTokenizer
 
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import PromptTooLong
-from hierdiff_core.models.place import choose_device, choose_dtype, load_pipeline
+from hierdiff_core.models.place import choose_device, choose_dtype, load_part, load_pipeline
 from hierdiff_core.noise import generator
 from hierdiff_core.prompt import Prompt, Recipe, embedding_key
 
@@ -33,12 +34,8 @@ class Prior:
     pipeline: Any  # KandinskyV22PriorPipeline, whose parts diffusers does not declare
 
     def check_length(self, prompt: Prompt) -> None:
-        """Raise PromptTooLong where the text encoder would drop the end of a prompt."""
-        limit = self.pipeline.tokenizer.model_max_length
-        for text in (prompt.text, prompt.recipe.negative_prompt):
-            tokens = len(self.pipeline.tokenizer(text, truncation=False).input_ids)
-            if tokens > limit:
-                raise PromptTooLong(row=prompt.row, tokens=tokens, limit=limit)
+        """See `check_length`."""
+        check_length(self.pipeline.tokenizer, prompt)
 
     def embed(self, prompts: Sequence[Prompt]) -> list[Conditioning]:
         """Return one row of conditioning per prompt; prompts must share a recipe.
@@ -138,6 +135,23 @@ class Decoder:
             return_dict=False,
         )[0]
         return prediction.float()
+
+
+def load_tokenizer(recipe: Recipe) -> Any:
+    """Return the prior's tokenizer alone, which is enough to check prompts; raises UnknownModel."""
+    return load_part(CLIPTokenizer, recipe.prior, "tokenizer")
+
+
+def check_length(tokenizer: Any, prompt: Prompt) -> None:
+    """Raise PromptTooLong where the text encoder would drop the end of a prompt.
+
+    Prior pipelines truncate with a warning; a picture that ignores half a prompt is no picture.
+    """
+    limit = tokenizer.model_max_length
+    for text in (prompt.text, prompt.recipe.negative_prompt):
+        tokens = len(tokenizer(text, truncation=False).input_ids)
+        if tokens > limit:
+            raise PromptTooLong(row=prompt.row, tokens=tokens, limit=limit)
 
 
 def load_prior(recipe: Recipe, device: str = "auto") -> Prior:

@@ -13,19 +13,26 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from hierdiff_core import miniature
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.prompt import Recipe
+
+# Shipped with the package, under names that mean the same on every machine.
+SHIPPED = {
+    "hierdiff/miniature-decoder": miniature.DECODER,
+    "hierdiff/miniature-prior": miniature.PRIOR,
+}
 
 _LOADED = ("*.json", "*.safetensors", "*.txt", "*.model")
 
 
 def find_folder(model: str) -> Path:
-    """Return the folder of a model: the one named, or the hub's snapshot of that name.
+    """Return the folder of a model: shipped, or the one named, or the hub's snapshot of that name.
 
     Raises UnknownModel.
     """
-    folder = Path(model).expanduser()
+    folder = SHIPPED.get(model) or Path(model).expanduser()
     if folder.is_dir():
         _check_is_pipeline(model, folder)
         return folder
@@ -51,14 +58,22 @@ def find_revision(model: str) -> str:
 
 def load_pipeline(kind: Any, model: str, dtype: torch.dtype) -> Any:
     """Return `kind.from_pretrained(model)` without progress bars; raises UnknownModel."""
-    folder = find_folder(model)
+    pipeline = _load(kind, model, dtype=dtype)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def load_part(kind: Any, model: str, subfolder: str) -> Any:
+    """Return one part of a pipeline; raises UnknownModel."""
+    return _load(kind, model, subfolder=subfolder)
+
+
+def _load(kind: Any, model: str, **options: Any) -> Any:
     try:
-        pipeline = kind.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        return kind.from_pretrained(find_folder(model), local_files_only=True, **options)
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise UnknownModel(model=model, hint=f"{kind.__name__} refuses it ({reason})") from None
-    pipeline.set_progress_bar_config(disable=True)
-    return pipeline
 
 
 def choose_device(name: str) -> torch.device:

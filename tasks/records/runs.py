@@ -98,6 +98,7 @@ class Subtree(Base):
     lease_until: Mapped[datetime | None]
     flow_run_id: Mapped[str | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)  # in a row: leases that ran out or were retaken
     evaluations_planned: Mapped[int]
     evaluations_done: Mapped[int] = mapped_column(default=0)
     evaluations_resumed: Mapped[int] = mapped_column(default=0)

@@ -11,7 +11,7 @@ const span = (tile) => ["first", "last", "start", "stop"].map((name) => Number(t
 // The plan: what a block looks like so far, and which images it leads to.
 const showTip = (tile, x, y) => {
   const source = previews[tile.dataset.segment];
-  one("p", tip).textContent = tile.story;
+  [one("strong", tip).textContent, one("span", tip).textContent] = tile.story;
   one("img", tip).hidden = !source;
   if (source) one("img", tip).src = source;
   tip.hidden = false;
@@ -43,7 +43,8 @@ for (const plan of all(".plan")) {
   };
   for (const tile of tiles) {
     const title = one("title", tile);
-    tile.story = title.textContent;
+    const [heading, ...lines] = title.textContent.split("\n");
+    tile.story = [heading, lines.join("\n")];
     title.remove(); // or the browser would show it a second time
     tile.addEventListener("pointermove", (event) => showTip(tile, event.clientX, event.clientY));
     tile.addEventListener("click", () => choose(tile));
@@ -113,7 +114,7 @@ const open = (card) => {
     const [first, last, , stop] = span(tile);
     image.src = previews[tile.dataset.segment];
     image.alt = "";
-    item.append(image, last - first > 1 ? `step ${stop}, ${last - first} share it` : `step ${stop}, alone`);
+    item.append(image, last - first > 1 ? `step ${stop}\n${last - first} share it` : `step ${stop}\nits own`);
     return item;
   }));
   if (!viewer.open) viewer.showModal();

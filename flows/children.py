@@ -1,0 +1,99 @@
+"""Children: the flow runs that carry out a night's subtrees.
+
+Knows how a child is found, started, attached to or tried again, and how its end is awaited. Knows
+nothing of what a child does. There is one child for each shard of a run, for good: its idempotency
+key names them, and a retry sets that same run back in its queue, as the UI's Retry does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from uuid import UUID
+
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.deployments import run_deployment
+from prefect.states import AwaitingRetry, Cancelling
+
+DEPLOYMENT = "subtree/subtree"
+
+_POLL = 1.0  # seconds
+_REVIVAL = 60.0  # seconds that a crashed child is given to be queued again
+_FINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED})
+# Ends after which the same run is queued again; a completed one only where the ledger disagrees.
+_ENDED = _FINAL | {StateType.CRASHED}
+
+
+def child_name(shard: int) -> str:
+    """Return how people know a shard."""
+    return "trunk" if shard == 0 else f"subtree {shard}"
+
+
+def ensure_child(run_id: str, shard: int) -> UUID:
+    """See that a child is queued or running for a shard that is not complete; return its id."""
+    key = child_key(run_id, shard)
+    with get_client(sync_client=True) as client:
+        known = find_child(client, key)
+        if known is not None:
+            if known.state is not None and known.state.type in _ENDED:
+                queue_again(client, known.id)
+            return known.id
+    started = run_deployment(
+        DEPLOYMENT,
+        parameters={"run_id": run_id, "shard": shard, "name": child_name(shard)},
+        idempotency_key=key,
+        flow_run_name=child_name(shard),
+        timeout=0,
+        as_subflow=True,
+    )
+    return started.id  # type: ignore[union-attr]
+
+
+def await_child(child: UUID) -> FlowRun:
+    """Wait until a child has ended, for as long as it takes, and return it.
+
+    A crashed child is queued again by an automation, so a crash counts as the end only where it
+    stays one.
+    """
+    crashed_since: float | None = None
+    with get_client(sync_client=True) as client:
+        while True:
+            run = client.read_flow_run(child)
+            kind = run.state.type if run.state else None
+            if kind in _FINAL:
+                return run
+            if kind is not StateType.CRASHED:
+                crashed_since = None
+            elif crashed_since is None:
+                crashed_since = time.monotonic()
+            elif time.monotonic() - crashed_since > _REVIVAL:
+                return run
+            time.sleep(_POLL)
+
+
+def cancel_children(run_id: str, shards: Iterable[int]) -> None:
+    """Ask the children of a run that have not ended to stop; what they stored is kept."""
+    with get_client(sync_client=True) as client:
+        for shard in shards:
+            child = find_child(client, child_key(run_id, shard))
+            if child is not None and child.state is not None and not child.state.is_final():
+                client.set_flow_run_state(child.id, Cancelling())
+
+
+def child_key(run_id: str, shard: int) -> str:
+    """Return what makes a child the only one of its shard."""
+    return f"hierdiff/{run_id}/{shard}"
+
+
+def find_child(client: SyncPrefectClient, key: str) -> FlowRun | None:
+    """Return the child of a key, or None where there is none."""
+    wanted = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[key]))
+    found = client.read_flow_runs(flow_run_filter=wanted, limit=1)
+    return found[0] if found else None
+
+
+def queue_again(client: SyncPrefectClient, flow_run: UUID) -> None:
+    """Do what the UI's Retry does: the same run awaits a retry."""
+    client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)

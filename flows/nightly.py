@@ -1,0 +1,168 @@
+"""The parent flow: one night of one catalogue, from rows to report.
+
+Knows the order of the stages and that every subtree must be run. Prefect carries ids only; what a
+stage does is in `tasks`, what is done is in the ledger. Any stage may be run again: a retry of
+this run makes just what is missing.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from pathlib import Path
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.runtime import flow_run
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from flows.children import await_child, child_name, ensure_child
+from flows.errors import NightIncomplete, SubtreeFailed
+from flows.quiet import quiet_libraries
+from tasks import night
+from tasks.ledger import Night, open_subtrees, release_night, set_run_state
+from tasks.publish import publish, report_url
+from tasks.report import subtree_table, summary_markdown
+from tasks.settings import Settings, read_settings
+from tasks.states import RunState
+from tasks.stores import Stores, open_stores
+
+_AT_ONCE = 16  # children that are awaited at the same time; the pool decides how many run
+
+
+@flow(
+    name="nightly",
+    flow_run_name="{catalogue} {business_date}",
+    task_runner=ThreadPoolTaskRunner(max_workers=_AT_ONCE),  # type: ignore[arg-type]
+)
+def nightly(
+    catalogue: str = "catalogue",
+    business_date: date | None = None,
+    query: str | None = None,
+    file: Path | None = None,
+) -> None:
+    """Make one night's pictures; `business_date` is today unless given.
+
+    Rows come from `query` on HIERDIFF_SOURCE_URL or from `file`, or from what `hierdiff ingest`
+    stored for this night before.
+    """
+    quiet_libraries()
+    settings = read_settings()
+    day = business_date or night_of_schedule()
+    with open_stores(settings) as stores:
+        claimed = claim_night(stores, settings, catalogue, day)
+        try:
+            run = plan_everything(stores, settings, claimed, night.Source(query, file))
+            run_everything(stores, run)
+            publish_night(stores, settings, run)
+        finally:
+            with stores.session() as session:
+                release_night(session, claimed.batch, owner())
+
+
+def plan_everything(
+    stores: Stores, settings: Settings, claimed: Night, source: night.Source
+) -> uuid.UUID:
+    """Return the night's run: the one it has, or one that is planned now."""
+    if claimed.run is not None:
+        get_run_logger().info("Run %s goes on from where it was left", claimed.run)
+        return claimed.run
+    seconds: dict[str, float] = {}
+    with night.timed(seconds, "read"):
+        read_prompts(stores, settings, claimed, source)
+    with night.timed(seconds, "embed"):
+        embed_prompts(stores, settings, claimed.batch)
+    with night.timed(seconds, "plan"):
+        run = plan_night(stores, settings, claimed.batch)
+    night.record_stages(stores, settings, run, seconds)
+    return run
+
+
+def run_everything(stores: Stores, run: uuid.UUID) -> None:
+    """Run the trunk, then all other subtrees that are open; the report tells what failed."""
+    with stores.session() as session:
+        set_run_state(session, run, RunState.RUNNING)
+        waiting = open_subtrees(session, run)
+    if 0 in waiting:
+        run_subtree(str(run), 0, child_name(0))
+    rest = [run_subtree.submit(str(run), shard, child_name(shard)) for shard in waiting if shard]
+    wait(rest)
+
+
+def night_of_schedule() -> date:
+    """Return the day that a scheduled run was meant for, even if it starts late."""
+    planned = flow_run.scheduled_start_time
+    return planned.date() if planned is not None else date.today()
+
+
+def owner() -> str:
+    """Return who holds the night: this flow run, also when it is tried again."""
+    return str(flow_run.id)
+
+
+@task(name="claim the night", cache_policy=NO_CACHE)
+def claim_night(stores: Stores, settings: Settings, catalogue: str, day: date) -> Night:
+    """Make this run the only one of its night."""
+    return night.claim(stores, settings, catalogue, day, owner())
+
+
+@task(name="read prompts", cache_policy=NO_CACHE)
+def read_prompts(stores: Stores, settings: Settings, claimed: Night, source: night.Source) -> None:
+    """Store the night's rows; bad ones are set aside with their reasons."""
+    good, bad = night.ingest(stores, settings, claimed, source)
+    get_run_logger().info("%d prompts, %d rows not taken", good, bad)
+
+
+@task(name="embed prompts", cache_policy=NO_CACHE)
+def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
+    """Let the prior predict what is not in the cache."""
+    bar = create_progress_artifact(progress=0.0, description="prompts embedded")
+
+    def report(done: int, total: int) -> None:
+        if isinstance(bar, uuid.UUID):
+            update_progress_artifact(bar, progress=100.0 * done / max(total, 1))
+
+    made = night.embed(stores, settings, batch, report)
+    report(1, 1)
+    get_run_logger().info("%d embeddings made, the others were known", made)
+
+
+@task(name="plan", cache_policy=NO_CACHE)
+def plan_night(stores: Stores, settings: Settings, batch: int) -> uuid.UUID:
+    """Cluster the prompts and store tree, schedule and segments."""
+    run = night.plan(stores, settings, batch)
+    get_run_logger().info("The night is run %s", run)
+    return run
+
+
+@task(name="run subtree", task_run_name="run {name}", cache_policy=NO_CACHE)
+def run_subtree(run_id: str, shard: int, name: str) -> None:
+    """See that one shard is run to its end by a worker of the GPU pool."""
+    child = await_child(ensure_child(run_id, shard))
+    if child.state is None or not child.state.is_completed():
+        state = child.state.name if child.state else "unknown"
+        raise SubtreeFailed(name=name, state=state, child=child.name)
+
+
+@task(name="publish the report", cache_policy=NO_CACHE)
+def publish_night(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
+    """Count the pictures, write manifest and report, and show them here."""
+    published = publish(stores, settings, run)
+    link = report_url(stores, settings, published.report)
+    create_markdown_artifact(
+        summary_markdown(published.data, link), key="night", description="what the night came to"
+    )
+    create_table_artifact(
+        subtree_table(published.data), key="subtrees", description="the night's subtrees"
+    )
+    create_link_artifact(link, link_text="gallery and plan", key="report")
+    if not published.complete:
+        raise NightIncomplete(run=run, missing=published.missing)

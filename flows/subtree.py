@@ -1,0 +1,93 @@
+"""The child flow: one shard of a plan on one device, resumable at any segment.
+
+Knows order and progress; the work is `tasks.denoise`. Prefect carries ids only: what is done is in
+the ledger, so a retry of this run makes just what is missing.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+
+import torch
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import flow_run
+from prefect.tasks import Task
+
+from flows.quiet import quiet_libraries
+from tasks.denoise import Progress, denoise_shard
+from tasks.errors import UnreachableDatabase, UnreachableStorage
+from tasks.settings import read_settings
+from tasks.stores import open_stores
+
+_REPORT_EVERY = 2.0  # seconds between updates of the progress artifact
+_TRANSIENT = (UnreachableDatabase, UnreachableStorage, torch.OutOfMemoryError)
+
+
+@flow(name="subtree", flow_run_name="{name}", log_prints=False)
+def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
+    """Run what is missing of one shard; `name` is how people know it."""
+    quiet_libraries()
+    denoise(run_id, shard, name)
+
+
+def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
+    """Tell whether trying again by itself may help: the network's faults, not the user's."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, _TRANSIENT)
+
+
+@task(
+    name="denoise",
+    task_run_name="denoise {name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[5, 20, 60],
+    retry_condition_fn=is_transient,
+)
+def denoise(run_id: str, shard: int, name: str) -> None:
+    """Denoise the shard's segments, store each split, upload each picture."""
+    log = get_run_logger()
+    settings = read_settings()
+    me = str(flow_run.id)
+    report = _Reporter(name)
+    with open_stores(settings) as stores:
+        done = denoise_shard(
+            stores, settings, uuid.UUID(run_id), shard, me, flow_run_id=me, report=report
+        )
+    report.finish(done)
+    log.info("%s: %d evaluations, %d images", name, done.evaluations, done.images)
+
+
+class _Reporter:
+    """Shows progress as an artifact, now and then."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.artifact: uuid.UUID | None = None
+        self.shown_at = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if time.monotonic() - self.shown_at >= _REPORT_EVERY:
+            self._show(progress)
+
+    def finish(self, progress: Progress) -> None:
+        """Show the end."""
+        self._show(progress)
+
+    def _show(self, progress: Progress) -> None:
+        self.shown_at = time.monotonic()
+        share = 100.0 * progress.evaluations / progress.planned if progress.planned else 100.0
+        said = (
+            f"{self.name}: {progress.evaluations:,} of {progress.planned:,} evaluations, "
+            f"{progress.images:,} images"
+        )
+        if self.artifact is None:
+            made = create_progress_artifact(progress=share, description=said)
+            self.artifact = made if isinstance(made, uuid.UUID) else None
+        else:
+            update_progress_artifact(self.artifact, progress=share, description=said)

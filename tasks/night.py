@@ -1,0 +1,122 @@
+"""The stages of a night, each one a call: read, embed, plan, publish.
+
+Knows which settings and stores a stage needs and how long it took. Knows nothing of the order
+(`flows`) or of what a stage does inside.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+from hierdiff_core.models.kandinsky22 import check_length, load_tokenizer
+from hierdiff_core.models.place import choose_device
+from tasks.embed import embed_prompts
+from tasks.errors import NoSource
+from tasks.ingest import Ingested, read_batch
+from tasks.ledger import (
+    Night,
+    claim_night,
+    load_prompts,
+    record_metric,
+    reject_prompts,
+    store_prompts,
+)
+from tasks.plan import grow_forest, pin_recipe, plan_night, read_budget
+from tasks.settings import Settings
+from tasks.sources import Row, read_file, read_source
+from tasks.states import BatchState
+from tasks.stores import Stores
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from: a query on the database of HIERDIFF_SOURCE_URL, or a file."""
+
+    query: str | None = None
+    file: Path | None = None
+
+
+def claim(
+    stores: Stores, settings: Settings, catalogue: str, business_date: date, owner: str
+) -> Night:
+    """Return the night, held by `owner` for a lease; raises NightTaken."""
+    with stores.session() as session:
+        seconds = settings.lease_seconds
+        return claim_night(session, catalogue, business_date, owner=owner, seconds=seconds)
+
+
+def read_rows(settings: Settings, source: Source) -> Ingested:
+    """Return the prompts and rejected rows of a source, nothing stored.
+
+    Raises NoSource, what the source raises, MissingColumn, EmptyBatch, UnknownModel.
+    """
+    recipe = pin_recipe(settings.recipe)
+    check = partial(check_length, load_tokenizer(recipe))
+    return read_batch(_open(settings, source), recipe, check)
+
+
+def ingest(stores: Stores, settings: Settings, night: Night, source: Source) -> tuple[int, int]:
+    """Store a night's rows, unless they are stored already; return how many are good and bad."""
+    if night.state is not BatchState.INGESTED:
+        rows = read_rows(settings, source)
+        with stores.session() as session:
+            store_prompts(session, night.batch, rows.prompts, rows.rejected)
+        return len(rows.prompts), len(rows.rejected)
+    with stores.session() as session:
+        return len(load_prompts(session, night.batch)), 0
+
+
+def embed(
+    stores: Stores, settings: Settings, batch: int, report: Callable[[int, int], None]
+) -> int:
+    """Embed a night's prompts; rows with a useless embedding are rejected. Return how many new."""
+    with stores.session() as session:
+        prompts = load_prompts(session, batch)
+    embedded = embed_prompts(stores, prompts, settings.device, report)
+    with stores.session() as session:
+        reject_prompts(session, batch, embedded.rejected)
+    return embedded.made
+
+
+def plan(stores: Stores, settings: Settings, batch: int) -> uuid.UUID:
+    """Store a night's plan and return its run; raises EmptyBatch, InvalidSetting."""
+    with stores.session() as session:
+        prompts = load_prompts(session, batch)
+    budget = read_budget(settings)
+    forest = grow_forest(stores, prompts, budget)
+    return plan_night(stores, batch, forest, budget, settings.shards)
+
+
+@contextmanager
+def timed(stages: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how many seconds the block took."""
+    started = time.monotonic()
+    yield
+    stages[stage] = time.monotonic() - started
+
+
+def record_stages(
+    stores: Stores, settings: Settings, run: uuid.UUID, stages: dict[str, float]
+) -> None:
+    """Add seconds per stage to a run's figures."""
+    device = choose_device(settings.device).type
+    with stores.session() as session:
+        for stage, seconds in stages.items():
+            record_metric(session, run, stage, seconds, device=device if stage == "embed" else "")
+
+
+def _open(settings: Settings, source: Source) -> Iterator[Row]:
+    file = source.file or settings.source_file
+    if source.query is None and file is not None:
+        return read_file(file)
+    query = source.query or settings.source_query
+    if settings.source_url is None or query is None:
+        raise NoSource()
+    return read_source(settings.source_url.get_secret_value(), query)

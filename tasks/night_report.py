@@ -1,0 +1,148 @@
+"""Gathering: the records of a report, read from the ledger and the bucket.
+
+Knows which rows and objects a report is made of. Knows nothing of how it looks.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from hierdiff_core.errors import HierdiffError
+from hierdiff_core.prompt import Prompt, content_key
+from tasks.ledger import (
+    NightPlan,
+    RunSummary,
+    StoredImage,
+    SubtreeLine,
+    finished,
+    load_images,
+    load_plan,
+    load_run_prompts,
+    summarise,
+)
+from tasks.report import (
+    ReportData,
+    ReportImage,
+    ReportRejected,
+    ReportStage,
+    ReportSubtree,
+    thumbnail,
+    thumbnail_side,
+)
+from tasks.settings import Settings
+from tasks.stores import Stores
+from tasks.work import preview_key
+
+log = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
+
+_READERS = 16
+_PREVIEWS = 400  # splits that are shown; more would make the page heavy
+_PAID = ("load", "denoise")  # stages that hold the device
+
+
+def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportData:
+    """Return what a report of the run says now; raises UnknownRun."""
+    with stores.session() as session:
+        facts, night = summarise(session, run), load_plan(session, run)
+        prompts, images = load_run_prompts(session, run), load_images(session, run)
+        done = set(finished(session, run))
+    splits = [s.id for s in night.plan.segments if s.id in done and not night.plan.is_leaf(s)]
+    shown = {each: preview_key(night.keys[each]) for each in splits[:_PREVIEWS]}
+    return ReportData(
+        run=str(run),
+        catalogue=facts.catalogue,
+        business_date=facts.business_date,
+        state=facts.state.value,
+        plan=night.plan,
+        images=_images(stores, night, prompts, images),
+        subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
+        rejected=tuple(ReportRejected(each.row, each.reason) for each in facts.rejected),
+        stages=tuple(
+            ReportStage(name, seconds, facts.devices[name])
+            for name, seconds in facts.seconds.items()
+        ),
+        parameters=_parameters(facts),
+        previews=_fetch(stores, shown) if settings.previews else {},
+        seconds=sum(facts.seconds.values()),
+        gpu_seconds=sum(facts.seconds.get(stage, 0.0) for stage in _PAID),
+        price_per_hour=settings.gpu_price_per_hour,
+        currency=settings.currency,
+    )
+
+
+def _images(
+    stores: Stores,
+    night: NightPlan,
+    prompts: Iterable[Prompt],
+    images: Mapping[int, StoredImage],
+) -> tuple[ReportImage, ...]:
+    asked: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        asked[content_key(prompt)].append(prompt)
+    bodies = _fetch(stores, {leaf: image.key for leaf, image in images.items()})
+    side = thumbnail_side(night.plan.size)
+    return tuple(
+        ReportImage(
+            leaf=leaf,
+            references=tuple(each.reference for each in asked[facts.content_key]),
+            prompt=asked[facts.content_key][0].text,
+            made=leaf in bodies,
+            thumbnail=thumbnail(bodies[leaf], side) if leaf in bodies else b"",
+            link=f"../../{images[leaf].key}" if leaf in bodies else "",
+        )
+        for leaf, facts in enumerate(night.leaves)
+    )
+
+
+def _subtree(
+    line: SubtreeLine, night: NightPlan, images: Mapping[int, StoredImage]
+) -> ReportSubtree:
+    plan = night.plan
+    ends = (plan.segments[each] for each in night.shards[line.shard])
+    leaves = [plan.order[segment.first] for segment in ends if plan.is_leaf(segment)]
+    seconds = None
+    if line.started_at is not None and line.finished_at is not None:
+        seconds = (line.finished_at - line.started_at).total_seconds()
+    return ReportSubtree(
+        shard=line.shard,
+        state=line.state.value,
+        images=sum(leaf in images for leaf in leaves),
+        evaluations_planned=line.evaluations_planned,
+        evaluations_done=line.evaluations_done,
+        evaluations_resumed=line.evaluations_resumed,
+        attempts=line.attempts,
+        seconds=seconds,
+        error=line.error or "",
+    )
+
+
+def _parameters(facts: RunSummary) -> dict[str, object]:
+    parameters: dict[str, object] = {**facts.recipe.to_json()}
+    parameters |= {"linkage": facts.linkage, "tau": facts.tau}
+    if facts.saving_asked is not None:
+        parameters["saving_asked"] = facts.saving_asked
+    if facts.steps_per_image is not None:
+        parameters["steps_per_image_asked"] = facts.steps_per_image
+    return parameters
+
+
+def _fetch(stores: Stores, keys: Mapping[Key, str]) -> dict[Key, bytes]:
+    """Return the objects that can be had; a report without a picture beats no report."""
+
+    def get(key: str) -> bytes | None:
+        try:
+            return stores.bucket.get(key)
+        except HierdiffError as error:
+            log.warning("%s", error)
+            return None
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        bodies = pool.map(get, keys.values())
+        return {name: body for name, body in zip(keys, bodies, strict=True) if body is not None}

@@ -1,0 +1,120 @@
+"""Publishing: a night is counted, written down and shown.
+
+Knows the manifest, the report and where they lie in the bucket. What a report says is gathered in
+`night_report`, what it looks like is `report`.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from hierdiff_core.prompt import content_key
+from tasks.ledger import (
+    forget_images,
+    load_images,
+    load_plan,
+    load_run_prompts,
+    open_subtrees,
+    reopen_subtrees,
+    set_run_state,
+    shards_of,
+    summarise,
+)
+from tasks.night_report import gather_report
+from tasks.report import ReportData, render_report
+from tasks.settings import Settings
+from tasks.states import RunState
+from tasks.stores import Stores
+
+_LOOKING = 16  # objects that are looked up at once
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a night came to."""
+
+    data: ReportData
+    report: str  # key of the HTML file
+    manifest: str  # key of the JSON file
+    missing: int  # pictures
+    open_subtrees: tuple[int, ...]  # what a retry would run
+
+    @property
+    def complete(self) -> bool:
+        """Whether every picture is there."""
+        return not self.missing and not self.open_subtrees
+
+
+def publish(stores: Stores, settings: Settings, run: uuid.UUID) -> Published:
+    """Check that every picture is in the bucket, write manifest and report, and close the run.
+
+    A picture whose object is gone is taken back, so that a retry makes it again; nothing that the
+    tables promise is taken on trust.
+    """
+    missing = _take_back_missing(stores, run)
+    with stores.session() as session:
+        waiting = open_subtrees(session, run)
+        complete = not missing and not waiting
+        set_run_state(session, run, RunState.COMPLETED if complete else RunState.FAILED)
+    manifest = _write_manifest(stores, run)
+    data = gather_report(stores, settings, run)
+    report = f"reports/{run}/index.html"
+    stores.bucket.put(report, render_report(data).encode(), "text/html; charset=utf-8")
+    return Published(data, report, manifest, len(missing), waiting)
+
+
+def report_url(stores: Stores, settings: Settings, key: str) -> str:
+    """Return a link to an object: under the public address, or signed for a week."""
+    if settings.public_url:
+        return f"{settings.public_url.rstrip('/')}/{stores.bucket.prefix}{key}"
+    return stores.bucket.presigned_url(key, seconds=7 * 24 * 3600)
+
+
+def _take_back_missing(stores: Stores, run: uuid.UUID) -> set[int]:
+    with stores.session() as session:
+        plan, stored = load_plan(session, run).plan, load_images(session, run)
+    with ThreadPoolExecutor(_LOOKING) as pool:
+        there = list(pool.map(stores.bucket.exists, [image.key for image in stored.values()]))
+    gone = {leaf for leaf, found in zip(stored, there, strict=True) if not found}
+    missing = gone | (set(range(plan.size)) - set(stored))
+    ends = [plan.leaf_segment(leaf).id for leaf in missing]
+    with stores.session() as session:
+        forget_images(session, run, gone)
+        reopen_subtrees(session, run, shards_of(session, run, ends))
+    return missing
+
+
+def _write_manifest(stores: Stores, run: uuid.UUID) -> str:
+    """Write which picture each asked-for row got; returns its key."""
+    with stores.session() as session:
+        facts, night = summarise(session, run), load_plan(session, run)
+        prompts, images = load_run_prompts(session, run), load_images(session, run)
+    leaf_of = {leaf.content_key: number for number, leaf in enumerate(night.leaves)}
+    rows = []
+    for prompt in prompts:
+        image = images.get(leaf_of.get(content_key(prompt), -1))
+        entry: dict[str, object] = {"row": prompt.row, "reference": prompt.reference}
+        entry["prompt"] = prompt.text
+        if image is not None:
+            entry |= {"key": image.key, "sha256": image.sha256, "bytes": image.bytes}
+            entry |= {"width": image.width, "height": image.height}
+        rows.append(entry)
+    body = {
+        "run": str(run),
+        "catalogue": facts.catalogue,
+        "business_date": facts.business_date.isoformat(),
+        "recipe": facts.recipe.to_json(),
+        "linkage": facts.linkage,
+        "tau": facts.tau,
+        "evaluations": facts.evaluations_planned,
+        "evaluations_standard": facts.evaluations_standard,
+        "images": rows,
+        "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
+    }
+    key = f"manifests/{run}.json"
+    text = json.dumps(body, ensure_ascii=False, indent=1)
+    stores.bucket.put(key, text.encode(), "application/json")
+    return key
