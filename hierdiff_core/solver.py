@@ -1,7 +1,7 @@
 """Solvers: one denoising step of each row, whatever step the row stands at.
 
 Knows noise schedules and the arithmetic of a step. Knows nothing of plans, guidance or networks.
-Coefficients are computed in float64, applied in float32.
+A step is computed in float64 and rounded once, to float32.
 """
 
 from __future__ import annotations
@@ -132,8 +132,7 @@ class Ddpm:
 
 def make_ddim(config: Mapping[str, Any], steps: int) -> Ddim:
     """Return DDIM over K steps of the noise schedule that a diffusers scheduler config states."""
-    scheduler = DDIMScheduler.from_config(dict(config))
-    scheduler.set_timesteps(steps)
+    scheduler = _scheduler(DDIMScheduler, config, steps)
     stride = scheduler.config.num_train_timesteps // steps
     after = [int(t) - stride for t in scheduler.timesteps]
     table = scheduler.alphas_cumprod.double()
@@ -144,8 +143,7 @@ def make_ddim(config: Mapping[str, Any], steps: int) -> Ddim:
 
 def make_ddpm(config: Mapping[str, Any], steps: int) -> Ddpm:
     """Return DDPM over K steps of the noise schedule that a diffusers scheduler config states."""
-    scheduler = DDPMScheduler.from_config(dict(config))
-    scheduler.set_timesteps(steps)
+    scheduler = _scheduler(DDPMScheduler, config, steps)
     if scheduler.variance_type not in _VARIANCES:
         known = ", ".join(_VARIANCES)
         raise InvalidSetting(
@@ -181,6 +179,17 @@ SOLVERS: Mapping[str, Callable[[Mapping[str, Any], int], Solver]] = {
     "ddim": make_ddim,
     "ddpm": make_ddpm,
 }
+
+
+def _scheduler(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
+    scheduler = kind.from_config(dict(config))
+    scheduler.set_timesteps(steps)
+    trained = scheduler.config.num_train_timesteps
+    # An offset moves the first of very many steps beyond the table.
+    if int(scheduler.timesteps.max()) >= trained:
+        hint = f"use 1 to {trained - scheduler.config.steps_offset}"
+        raise InvalidSetting(setting="steps", value=steps, hint=hint)
+    return scheduler
 
 
 def _clipping(config: Any) -> Clipping:
