@@ -1,0 +1,140 @@
+"""Each solver against the diffusers scheduler whose step it takes for many rows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler
+
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.solver import make_solver
+
+KANDINSKY = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "clip_sample": False}
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "kandinsky": KANDINSKY,
+    "thresholding": KANDINSKY | {"thresholding": True, "sample_max_value": 2.0},
+    "clipping": KANDINSKY | {"clip_sample": True, "clip_sample_range": 1.5},
+    "trailing": KANDINSKY | {"timestep_spacing": "trailing"},
+    "linspace": KANDINSKY | {"timestep_spacing": "linspace"},
+    "leading from zero": KANDINSKY | {"steps_offset": 0},
+    "cosine": {"beta_schedule": "squaredcos_cap_v2", "clip_sample": True},
+}
+VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")
+SHAPE = (4, 6, 6)
+every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+few_and_many = pytest.mark.parametrize("steps", [1, 7, 40])
+
+
+def draw(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def stock(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
+    scheduler = kind.from_config(dict(config))
+    scheduler.set_timesteps(steps)
+    return scheduler
+
+
+@every_config
+@few_and_many
+def test_ddim_takes_the_steps_of_diffusers(config: Mapping[str, Any], steps: int) -> None:
+    solver, scheduler = make_solver("ddim", config, steps), stock(DDIMScheduler, config, steps)
+    assert solver.timesteps.tolist() == scheduler.timesteps.tolist()
+    assert not solver.draws_noise
+    x, latents = draw(0, *SHAPE), draw(0, *SHAPE)
+    for step, t in enumerate(scheduler.timesteps):
+        epsilon = draw(step + 1, *SHAPE)
+        x = scheduler.step(epsilon[None], int(t), x[None]).prev_sample[0]
+        latents = solver.step(latents[None], epsilon[None], None, torch.tensor([step]))[0]
+        torch.testing.assert_close(latents, x, rtol=1e-5, atol=1e-5)
+
+
+@every_config
+@few_and_many
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_ddpm_takes_the_steps_of_diffusers(
+    monkeypatch: pytest.MonkeyPatch, config: Mapping[str, Any], steps: int, variance: str
+) -> None:
+    config = {**config, "variance_type": variance}
+    solver, scheduler = make_solver("ddpm", config, steps), stock(DDPMScheduler, config, steps)
+    assert solver.timesteps.tolist() == scheduler.timesteps.tolist()
+    x, latents = draw(0, *SHAPE), draw(0, *SHAPE)
+    for step, t in enumerate(scheduler.timesteps):
+        noise = draw(100 + step, *SHAPE)
+        _inject(monkeypatch, noise)
+        prediction = draw(step + 1, 2 * SHAPE[0], *SHAPE[1:])
+        told = prediction if variance == "learned_range" else prediction[: SHAPE[0]]
+        x = scheduler.step(told[None], t, x[None]).prev_sample[0]
+        latents = solver.step(latents[None], prediction[None], noise[None], torch.tensor([step]))[0]
+        torch.testing.assert_close(latents, x, rtol=1e-5, atol=1e-5)
+
+
+def _inject(monkeypatch: pytest.MonkeyPatch, noise: torch.Tensor) -> None:
+    name = "diffusers.schedulers.scheduling_ddpm.randn_tensor"
+    monkeypatch.setattr(name, lambda *_, **__: noise[None])
+
+
+@every_config
+@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+def test_rows_at_different_steps_do_not_see_each_other(
+    config: Mapping[str, Any], name: str
+) -> None:
+    solver = make_solver(name, config, 12)
+    steps = torch.tensor([11, 0, 5, 5, 3])
+    latents, noise = draw(0, 5, *SHAPE) * 2, draw(1, 5, *SHAPE)
+    prediction = draw(2, 5, 2 * SHAPE[0], *SHAPE[1:])
+    together = solver.step(latents, prediction, noise, steps)
+    for row in range(5):
+        one = slice(row, row + 1)
+        alone = solver.step(latents[one], prediction[one], noise[one], steps[one])
+        assert torch.equal(together[one], alone)
+
+
+@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+def test_latents_of_any_number_of_dimensions_are_stepped(name: str) -> None:
+    solver = make_solver(name, CONFIGS["thresholding"], 5)
+    latents, epsilon, noise = (draw(seed, 2, 3, 8) for seed in range(3))
+    steps = torch.tensor([0, 4])
+    flat = solver.step(latents, epsilon, noise, steps)
+    square = solver.step(*(each.view(2, 3, 2, 4) for each in (latents, epsilon, noise)), steps)  # type: ignore[arg-type]
+    assert torch.equal(flat, square.view(2, 3, 8))
+    assert flat.dtype == torch.float32
+
+
+def test_a_config_that_came_with_another_scheduler_class_is_read(denoiser: Any) -> None:
+    config = denoiser.noise_schedule
+    assert make_solver("ddim", config, 4).timesteps.tolist() == [751, 501, 251, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "steps", "message"),
+    [
+        ("euler", {}, 5, "Setting solver is 'euler': use one of ddim, ddpm."),
+        ("ddim", {}, 0, "Setting steps is 0: use 1 to 1000."),
+        ("ddpm", {}, 1001, "Setting steps is 1001: use 1 to 1000."),
+        ("ddim", {"steps_offset": 1}, 1000, "Setting steps is 1000: use 1 to 999."),
+        ("ddpm", {"steps_offset": 1}, 1000, "Setting steps is 1000: use 1 to 999."),
+        (
+            "ddim",
+            {"prediction_type": "v_prediction"},
+            5,
+            "Setting prediction_type is 'v_prediction': only epsilon is known.",
+        ),
+        (
+            "ddpm",
+            {"variance_type": "learned"},
+            5,
+            "Setting variance_type is 'learned': use one of "
+            "fixed_small, fixed_small_log, fixed_large, learned_range.",
+        ),
+    ],
+)
+def test_what_no_solver_can_do_is_refused_in_one_line(
+    name: str, config: Mapping[str, Any], steps: int, message: str
+) -> None:
+    with pytest.raises(InvalidSetting) as refusal:
+        make_solver(name, config, steps)
+    assert str(refusal.value) == message
