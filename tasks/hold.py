@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from hierdiff_core.errors import HierdiffError
-from tasks.errors import LeaseLost
+from tasks.errors import LeaseLost, PoisonedSubtree
 from tasks.ledger import release_lease, renew_lease, take_lease
 from tasks.states import SubtreeState
 from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
 
+_CRASHES = 5  # in a row, after which a subtree is not run again without a person's word
 _RENEWALS = 4  # while a lease lasts, so that a few may fail
 
 
@@ -71,14 +72,17 @@ def held(
 ) -> Iterator[Hold]:
     """Hold a subtree for the block: completed at its end, failed with the error's line otherwise.
 
-    Raises LeaseHeld, UnknownSubtree.
+    Raises LeaseHeld, UnknownSubtree, and PoisonedSubtree after too many crashes in a row: it
+    fails, and a retry by hand starts the count anew.
     """
     with stores.session() as session:
-        take_lease(session, run, shard, owner, seconds, flow_run_id=flow_run_id)
+        lease = take_lease(session, run, shard, owner, seconds, flow_run_id=flow_run_id)
     hold = Hold(stores, run, shard, owner, seconds)
     thread = threading.Thread(target=hold.keep, name=f"lease-{shard}", daemon=True)
     thread.start()
     try:
+        if lease.crashes >= _CRASHES:
+            raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
         yield hold
     except BaseException as error:
         _give_up(hold, thread, error)

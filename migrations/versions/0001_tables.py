@@ -193,6 +193,7 @@ def _make_subtrees() -> None:
         _maybe("lease_until", TIME),
         _maybe("flow_run_id", TEXT),
         _column("attempts", INTEGER),
+        _column("crashes", INTEGER),
         _column("evaluations_planned", INTEGER),
         _column("evaluations_done", INTEGER),
         _column("evaluations_resumed", INTEGER),

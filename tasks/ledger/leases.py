@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn, cast
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from tasks.errors import LeaseHeld, LeaseLost, UnknownSubtree
@@ -30,6 +30,7 @@ class Lease:
     owner: str
     until: datetime
     attempts: int  # this one included
+    crashes: int  # in a row, just before this attempt
 
 
 def take_lease(
@@ -58,17 +59,19 @@ def take_lease(
             lease_until=after(seconds),
             flow_run_id=func.coalesce(flow_run_id, Subtree.flow_run_id),
             attempts=Subtree.attempts + 1,
+            # Whoever had it gave nothing back: that attempt ended without a word.
+            crashes=case((Subtree.state == SubtreeState.RUNNING, Subtree.crashes + 1), else_=0),
             error=None,
             started_at=func.coalesce(Subtree.started_at, now()),
             finished_at=None,
         )
-        .returning(Subtree.lease_until, Subtree.attempts)
+        .returning(Subtree.lease_until, Subtree.attempts, Subtree.crashes)
         .execution_options(synchronize_session=False)
     ).one_or_none()
     if taken is None:
         holder, left = _holder(session, run, shard)
         raise LeaseHeld(run=run, shard=shard, owner=holder, seconds=max(left or 0.0, 0.0))
-    return Lease(run, shard, owner, cast(datetime, taken[0]), taken[1])
+    return Lease(run, shard, owner, cast(datetime, taken[0]), taken[1], taken[2])
 
 
 def renew_lease(
