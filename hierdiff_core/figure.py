@@ -34,11 +34,7 @@ def draw_plan(
     """
     names, pictures = names or {}, pictures or {}
     frame = place(plan, width, bool(pictures))
-    heading = f"{plan.evaluations:,} evaluations instead of {plan.evaluations_standard:,}"
-    detail = (
-        f"{count(plan.size, 'prompt')} × {count(plan.steps, 'step')} · "
-        f"{plan.saving:.0%} saved by sharing early steps"
-    )
+    heading, detail = _heading(plan)
     drawn = list(tiles(plan, NARROWEST / frame.column))
     parts = [
         f'<svg class="hd" xmlns="http://www.w3.org/2000/svg" role="img" width="{width}" '
@@ -56,6 +52,14 @@ def draw_plan(
         "</svg>",
     ]
     return "\n".join(parts)
+
+
+def _heading(plan: Plan) -> tuple[str, str]:
+    asked = f"{count(plan.size, 'prompt')} × {count(plan.steps, 'step')}"
+    if plan.evaluations == plan.evaluations_standard:
+        return count(plan.evaluations, "evaluation"), f"{asked} · nothing is shared"
+    heading = f"{plan.evaluations:,} evaluations instead of {plan.evaluations_standard:,}"
+    return heading, f"{asked} · {plan.saving:.0%} saved by sharing early steps"
 
 
 def _tile(plan: Plan, tile: Tile, frame: Frame, names: Mapping[int, str]) -> str:
@@ -81,7 +85,8 @@ def _label(tile: Tile, frame: Frame) -> str:
     if not text or tile.size == 1 or tile.clusters > 1 or height < 15:
         return ""
     ink = ("pale", "pale", "pale", "pale", "middle", "deep", "deep")[tile.level]
-    return f'<text class="hd-label hd-on-{ink}" x="{x:.1f}" y="{y + 4:.1f}">{text}</text>'
+    over = f" hd-over-{tile.level}" if tile.stop > tile.start + 1 else ""
+    return f'<text class="hd-label hd-on-{ink}{over}" x="{x:.1f}" y="{y + 4:.1f}">{text}</text>'
 
 
 def describe(plan: Plan, tile: Tile, names: Mapping[int, str]) -> str:

@@ -15,7 +15,11 @@ DARK = ("#33302c", "#4b3a2b", "#6a472a", "#8a5728", "#c27a33", "#e6984b", "#ffbd
 
 def stylesheet() -> str:
     """Return the rules for everything that `draw_plan` draws."""
-    fills = "\n".join(f".hd-{level} {{ fill: var(--hd-{level}) }}" for level in range(LEVELS))
+    # A label's outline has its tile's colour, so that the lines between steps stop beside it.
+    fills = "\n".join(
+        f".hd-{level} {{ fill: {colour} }} .hd-over-{level} {{ stroke: {colour} }}"
+        for level, colour in ((each, f"var(--hd-{each})") for each in range(LEVELS))
+    )
     return _RULES.format(light=_variables(LIGHT), dark=_variables(DARK), fills=fills)
 
 
@@ -40,7 +44,7 @@ _RULES = """
 .hd text {{ fill: var(--hd-quiet); font-variant-numeric: tabular-nums }}
 .hd .hd-heading {{ fill: var(--hd-ink); font-size: 17px; font-weight: 650 }}
 .hd .hd-mark {{ font-size: 11px }}
-.hd .hd-label {{ text-anchor: middle; pointer-events: none }}
+.hd .hd-label {{ text-anchor: middle; pointer-events: none; stroke-width: 4; paint-order: stroke }}
 .hd .hd-on-pale {{ fill: var(--hd-on-pale) }}
 .hd .hd-on-middle {{ fill: var(--hd-on-middle) }}
 .hd .hd-on-deep {{ fill: var(--hd-on-deep) }}
