@@ -97,9 +97,10 @@ def _refuse(
     saving: float | None, steps_per_image: float | None, *, most: float, steps: int
 ) -> None:
     if saving is not None:
-        hint = f"this batch can save {math.floor(most * 1e4) / 1e4} at the most"
+        hint = f"this batch can save {math.floor(most * 1e4 + 1e-9) / 1e4} at the most"
         raise InvalidSetting(setting="saving", value=saving, hint=hint)
-    hint = f"this batch needs {math.ceil((1 - most) * steps * 1e3) / 1e3} at the least"
+    least = math.ceil((1 - most) * steps * 1e3 - 1e-9) / 1e3
+    hint = f"this batch needs {least} at the least"
     raise InvalidSetting(setting="steps_per_image", value=steps_per_image, hint=hint)
 
 
