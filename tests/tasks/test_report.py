@@ -307,3 +307,7 @@ def test_the_subtree_table_has_one_plain_row_for_each() -> None:
     assert [row["subtree"] for row in rows] == ["trunk", "subtree 1", "subtree 2"]
     assert rows[1]["resumed"] == 8
     assert rows[2]["error"] == "out of memory <on> device 0"
+
+
+def test_evaluations_of_an_unfinished_night_are_called_planned() -> None:
+    assert headline(without(night(), 3))[1].note == "planned, instead of 96"
