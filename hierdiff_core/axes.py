@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hierdiff_core.flame import top_level, widest_sharing
+from hierdiff_core.flame import rows_at_each_step, top_level, widest_sharing
 from hierdiff_core.plan import Plan
 
 
@@ -107,10 +107,7 @@ def cells(frame: Frame) -> Iterator[str]:
 
 def profile(plan: Plan, frame: Frame) -> Iterator[str]:
     """Yield the silhouette at the right: rows denoised at each step."""
-    rows = [0] * plan.steps
-    for segment in plan.segments:
-        for step in range(segment.start, segment.stop):
-            rows[step] += 1
+    rows = rows_at_each_step(plan.segments, plan.steps)
     left, room = frame.right + 14, frame.width - frame.right - 50
     outline = "".join(
         f"V{frame.y(step):.1f}H{left + room * row / plan.size:.1f}" for step, row in enumerate(rows)

@@ -7,7 +7,7 @@ neighbours are drawn as one. Knows nothing of pixels, colours or SVG.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -43,6 +43,15 @@ class Tile:
 def widest_sharing(plan: Plan) -> int:
     """Return the number of leaves below the plan's widest segment."""
     return max(segment.size for segment in plan.segments)
+
+
+def rows_at_each_step(segments: Iterable[Segment], steps: int) -> list[int]:
+    """Return how many of the segments take each of the steps."""
+    rows = [0] * steps
+    for segment in segments:
+        for step in range(segment.start, segment.stop):
+            rows[step] += 1
+    return rows
 
 
 def top_level(widest: int) -> int:
@@ -116,10 +125,7 @@ def _merged(plan: Plan, group: Sequence[Segment], widest: int) -> Iterator[Tile]
     """Yield one column for a run of narrow subtrees, cut where its sharing changes."""
     first, last = group[0].first, group[-1].last
     below = [plan.segments[each] for root in group for each in plan.subtree(root.id)]
-    rows = [0] * plan.steps
-    for segment in below:
-        for step in range(segment.start, segment.stop):
-            rows[step] += 1
+    rows = rows_at_each_step(below, plan.steps)
     taken = [step for step in range(plan.steps) if rows[step]]
     levels = {step: share_level((last - first) / rows[step], widest) for step in taken}
     for level, steps in groupby(taken, key=levels.__getitem__):

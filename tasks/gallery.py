@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from hierdiff_core.flame import rows_at_each_step
 from hierdiff_core.plan import Plan, Segment
 from tasks.report_data import ReportData, ReportImage
 from tasks.thumbnail import data_uri
@@ -72,10 +73,7 @@ def _runs(plan: Plan) -> Iterator[tuple[int, int, int]]:
 
 def _cut(plan: Plan) -> tuple[Segment, ...]:
     """Return the active segments of the step whose clusters come closest to FAMILY pictures."""
-    rows = [0] * plan.steps
-    for segment in plan.segments:
-        for step in range(segment.start, segment.stop):
-            rows[step] += 1
+    rows = rows_at_each_step(plan.segments, plan.steps)
     wanted = max(1.0, plan.size / FAMILY)
     best = min(range(plan.steps), key=lambda step: (abs(rows[step] - wanted), step))
     return plan.active(best + 1)

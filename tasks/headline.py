@@ -34,20 +34,16 @@ def claim(data: ReportData) -> str:
     if plan.evaluations == plan.evaluations_standard:
         return f"{images}, nothing to share"
     worth = plan.evaluations / plan.steps
-    return (
-        f"{images} for the work of {worth:,.0f}"
-        if worth >= 10
-        else (f"{images} for the work of {worth:.1f}")
-    )
+    return f"{images} for the work of {worth:,.{0 if worth >= 10 else 1}f}"
 
 
 def _work(data: ReportData) -> Iterator[Figure]:
     plan, made = data.plan, len(data.made)
     share = f"for {data.asked:,} prompts" if data.asked > plan.size else "all made"
     yield Figure("Images", f"{made:,}", share if made == plan.size else f"of {plan.size:,}")
-    yield Figure(
-        "Evaluations", f"{plan.evaluations:,}", f"instead of {plan.evaluations_standard:,}"
-    )
+    instead = f"instead of {plan.evaluations_standard:,}"
+    note = instead if data.complete else f"planned, {instead}"
+    yield Figure("Evaluations", f"{plan.evaluations:,}", note)
     spared = plan.evaluations_standard - plan.evaluations
     yield Figure("Saved", f"{plan.saving:.0%}", f"{spared:,} evaluations")
 
