@@ -7,6 +7,8 @@ where rows come from.
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -43,11 +45,20 @@ class Recipe:
         _check_one_of("solver", self.solver, SOLVERS)
         _check_one_of("initial_noise", self.initial_noise, INITIAL_NOISE)
         _check_one_of("dtype", self.dtype, DTYPES)
-        for name in ("steps", "prior_steps", "height", "width"):
+        for name in ("steps", "height", "width"):
             if getattr(self, name) < 1:
                 raise InvalidSetting(
                     setting=name, value=getattr(self, name), hint="use a whole number above 0"
                 )
+        for name in ("guidance", "prior_guidance"):
+            number = getattr(self, name)
+            if not math.isfinite(number):
+                raise InvalidSetting(setting=name, value=number, hint="use a finite number")
+            object.__setattr__(self, name, float(number))  # 4 and 4.0 are one recipe and one key
+        if self.prior_steps < 2:  # the prior's scheduler divides by one less
+            raise InvalidSetting(
+                setting="prior_steps", value=self.prior_steps, hint="use a whole number above 1"
+            )
         if not 0 <= self.seed < 2**63:
             raise InvalidSetting(setting="seed", value=self.seed, hint="use 0 to 2**63 - 1")
 
@@ -107,21 +118,18 @@ def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prom
     """
     if "prompt" not in columns:
         raise MissingColumn(column="prompt", columns=", ".join(columns) or "no columns")
-    text = columns["prompt"]
-    if text is None or (isinstance(text, str) and not text.strip()):
+    if columns["prompt"] is None or not str(columns["prompt"]).strip():
         raise EmptyPrompt(row=row)
-    if not isinstance(text, str) or "\x00" in text:
-        raise WrongType(row=row, column="prompt", value=text, wanted="text")
+    text = _read_text(row, "prompt", columns["prompt"])
     given = {name: columns[name] for name in _READERS if columns.get(name) not in (None, "")}
     overrides = {name: _READERS[name](row, name, value) for name, value in given.items()}
-    reference = str(columns.get("reference") or row)
+    named = columns.get("reference") not in (None, "")
+    reference = _read_text(row, "reference", str(columns["reference"] if named else row))
     try:
         changed = dataclasses.replace(recipe, **overrides)  # type: ignore[arg-type]
     except InvalidSetting as error:
-        column = str(error.facts["setting"])
-        raise WrongType(
-            row=row, column=column, value=error.facts["value"], wanted="a value above 0"
-        ) from None
+        column, wanted = error.facts["setting"], str(error.facts["hint"]).removeprefix("use ")
+        raise WrongType(row=row, column=column, value=error.facts["value"], wanted=wanted) from None
     return Prompt(row, reference, text, changed)
 
 
@@ -148,6 +156,9 @@ def _check_one_of(setting: str, value: str, known: tuple[str, ...]) -> None:
 def _read_text(row: int, column: str, value: object) -> str:
     if not isinstance(value, str):
         raise WrongType(row=row, column=column, value=value, wanted="text")
+    # Neither has a place in a database or in UTF-8: a null, and half of a surrogate pair.
+    if _UNWRITABLE.search(value):
+        raise WrongType(row=row, column=column, value=value, wanted="text of whole characters")
     return value
 
 
@@ -162,24 +173,18 @@ def _read_number(row: int, column: str, value: object) -> float:
 
 
 def _read_whole_number(row: int, column: str, value: object) -> int:
-    wanted = "a whole number"
-    if isinstance(value, bool):
-        raise WrongType(row=row, column=column, value=value, wanted=wanted)
-    if isinstance(value, int):
-        return value
     try:
-        # A text goes through int, since float would round a long seed.
-        return int(value) if isinstance(value, str) else _whole(float(value))  # type: ignore[arg-type]
+        # Straight to int, since a float would round the long seed of a text or a decimal.
+        number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
-        raise WrongType(row=row, column=column, value=value, wanted=wanted) from None
-
-
-def _whole(number: float) -> int:
-    if number != int(number):
-        raise ValueError(number)
+        number = None
+    whole = number is not None and (isinstance(value, str) or number == value)
+    if isinstance(value, bool) or not whole:
+        raise WrongType(row=row, column=column, value=value, wanted="a whole number")
     return int(number)
 
 
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 _READERS = {
     "negative_prompt": _read_text,
     "guidance": _read_number,

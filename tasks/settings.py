@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     solver: Literal["ddim", "ddpm"] = "ddim"
     steps: int = Field(default=40, ge=1)
     guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
-    prior_steps: int = Field(default=25, ge=1)
+    prior_steps: int = Field(default=25, ge=2)
     prior_guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
     height: int = Field(default=64, ge=1)  # pixels
     width: int = Field(default=64, ge=1)

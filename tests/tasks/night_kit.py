@@ -1,0 +1,80 @@
+"""A small night for tests: a dozen prompts, few steps, the shipped miniature."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from hierdiff_core.checkpoint import unpack
+from tasks import night
+from tasks.ledger import finished, load_plan
+from tasks.settings import Settings
+from tasks.stores import Stores
+from tasks.work import checkpoint_key
+
+NIGHT = date(2026, 11, 22)
+WORDS = [(c, p) for c in ("red", "blue", "green") for p in ("mug", "clock", "chair", "lamp")]
+STEPS = 6
+
+
+@dataclass(frozen=True)
+class SmallNight:
+    """A planned night."""
+
+    stores: Stores
+    settings: Settings
+    run: uuid.UUID
+
+
+def small(settings: Settings, **changed: object) -> Settings:
+    """Return settings that make a night short."""
+    fields: dict[str, object] = {"steps": STEPS, "prior_steps": 5, "saving": 0.4, "slots": 4}
+    fields |= {"shards": 3, "device": "cpu", "solver": "ddpm"} | changed
+    return settings.model_copy(update=fields)
+
+
+def write_catalogue(folder: Path, words: list[tuple[str, str]] = WORDS) -> Path:
+    """Write a CSV of prompts and return it."""
+    file = folder / "catalogue.csv"
+    lines = [f"{c}-{p},a product photo of a {c} {p} on a wooden table" for c, p in words]
+    file.write_text("\n".join(["reference,prompt", *lines]) + "\n")
+    return file
+
+
+def plan_small_night(
+    stores: Stores, settings: Settings, file: Path, day: date = NIGHT, catalogue: str = "shop"
+) -> SmallNight:
+    """Claim, read, embed and plan a night."""
+    claimed = night.claim(stores, settings, catalogue, day, owner="test")
+    night.ingest(stores, settings, claimed, night.Source(file=file))
+    night.embed(stores, settings, claimed.batch, lambda done, total: None)
+    return SmallNight(stores, settings, night.plan(stores, settings, claimed.batch))
+
+
+def latents(stores: Stores, run: uuid.UUID) -> dict[str, str]:
+    """Return a digest of each finished segment's latents, by segment key."""
+    with stores.session() as session:
+        done = finished(session, run)
+    digests = {}
+    for entry in done.values():
+        state = unpack(stores.bucket.get(checkpoint_key(entry.key), entry.sha256))
+        digests[entry.key] = hashlib.sha256(state.latents.numpy().tobytes()).hexdigest()
+    return digests
+
+
+def forget_results(small_night: SmallNight) -> None:
+    """Empty the object store."""
+    bucket = small_night.stores.bucket
+    for key in list(bucket.list()):
+        bucket.client.delete_object(Bucket=bucket.name, Key=bucket.prefix + key)
+
+
+def planned_evaluations(stores: Stores, run: uuid.UUID) -> int:
+    """Return what the plan costs."""
+    with stores.session() as session:
+        return load_plan(session, run).plan.evaluations
+
+

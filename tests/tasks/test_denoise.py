@@ -1,0 +1,180 @@
+"""A worker runs a shard: what is stored, what a second attempt does, what damage costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from sqlalchemy import text
+
+from hierdiff_core.png import read_provenance
+from tasks.denoise import Progress, denoise_shard
+from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
+from tasks.ledger import load_images, load_plan, summarise, take_lease
+from tasks.publish import publish
+from tasks.settings import Settings
+from tasks.states import SubtreeState
+from tasks.stores import Stores, open_stores
+from tasks.work import checkpoint_key
+from tests.tasks.night_kit import (
+    SmallNight,
+    latents,
+    plan_small_night,
+    small,
+    write_catalogue,
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def planned(settings: Settings, tmp_path: Path) -> Iterator[SmallNight]:
+    short = small(settings)
+    with open_stores(short) as stores:
+        yield plan_small_night(stores, short, write_catalogue(tmp_path))
+
+
+def run_all(night: SmallNight) -> list[Progress]:
+    return [
+        denoise_shard(night.stores, night.settings, night.run, shard, owner=f"worker {shard}")
+        for shard in range(night.settings.shards + 1)
+    ]
+
+
+def test_all_shards_together_make_every_picture_with_the_planned_evaluations(
+    planned: SmallNight,
+) -> None:
+    done = run_all(planned)
+    with planned.stores.session() as session:
+        facts = summarise(session, planned.run)
+    assert facts.images == facts.images_expected == 12
+    assert facts.evaluations_done == facts.evaluations_planned
+    assert facts.evaluations_done == sum(each.evaluations for each in done)
+    assert facts.saving >= 0.4
+    assert {each.state for each in facts.subtrees} == {SubtreeState.COMPLETED}
+
+
+def test_a_picture_says_where_it_came_from(planned: SmallNight) -> None:
+    run_all(planned)
+    with planned.stores.session() as session:
+        images = load_images(session, planned.run)
+    for image in images.values():
+        facts = read_provenance(planned.stores.bucket.get(image.key, image.sha256))
+        assert facts is not None
+        assert facts.run == str(planned.run)
+        assert facts.reference in facts.text.replace(" ", "-") or facts.reference
+
+
+def test_a_second_attempt_evaluates_nothing(planned: SmallNight) -> None:
+    run_all(planned)
+    assert sum(each.evaluations for each in run_all(planned)) == 0
+    with planned.stores.session() as session:
+        facts = summarise(session, planned.run)
+    assert facts.evaluations_resumed == facts.evaluations_planned
+
+
+def test_a_shard_that_another_worker_holds_is_left_alone(planned: SmallNight) -> None:
+    with planned.stores.session() as session:
+        take_lease(session, planned.run, 1, "somebody else", 60)
+    with pytest.raises(LeaseHeld, match="somebody else"):
+        denoise_shard(planned.stores, planned.settings, planned.run, 1, owner="me")
+
+
+def test_a_damaged_checkpoint_is_computed_again_and_nothing_else_changes(
+    planned: SmallNight,
+) -> None:
+    run_all(planned)
+    before = latents(planned.stores, planned.run)
+    with planned.stores.session() as session:
+        night = load_plan(session, planned.run)
+    # The split above two leaves is damaged, and the leaves below it have to be made again.
+    split = next(
+        segment
+        for segment in reversed(night.plan.segments)
+        if len(night.plan.children[segment.id]) > 1
+    )
+    lost = list(night.plan.children[split.id])
+    planned.stores.bucket.put(checkpoint_key(night.keys[split.id]), b"not a checkpoint")
+    with planned.stores.session() as session:
+        session.execute(
+            text("UPDATE segments SET state = 'waiting', sha256 = NULL WHERE segment = ANY(:s)"),
+            {"s": lost},
+        )
+    done = run_all(planned)
+    redone = [split.id, *lost]
+    assert sum(each.evaluations for each in done) == sum(
+        night.plan.segments[each].steps for each in redone
+    )
+    assert latents(planned.stores, planned.run) == before
+
+
+def test_a_picture_that_vanished_from_the_bucket_is_made_again_without_an_evaluation(
+    planned: SmallNight,
+) -> None:
+    run_all(planned)
+    with planned.stores.session() as session:
+        images = load_images(session, planned.run)
+    bucket = planned.stores.bucket
+    bucket.client.delete_object(Bucket=bucket.name, Key=images[3].key)
+    told = publish(planned.stores, planned.settings, planned.run)
+    assert told.missing == 1
+    assert len(told.open_subtrees) == 1
+    assert sum(each.evaluations for each in run_all(planned)) == 0
+    assert publish(planned.stores, planned.settings, planned.run).complete
+    assert bucket.get(images[3].key, images[3].sha256)
+
+
+def test_other_weights_than_those_of_the_plan_are_refused_in_one_line(
+    planned: SmallNight,
+) -> None:
+    with planned.stores.session() as session:
+        session.execute(
+            text("""UPDATE trees SET recipe = jsonb_set(recipe, '{revision}', '"abc"')""")
+        )
+    with pytest.raises(WrongRevision, match="the plan was made for abc"):
+        denoise_shard(planned.stores, planned.settings, planned.run, 0, owner="me")
+    with planned.stores.session() as session:
+        trunk = summarise(session, planned.run).subtrees[0]
+    assert trunk.state is SubtreeState.FAILED
+    assert "made for abc" in (trunk.error or "")
+
+
+def test_a_subtree_that_takes_its_worker_down_again_and_again_is_failed(
+    planned: SmallNight,
+) -> None:
+    for _ in range(5):
+        with planned.stores.session() as session:
+            take_lease(session, planned.run, 0, "victim", 60)
+    with pytest.raises(PoisonedSubtree, match="5 times in a row"):
+        denoise_shard(planned.stores, planned.settings, planned.run, 0, owner="victim")
+    assert denoise_shard(planned.stores, planned.settings, planned.run, 0, owner="me").planned
+
+
+def test_prompts_that_were_made_another_night_are_found_and_cost_nothing(
+    planned: SmallNight, tmp_path: Path
+) -> None:
+    from datetime import date
+
+    run_all(planned)
+    again = plan_small_night(
+        planned.stores, planned.settings, write_catalogue(tmp_path), day=date(2026, 11, 23)
+    )
+    assert again.run != planned.run
+    assert sum(each.evaluations for each in run_all(again)) == 0
+    assert publish(again.stores, again.settings, again.run).complete
+    with again.stores.session() as session:
+        facts = summarise(session, again.run)
+    assert facts.evaluations_reused == facts.evaluations_planned
+
+
+def test_stores_are_opened_from_the_settings_alone(planned: SmallNight) -> None:
+    with open_stores(planned.settings) as stores:
+        assert isinstance(stores, Stores)
+        assert latents(stores, planned.run) == {}
