@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import insert, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from hierdiff_core.prompt import Prompt, Recipe, content_key
 from tasks.errors import NightTaken, UnknownRun
 from tasks.ingest import Rejected
+from tasks.ledger.bulk import insert_rows
 from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
 from tasks.states import BatchState
@@ -92,10 +93,8 @@ def store_prompts(
         for prompt in prompts
     ]
     faults = [{"batch_id": batch, "row": each.row, "reason": each.reason} for each in rejected]
-    if rows:
-        session.execute(insert(PromptRow), rows)
-    if faults:
-        session.execute(insert(RejectedRow), faults)
+    insert_rows(session, PromptRow, rows)
+    insert_rows(session, RejectedRow, faults)
     session.execute(update(Batch).where(Batch.id == batch).values(state=BatchState.INGESTED))
     return True
 

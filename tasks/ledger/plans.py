@@ -10,15 +10,25 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, insert, select, update
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Select, Text, any_, insert, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
+from sqlalchemy.orm import Session
 
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.prompt import Recipe
 from tasks.errors import UnknownRun
+from tasks.ledger.bulk import insert_rows
 from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree
-from tasks.ledger.rows import leaf_rows, node_rows, run_row, segment_rows, subtree_rows, tree_rows
-from tasks.records import Batch, LeafRow, NodeRow, Run, SegmentRow, Subtree, TreeRow
+from tasks.ledger.rows import (
+    Done,
+    leaf_rows,
+    node_rows,
+    run_row,
+    segment_rows,
+    subtree_rows,
+    tree_rows,
+)
+from tasks.records import Base, Batch, LeafRow, NodeRow, Run, SegmentRow, Subtree, TreeRow
 from tasks.states import SegmentState
 
 
@@ -35,17 +45,16 @@ def store_plan(
         return earlier
     run = uuid.uuid4()
     session.execute(insert(Run), [run_row(run, batch, night)])
-    tables: tuple[tuple[type[Any], list[dict[str, Any]]], ...] = (
+    done = _done_earlier(session, night.keys)
+    tables: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
         (TreeRow, tree_rows(run, night)),
         (LeafRow, leaf_rows(run, night)),
         (NodeRow, node_rows(run, nodes)),
         (Subtree, subtree_rows(run, night)),
-        (SegmentRow, segment_rows(run, night)),
+        (SegmentRow, segment_rows(run, night, done)),
     )
     for table, rows in tables:
-        if rows:
-            session.execute(insert(table), rows)
-    _reuse_segments(session, run)
+        insert_rows(session, table, rows)
     return run
 
 
@@ -99,25 +108,13 @@ def _by_run(table: type[Any], run: uuid.UUID) -> Select[Any]:
     return select(table.__table__).where(table.run_id == run)
 
 
-def _reuse_segments(session: Session, run: uuid.UUID) -> None:
-    ours, theirs = aliased(SegmentRow), aliased(SegmentRow)
+def _done_earlier(session: Session, keys: Sequence[str]) -> dict[str, Done]:
     done = (
-        select(theirs.key, theirs.sha256, theirs.bytes, theirs.finished_at)
-        .join(ours, ours.key == theirs.key)
-        .where(ours.run_id == run, theirs.run_id != run, theirs.state == SegmentState.DONE)
-        .distinct(theirs.key)
-        .order_by(theirs.key, theirs.finished_at.desc())
-        .subquery()
+        select(SegmentRow.key, SegmentRow.sha256, SegmentRow.bytes, SegmentRow.finished_at)
+        .where(SegmentRow.state == SegmentState.DONE)
+        .where(SegmentRow.key == any_(literal(keys, ARRAY(Text))))
+        .ext(distinct_on(SegmentRow.key))
+        .order_by(SegmentRow.key, SegmentRow.finished_at.desc())
     )
-    session.execute(
-        update(SegmentRow)
-        .where(SegmentRow.run_id == run, SegmentRow.key == done.c.key)
-        .values(
-            state=SegmentState.DONE,
-            reused=True,
-            sha256=done.c.sha256,
-            bytes=done.c.bytes,
-            finished_at=done.c.finished_at,
-        )
-        .execution_options(synchronize_session=False)
-    )
+    rows = session.execute(done)
+    return {key: Done(sha256, size, finished_at) for key, sha256, size, finished_at in rows}

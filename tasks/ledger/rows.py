@@ -6,11 +6,22 @@ Knows columns and their values; `plans` writes them.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from tasks.ledger.nightplan import NightPlan, Node
-from tasks.states import SubtreeState
+from tasks.states import SegmentState, SubtreeState
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What an earlier run knows of a segment that it finished."""
+
+    sha256: str | None = None
+    bytes: int | None = None
+    finished_at: datetime | None = None
 
 
 def run_row(run: uuid.UUID, batch: int, night: NightPlan) -> dict[str, Any]:
@@ -90,8 +101,10 @@ def subtree_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
     ]
 
 
-def segment_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
-    """Return the rows of table segments."""
+def segment_rows(
+    run: uuid.UUID, night: NightPlan, done: Mapping[str, Done]
+) -> list[dict[str, Any]]:
+    """Return the rows of table segments; those whose key is `done` have nothing left to do."""
     shard_of = {each: shard for shard, segments in enumerate(night.shards) for each in segments}
     tree_of = [index for index, tree in enumerate(night.trees) for _ in range(tree.leaves)]
     return [
@@ -107,6 +120,19 @@ def segment_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
             "last": segment.last,
             "key": key,
             "shard": shard_of[segment.id],
+            **_progress(done.get(key)),
         }
         for segment, key in zip(night.plan.segments, night.keys, strict=True)
     ]
+
+
+def _progress(done: Done | None) -> dict[str, Any]:
+    state = SegmentState.WAITING if done is None else SegmentState.DONE
+    known = done or Done()
+    return {
+        "state": state,
+        "reused": done is not None,
+        "sha256": known.sha256,
+        "bytes": known.bytes,
+        "finished_at": known.finished_at,
+    }
