@@ -6,9 +6,11 @@ work has an equal key in any run, on any machine, on any night.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -20,6 +22,8 @@ from hierdiff_core.plan import Plan
 
 # Raised whenever equal keys would no longer mean equal latents.
 VERSION = 1
+
+_ENTRY = "hierdiff"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,8 +63,10 @@ def pack(state: State, facts: Mapping[str, object] | None = None) -> bytes:
     """Return the state as safetensors; `facts` are written beside it for whoever looks inside."""
     tensors = {"latents": state.latents.contiguous()}
     tensors |= {f"history.{i}": past.contiguous() for i, past in enumerate(state.history)}
-    header = {"step": str(state.step), "facts": json.dumps(dict(facts or {}), sort_keys=True)}
-    return safetensors.torch.save(tensors, metadata=header)
+    header = {"step": state.step, "facts": dict(facts or {})}
+    sealed = header | {"digest": _seal(tensors, header)}
+    # One entry only: safetensors writes several in a random order, and equal states would differ.
+    return safetensors.torch.save(tensors, {_ENTRY: json.dumps(sealed, sort_keys=True)})
 
 
 def unpack(packed: bytes, key: str = "without a key") -> State:
@@ -68,18 +74,33 @@ def unpack(packed: bytes, key: str = "without a key") -> State:
     try:
         tensors = safetensors.torch.load(packed)
         header = _read_header(packed)
+        if header.pop("digest") != _seal(tensors, header):
+            raise ValueError("their digest differs")
         past = sorted((name for name in tensors if name != "latents"), key=_place)
         history = tuple(tensors[name] for name in past)
         return State(tensors["latents"], int(header["step"]), history)
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CorruptCheckpoint(key=key, reason=f"its bytes are damaged ({error})") from None
+
+
+def _seal(tensors: Mapping[str, torch.Tensor], header: Mapping[str, object]) -> str:
+    # safetensors itself takes any bytes of the right number for numbers.
+    facts = {
+        name: [str(tensor.dtype), list(tensor.shape), _bytes_digest(tensor)]
+        for name, tensor in tensors.items()
+    }
+    return digest("state", facts, dict(header))
+
+
+def _bytes_digest(tensor: torch.Tensor) -> str:
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
 
 
 def _place(name: str) -> int:
     return int(name.removeprefix("history."))
 
 
-def _read_header(packed: bytes) -> dict[str, str]:
+def _read_header(packed: bytes) -> dict[str, Any]:
     # safetensors reads the metadata of files only: 8 bytes of length, then JSON.
     length = int.from_bytes(packed[:8], "little")
-    return dict(json.loads(packed[8 : 8 + length])["__metadata__"])
+    return dict(json.loads(json.loads(packed[8 : 8 + length])["__metadata__"][_ENTRY]))
