@@ -6,12 +6,14 @@ Knows folders, hub names and torch devices; knows no model family.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 
 from hierdiff_core import miniature
 from hierdiff_core.digest import digest
@@ -25,6 +27,14 @@ SHIPPED = {
 }
 
 _LOADED = ("*.json", "*.safetensors", "*.txt", "*.model")
+_UNREACHABLE = (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OSError,
+    RuntimeError,  # the home of a user who is not known
+    ValueError,
+)
 
 
 def find_folder(model: str) -> Path:
@@ -32,17 +42,15 @@ def find_folder(model: str) -> Path:
 
     Raises UnknownModel.
     """
-    folder = SHIPPED.get(model) or Path(model).expanduser()
-    if folder.is_dir():
-        _check_is_pipeline(model, folder)
-        return folder
     try:
-        snapshot = Path(snapshot_download(model, allow_patterns=list(_LOADED)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError, ValueError):
+        folder = SHIPPED.get(model) or Path(model).expanduser()
+        if not folder.is_dir():
+            folder = Path(snapshot_download(model, allow_patterns=list(_LOADED)))
+    except _UNREACHABLE:
         hint = "it is neither a folder nor a hub name that can be reached; name one that is"
         raise UnknownModel(model=model, hint=hint) from None
-    _check_is_pipeline(model, snapshot)
-    return snapshot
+    _check_is_pipeline(model, folder)
+    return folder
 
 
 def find_revision(model: str) -> str:
@@ -57,8 +65,11 @@ def find_revision(model: str) -> str:
 
 
 def load_pipeline(kind: Any, model: str, dtype: torch.dtype) -> Any:
-    """Return `kind.from_pretrained(model)` without progress bars; raises UnknownModel."""
-    pipeline = _load(kind, model, dtype=dtype)
+    """Return `kind.from_pretrained(model)` without progress bars; raises UnknownModel.
+
+    Weights are read from safetensors only: pickles run code, and revisions do not cover them.
+    """
+    pipeline = _load(kind, model, dtype=dtype, use_safetensors=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -71,7 +82,7 @@ def load_part(kind: Any, model: str, subfolder: str) -> Any:
 def _load(kind: Any, model: str, **options: Any) -> Any:
     try:
         return kind.from_pretrained(find_folder(model), local_files_only=True, **options)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
         reason = " ".join(str(error).split())
         raise UnknownModel(model=model, hint=f"{kind.__name__} refuses it ({reason})") from None
 
@@ -102,9 +113,24 @@ def choose_dtype(recipe: Recipe, device: str) -> torch.dtype:
 
 
 def _check_is_pipeline(model: str, folder: Path) -> None:
-    if not (folder / "model_index.json").is_file():
+    index = folder / "model_index.json"
+    if not index.is_file():
         hint = "the folder has no model_index.json; name a folder that a pipeline was saved to"
         raise UnknownModel(model=model, hint=hint)
+    try:
+        parts = _parts(json.loads(index.read_bytes()))
+    except (ValueError, AttributeError):
+        hint = "its model_index.json is damaged; fetch it again"
+        raise UnknownModel(model=model, hint=hint) from None
+    # Left to themselves, libraries make up a tokenizer where there is none.
+    missing = [part for part in parts if not (folder / part).is_dir()]
+    if missing:
+        hint = f"its part {missing[0]} is missing; fetch it again"
+        raise UnknownModel(model=model, hint=hint)
+
+
+def _parts(index: dict[str, Any]) -> list[str]:
+    return [name for name, kind in index.items() if isinstance(kind, list) and any(kind)]
 
 
 def _file_digest(path: Path) -> str:
