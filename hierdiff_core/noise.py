@@ -22,7 +22,7 @@ def step_noise(seed: int, key: str, step: int, shape: tuple[int, ...]) -> torch.
 
 
 def generator(name: str) -> torch.Generator:
-    """Return a fresh CPU generator, seeded by 63 bits of the name's SHA-256."""
+    """Return a fresh CPU generator, seeded by the name's SHA-256; torch uses 32 of the bits."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") >> 1
     return torch.Generator("cpu").manual_seed(seed)
 
