@@ -38,3 +38,15 @@ class SubtreeFailed(HierdiffError):
 
 class NightIncomplete(HierdiffError):
     """Run {run} misses {missing} images; retry it in the UI or with `hierdiff retry {run}`."""
+
+
+class NoPrefect(HierdiffError):
+    """PREFECT_API_URL is not set and no stack runs here: set it, or start `hierdiff standalone`."""
+
+
+class UnreachablePrefect(HierdiffError):
+    """The Prefect server at {url} does not answer; check that it runs and PREFECT_API_URL."""
+
+
+class NotDeployed(HierdiffError):
+    """The Prefect server at {url} has no deployment {name}; run `hierdiff deploy` first."""

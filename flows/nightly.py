@@ -11,7 +11,7 @@ import uuid
 from datetime import date
 from pathlib import Path
 
-from prefect import flow, get_run_logger, task
+from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -20,15 +20,23 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.children import await_child, child_name, ensure_child
+from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
 from flows.quiet import quiet_libraries
 from tasks import night
-from tasks.ledger import Night, open_subtrees, release_night, set_run_state
+from tasks.hold import held_night
+from tasks.ledger import (
+    Night,
+    find_night_run,
+    note_flow_run,
+    open_subtrees,
+    set_run_state,
+)
 from tasks.publish import publish, report_url
 from tasks.report import subtree_table, summary_markdown
 from tasks.settings import Settings, read_settings
@@ -57,15 +65,14 @@ def nightly(
     quiet_libraries()
     settings = read_settings()
     day = business_date or night_of_schedule()
-    with open_stores(settings) as stores:
-        claimed = claim_night(stores, settings, catalogue, day)
-        try:
-            run = plan_everything(stores, settings, claimed, night.Source(query, file))
-            run_everything(stores, run)
-            publish_night(stores, settings, run)
-        finally:
-            with stores.session() as session:
-                release_night(session, claimed.batch, owner())
+    seconds = settings.lease_seconds
+    with (
+        open_stores(settings) as stores,
+        held_night(stores, catalogue, day, owner(), seconds) as claimed,
+    ):
+        run = plan_everything(stores, settings, claimed, night.Source(query, file))
+        run_everything(stores, run)
+        publish_night(stores, settings, run)
 
 
 def plan_everything(
@@ -90,6 +97,7 @@ def run_everything(stores: Stores, run: uuid.UUID) -> None:
     """Run the trunk, then all other subtrees that are open; the report tells what failed."""
     with stores.session() as session:
         set_run_state(session, run, RunState.RUNNING)
+        note_flow_run(session, run, owner())
         waiting = open_subtrees(session, run)
     if 0 in waiting:
         run_subtree(str(run), 0, child_name(0))
@@ -108,10 +116,14 @@ def owner() -> str:
     return str(flow_run.id)
 
 
-@task(name="claim the night", cache_policy=NO_CACHE)
-def claim_night(stores: Stores, settings: Settings, catalogue: str, day: date) -> Night:
-    """Make this run the only one of its night."""
-    return night.claim(stores, settings, catalogue, day, owner())
+@nightly.on_cancellation
+def cancel_subtrees(flow: Flow[..., None], flow_run: FlowRun, state: State[None]) -> None:
+    """Cancel the children too: without this they would go on alone."""
+    with open_stores(read_settings()) as stores, stores.session() as session:
+        mine = find_night_run(session, str(flow_run.id))
+        waiting = open_subtrees(session, mine) if mine else ()
+    if mine:
+        cancel_children(str(mine), waiting)
 
 
 @task(name="read prompts", cache_policy=NO_CACHE)

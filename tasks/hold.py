@@ -1,4 +1,4 @@
-"""Holding a subtree: its lease is taken, kept alive beside the work, and given back.
+"""Holding a night or a subtree: a lease is taken, kept alive beside the work, and given back.
 
 Knows threads and leases; knows nothing of the work. A worker that dies says nothing, and its
 lease runs out.
@@ -9,13 +9,21 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import date
 
 from hierdiff_core.errors import HierdiffError
-from tasks.errors import LeaseLost, PoisonedSubtree
-from tasks.ledger import release_lease, renew_lease, take_lease
+from tasks.errors import LeaseLost, NightTaken, PoisonedSubtree
+from tasks.ledger import (
+    Night,
+    claim_night,
+    release_lease,
+    release_night,
+    renew_lease,
+    take_lease,
+)
 from tasks.states import SubtreeState
 from tasks.stores import Stores
 
@@ -29,16 +37,13 @@ _RENEWALS = 4  # while a lease lasts, so that a few may fail
 class Hold:
     """A lease that a thread keeps alive."""
 
-    stores: Stores
-    run: uuid.UUID
-    shard: int
-    owner: str
-    seconds: float
+    renew: Callable[[], object]
+    seconds: float  # that the lease lasts
     _ended: threading.Event = field(default_factory=threading.Event)
-    _lost: LeaseLost | None = None
+    _lost: HierdiffError | None = None
 
     def check(self) -> None:
-        """Raise LeaseLost where someone else has taken over."""
+        """Raise LeaseLost or NightTaken where someone else has taken over."""
         if self._lost is not None:
             raise self._lost
 
@@ -46,9 +51,8 @@ class Hold:
         """Renew until the hold ends; the thread's body."""
         while not self._ended.wait(self.seconds / _RENEWALS):
             try:
-                with self.stores.session() as session:
-                    renew_lease(session, self.run, self.shard, self.owner, self.seconds)
-            except LeaseLost as lost:
+                self.renew()
+            except (LeaseLost, NightTaken) as lost:
                 self._lost = lost
                 return
             except HierdiffError as error:
@@ -56,9 +60,35 @@ class Hold:
                 # is right in any case, since objects live under the keys of their content.
                 log.warning("The lease could not be renewed: %s", error)
 
-    def end(self) -> None:
-        """Stop renewing."""
-        self._ended.set()
+    @contextmanager
+    def kept(self) -> Iterator[Hold]:
+        """Renew during the block."""
+        thread = threading.Thread(target=self.keep, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._ended.set()
+            thread.join()
+
+
+@contextmanager
+def held_night(
+    stores: Stores, catalogue: str, day: date, owner: str, seconds: float
+) -> Iterator[Night]:
+    """Hold a night for the block; raises NightTaken while another owner holds it."""
+
+    def claim() -> Night:
+        with stores.session() as session:
+            return claim_night(session, catalogue, day, owner=owner, seconds=seconds)
+
+    night = claim()
+    try:
+        with Hold(claim, seconds).kept():
+            yield night
+    finally:
+        with stores.session() as session:
+            release_night(session, night.batch, owner)
 
 
 @contextmanager
@@ -77,32 +107,29 @@ def held(
     """
     with stores.session() as session:
         lease = take_lease(session, run, shard, owner, seconds, flow_run_id=flow_run_id)
-    hold = Hold(stores, run, shard, owner, seconds)
-    thread = threading.Thread(target=hold.keep, name=f"lease-{shard}", daemon=True)
-    thread.start()
+
+    def renew() -> None:
+        with stores.session() as session:
+            renew_lease(session, run, shard, owner, seconds)
+
     try:
         if lease.crashes >= _CRASHES:
             raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
-        yield hold
+        with Hold(renew, seconds).kept() as hold:
+            yield hold
     except BaseException as error:
-        _give_up(hold, thread, error)
+        _give_up(stores, run, shard, owner, error)
         raise
-    hold.end()
-    thread.join()
     with stores.session() as session:
         release_lease(session, run, shard, owner, SubtreeState.COMPLETED)
 
 
-def _give_up(hold: Hold, thread: threading.Thread, error: BaseException) -> None:
-    hold.end()
-    thread.join()
+def _give_up(stores: Stores, run: uuid.UUID, shard: int, owner: str, error: BaseException) -> None:
     line = " ".join(str(error).split()) or "it was stopped"
     said = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
     try:
-        with hold.stores.session() as session:
-            release_lease(
-                session, hold.run, hold.shard, hold.owner, SubtreeState.FAILED, said[:2000]
-            )
+        with stores.session() as session:
+            release_lease(session, run, shard, owner, SubtreeState.FAILED, said[:2000])
     except HierdiffError as also:
         # The error that ended the work is the one to see; the lease runs out by itself.
         log.warning("The lease could not be given back: %s", also)

@@ -11,9 +11,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import date
 from functools import partial
 from pathlib import Path
+
+from sqlalchemy.orm import Session
 
 from hierdiff_core.models.kandinsky22 import check_length, load_tokenizer
 from hierdiff_core.models.place import choose_device
@@ -22,7 +23,6 @@ from tasks.errors import NoSource
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
     Night,
-    claim_night,
     load_prompts,
     record_metric,
     reject_prompts,
@@ -43,15 +43,6 @@ class Source:
     file: Path | None = None
 
 
-def claim(
-    stores: Stores, settings: Settings, catalogue: str, business_date: date, owner: str
-) -> Night:
-    """Return the night, held by `owner` for a lease; raises NightTaken."""
-    with stores.session() as session:
-        seconds = settings.lease_seconds
-        return claim_night(session, catalogue, business_date, owner=owner, seconds=seconds)
-
-
 def read_rows(settings: Settings, source: Source) -> Ingested:
     """Return the prompts and rejected rows of a source, nothing stored.
 
@@ -67,10 +58,15 @@ def ingest(stores: Stores, settings: Settings, night: Night, source: Source) -> 
     if night.state is not BatchState.INGESTED:
         rows = read_rows(settings, source)
         with stores.session() as session:
-            store_prompts(session, night.batch, rows.prompts, rows.rejected)
+            store_rows(session, night.batch, rows)
         return len(rows.prompts), len(rows.rejected)
     with stores.session() as session:
         return len(load_prompts(session, night.batch)), 0
+
+
+def store_rows(session: Session, batch: int, rows: Ingested) -> bool:
+    """Store a night's rows; return False where it has its rows already."""
+    return store_prompts(session, batch, rows.prompts, rows.rejected)
 
 
 def embed(

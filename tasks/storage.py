@@ -72,6 +72,11 @@ class Bucket:
             return False
         return True
 
+    def delete(self, key: str) -> None:
+        """Remove an object; does nothing where there is none."""
+        with self._reaching():
+            self.client.delete_object(Bucket=self.name, Key=self._full(key))
+
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that start with a prefix, in order."""
         with self._reaching():

@@ -109,6 +109,7 @@ def _make_run_tables() -> None:
         _column("plan_order", JSON),
         _column("evaluations_planned", INTEGER),
         _column("evaluations_standard", INTEGER),
+        _maybe("flow_run_id", TEXT),
         _now("created_at"),
         _maybe("finished_at", TIME),
         _primary("runs", "id"),

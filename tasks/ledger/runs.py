@@ -56,6 +56,37 @@ def list_runs(session: Session, limit: int = 20) -> tuple[RunLine, ...]:
     return tuple(RunLine(*row) for row in session.execute(_lines().limit(limit)))
 
 
+def note_flow_run(session: Session, run: uuid.UUID, flow_run_id: str) -> None:
+    """Note which flow run carries a run out: the one that a retry sets going again."""
+    session.execute(update(Run).where(Run.id == run).values(flow_run_id=flow_run_id))
+
+
+def find_flow_run(session: Session, run: uuid.UUID) -> str | None:
+    """Return the flow run that carried a run out last, or None before there was one."""
+    return session.execute(select(Run.flow_run_id).where(Run.id == run)).scalar()
+
+
+def find_night_run(session: Session, flow_run_id: str) -> uuid.UUID | None:
+    """Return the run that a flow run carries out, or None where it has not come that far."""
+    return session.execute(select(Run.id).where(Run.flow_run_id == flow_run_id)).scalar()
+
+
+def seconds_per_evaluation(session: Session, model_revision: str) -> float | None:
+    """Return what an evaluation took in the latest run of these weights, or None where none ran."""
+    evaluations = func.sum(Subtree.evaluations_done)
+    row = session.execute(
+        select(RunMetric.seconds, evaluations)
+        .join(Run, Run.id == RunMetric.run_id)
+        .join(Subtree, Subtree.run_id == Run.id)
+        .where(RunMetric.stage == "denoise", Run.recipe["revision"].astext == model_revision)
+        .group_by(Run.id, RunMetric.seconds)
+        .having(evaluations > 0)
+        .order_by(Run.created_at.desc())
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else float(row[0]) / int(row[1])
+
+
 def set_run_state(session: Session, run: uuid.UUID, state: RunState) -> None:
     """Move a run on; raises UnknownRun."""
     moved = session.execute(

@@ -39,6 +39,7 @@ class Run(Base):
     plan_order: Mapped[list[int]]  # leaves from left to right
     evaluations_planned: Mapped[int]
     evaluations_standard: Mapped[int]
+    flow_run_id: Mapped[str | None]  # of the parent, the one to retry
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hierdiff_core.checkpoint import unpack
 from tasks import night
-from tasks.ledger import finished, load_plan
+from tasks.ledger import claim_night, finished, load_plan
 from tasks.settings import Settings
 from tasks.stores import Stores
 from tasks.work import checkpoint_key
@@ -48,7 +48,8 @@ def plan_small_night(
     stores: Stores, settings: Settings, file: Path, day: date = NIGHT, catalogue: str = "shop"
 ) -> SmallNight:
     """Claim, read, embed and plan a night."""
-    claimed = night.claim(stores, settings, catalogue, day, owner="test")
+    with stores.session() as session:
+        claimed = claim_night(session, catalogue, day)
     night.ingest(stores, settings, claimed, night.Source(file=file))
     night.embed(stores, settings, claimed.batch, lambda done, total: None)
     return SmallNight(stores, settings, night.plan(stores, settings, claimed.batch))

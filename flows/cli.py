@@ -1,0 +1,70 @@
+"""The command `hierdiff`: its commands and how they end.
+
+Knows names and exit codes: 0 done, 1 a night or a check failed, 2 bad input or an unreachable
+server, told in one line. What a command does is in `flows.commands`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+
+import click
+
+from hierdiff_core.errors import HierdiffError
+
+# Imported when asked for: `hierdiff status` must not wait for torch.
+_COMMANDS: Mapping[str, str] = {
+    "demo": "flows.commands.demo:demo",
+    "standalone": "flows.commands.stack:standalone",
+    "deploy": "flows.commands.stack:deploy",
+    "worker": "flows.commands.stack:worker",
+    "doctor": "flows.commands.doctor:doctor",
+    "ingest": "flows.commands.night:ingest",
+    "plan": "flows.commands.night:plan",
+    "run": "flows.commands.night:run",
+    "retry": "flows.commands.night:retry",
+    "status": "flows.commands.look:status",
+    "report": "flows.commands.look:report",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are loaded by name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="hierdiff")
+def cli() -> None:
+    """Sets of images for a fraction of the compute."""
+
+
+def main() -> None:
+    """Run the command line; every refusal is one line on standard error."""
+    sys.exit(exit_code(lambda: cli(standalone_mode=False)))
+
+
+def exit_code(command: Callable[[], object]) -> int:
+    """Return 0, 1 or 2 for a command, having said in one line what went wrong."""
+    try:
+        result = command()
+    except HierdiffError as error:
+        click.echo(f"hierdiff: {error}", err=True)
+        return 2
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    return result if isinstance(result, int) else 0

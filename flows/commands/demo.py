@@ -1,0 +1,167 @@
+"""The command `demo`: the whole stack, a shop's database, one night, its report.
+
+Knows the sample shop and where the demo leaves its files. Everything it tells at the end is read
+back from PostgreSQL and S3.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import date
+from pathlib import Path
+
+import click
+from PIL import Image
+
+from flows.commands.watch import watch
+from flows.orchestrator import connected
+from flows.standalone import Stack, standalone
+from flows.starts import start_night
+from tasks.ledger import find_run, load_images, load_plan, summarise
+from tasks.settings import Settings, read_settings
+from tasks.stores import Stores, open_stores
+
+CATALOGUE = "demo"
+QUERY = "SELECT sku AS reference, title AS prompt FROM products ORDER BY sku"
+
+# What the demo asks for, where the environment does not say otherwise.
+_DEFAULTS = {
+    "HIERDIFF_STEPS": "20",
+    "HIERDIFF_SAVING": "0.5",
+    "HIERDIFF_SHARDS": "3",
+    "HIERDIFF_SOURCE_QUERY": QUERY,
+}
+_PRODUCTS = ("mug", "teapot", "lamp", "chair", "backpack", "clock")
+_LOOKS = (
+    ("red", "plain", "on a wooden table"),
+    ("red", "striped", "on a wooden table"),
+    ("yellow", "dotted", "on a wooden table"),
+    ("blue", "plain", "on a sandy beach"),
+    ("blue", "striped", "on a sandy beach"),
+    ("green", "checked", "on a marble counter"),
+    ("purple", "plain", "in a green meadow"),
+    ("orange", "zigzag", "in a green meadow"),
+)
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"))
+@click.option("--keep", is_flag=True, help="leave the stack running until Ctrl-C")
+def demo(out: Path, keep: bool) -> int:
+    """Run one night of a sample shop here, on everything a real night runs on."""
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    with _defaults(out / "shop.db"):
+        settings = read_settings()
+        open_shop(out / "shop.db")
+        click.echo(f"starting PostgreSQL, S3, Prefect and two workers in {settings.home}")
+        with standalone(settings.home, gpus=0) as stack:
+            return _night(stack, out, started, keep)
+
+
+def open_shop(file: Path) -> int:
+    """Write the sample shop's database anew; return how many products it has."""
+    file.unlink(missing_ok=True)
+    rows = [
+        (f"{colour}-{pattern}-{product}", f"a product photo of a {colour} {pattern} {product} {at}")
+        for product in _PRODUCTS
+        for colour, pattern, at in _LOOKS
+    ]
+    with closing(sqlite3.connect(file)) as shop, shop:
+        shop.execute("CREATE TABLE products (sku TEXT PRIMARY KEY, title TEXT NOT NULL)")
+        shop.executemany("INSERT INTO products VALUES (?, ?)", _articles(rows))
+    return len(rows)
+
+
+def _articles(rows: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    for sku, title in rows:
+        yield sku, title.replace(" a orange", " an orange")
+
+
+@contextmanager
+def _defaults(shop: Path) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.setdefault("HIERDIFF_SOURCE_URL", f"sqlite:///{shop.resolve()}")
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
+    click.echo(f"watch it in the Prefect UI: {stack.ui_url}")
+    with connected(stack.addresses):
+        settings = read_settings()
+        with open_stores(settings) as stores:
+            # A demo that was run before has its night already; this one makes a night of its own.
+            flow_run = start_night(stack.api_url, _catalogue(), date.today())
+            code = watch(stores, flow_run)
+            if code == 0:
+                _leave_files(stores, settings, out, time.monotonic() - started)
+        if keep:
+            click.echo(f"the stack runs on; {stack.ui_url}, stop it with Ctrl-C")
+            threading.Event().wait()
+    return code
+
+
+def _catalogue() -> str:
+    return f"{CATALOGUE} {time.strftime('%H:%M:%S')}"
+
+
+def _leave_files(stores: Stores, settings: Settings, out: Path, seconds: float) -> None:
+    """Copy report and pictures out of the bucket and write run.json from the database."""
+    with stores.session() as session:
+        run = find_run(session)
+        facts, plan = summarise(session, run), load_plan(session, run).plan
+        images = load_images(session, run)
+    bodies = {leaf: stores.bucket.get(each.key, each.sha256) for leaf, each in images.items()}
+    for leaf, body in bodies.items():
+        _write(out / images[leaf].key, body)
+    report = out / "reports" / str(run) / "index.html"
+    _write(report, stores.bucket.get(f"reports/{run}/index.html"))
+    gallery = out / "gallery.png"
+    _write(gallery, contact_sheet([bodies[leaf] for leaf in plan.order]))
+    told = {
+        "run": str(run),
+        "prompts": facts.prompts,
+        "images": facts.images,
+        "evaluations": facts.evaluations_done + facts.evaluations_reused,
+        "evaluations_standard": facts.evaluations_standard,
+        "saving": 1
+        - (facts.evaluations_done + facts.evaluations_reused) / facts.evaluations_standard,
+        "seconds": round(seconds, 1),
+        "gallery": str(gallery),
+        "report": str(report),
+    }
+    _write(out / "run.json", (json.dumps(told, indent=2) + "\n").encode())
+    click.echo(f"gallery  {gallery}\nreport   {report}\nfigures  {out / 'run.json'}")
+
+
+def contact_sheet(bodies: list[bytes], side: int = 128, gap: int = 6) -> bytes:
+    """Return the pictures side by side in one PNG, in the order given."""
+    columns = max(1, min(len(bodies), round((len(bodies) * 1.5) ** 0.5)))
+    rows = -(-len(bodies) // columns)
+    step = side + gap
+    sheet = Image.new("RGB", (columns * step + gap, rows * step + gap), "white")
+    for place, body in enumerate(bodies):
+        with Image.open(io.BytesIO(body)) as picture:
+            tile = picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(tile, (gap + place % columns * step, gap + place // columns * step))
+    file = io.BytesIO()
+    sheet.save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def _write(file: Path, body: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(body)

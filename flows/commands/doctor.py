@@ -1,0 +1,89 @@
+"""The command `doctor`: is everything there that a night needs?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from uuid import uuid4
+
+import click
+
+from flows.commands.client import prefect
+from flows.deployments import POOLS
+from flows.errors import NotDeployed
+from hierdiff_core.errors import HierdiffError
+from hierdiff_core.models.place import choose_device
+from tasks.database import check_schema, connect, shown
+from tasks.plan import pin_recipe
+from tasks.settings import Settings, read_settings
+from tasks.storage import connect_bucket
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+def doctor(as_json: bool) -> int:
+    """Check settings, database, bucket, Prefect server, model and device."""
+    settings = read_settings()
+    checks: dict[str, Callable[[Settings], str]] = {
+        "database": _database,
+        "bucket": _bucket,
+        "prefect": _prefect,
+        "model": _model,
+        "device": _device,
+    }
+    found = {name: _try(check, settings) for name, check in checks.items()}
+    if as_json:
+        click.echo(
+            json.dumps({name: {"ok": ok, "said": said} for name, (ok, said) in found.items()})
+        )
+    else:
+        for name, (ok, said) in found.items():
+            click.echo(f"{'ok  ' if ok else 'FAIL'}  {name:<9} {said}")
+    return 0 if all(ok for ok, _ in found.values()) else 1
+
+
+def _try(check: Callable[[Settings], str], settings: Settings) -> tuple[bool, str]:
+    try:
+        return True, check(settings)
+    except HierdiffError as error:
+        return False, str(error)
+
+
+def _database(settings: Settings) -> str:
+    engine = connect(settings)
+    try:
+        check_schema(engine)
+        return shown(engine.url)
+    finally:
+        engine.dispose()
+
+
+def _bucket(settings: Settings) -> str:
+    bucket = connect_bucket(settings)
+    key, body = f"doctor/{uuid4()}", b"written by hierdiff doctor"
+    sha256 = bucket.put(key, body)
+    bucket.get(key, sha256)
+    bucket.delete(key)
+    return f"{bucket.name} can be written and read"
+
+
+def _prefect(settings: Settings) -> str:
+    from prefect.client.orchestration import get_client
+    from prefect.exceptions import ObjectNotFound
+
+    with prefect(settings) as url, get_client(sync_client=True) as client:
+        for name in ("nightly/nightly", "subtree/subtree"):
+            try:
+                client.read_deployment_by_name(name)
+            except ObjectNotFound:
+                raise NotDeployed(url=url, name=name) from None
+        return f"{url}, pools {' and '.join(POOLS)}"
+
+
+def _model(settings: Settings) -> str:
+    recipe = pin_recipe(settings.recipe)
+    return f"{recipe.model} at revision {recipe.revision}"
+
+
+def _device(settings: Settings) -> str:
+    return str(choose_device(settings.device))

@@ -1,0 +1,83 @@
+"""Commands that look at nights: status, report."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from flows.children import child_name
+from flows.commands.client import ledger
+from tasks.headline import duration
+from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
+from tasks.night_report import gather_report
+from tasks.report import render_report
+
+_json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+
+
+@click.command()
+@click.argument("run_name", metavar="[RUN]", required=False)
+@_json
+def status(run_name: str | None, as_json: bool) -> None:
+    """List the latest runs, or show one with its subtrees."""
+    with ledger() as (stores, _), stores.session() as session:
+        if run_name is None:
+            runs = list_runs(session)
+            click.echo(_dump([asdict(each) for each in runs])) if as_json else _show_runs(runs)
+            return
+        facts = summarise(session, find_run(session, run_name))
+    click.echo(_dump(asdict(facts) | {"saving": facts.saving})) if as_json else _show_run(facts)
+
+
+@click.command()
+@click.argument("run_name", metavar="[RUN]", default="latest")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("report.html"))
+def report(run_name: str, out: Path) -> None:
+    """Write a run's report, as it stands now, to one HTML file."""
+    with ledger() as (stores, settings):
+        with stores.session() as session:
+            run = find_run(session, run_name)
+        page = render_report(gather_report(stores, settings, run))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page)
+    click.echo(out)
+
+
+def _show_runs(runs: tuple[RunLine, ...]) -> None:
+    if not runs:
+        click.echo("no run yet; `hierdiff run CATALOGUE --file prompts.csv` makes the first")
+        return
+    table = Table("run", "catalogue", "date", "state", "images", box=None, pad_edge=False)
+    for each in runs:
+        images = f"{each.images}/{each.leaves}"
+        date = each.business_date.isoformat()
+        table.add_row(str(each.run), each.catalogue, date, each.state.value, images)
+    Console().print(table, markup=False)
+
+
+def _show_run(facts: RunSummary) -> None:
+    click.echo(f"{facts.catalogue} {facts.business_date}: {facts.state.value}, run {facts.run}")
+    click.echo(
+        f"{facts.images}/{facts.images_expected} images, {facts.evaluations_planned:,} evaluations "
+        f"planned instead of {facts.evaluations_standard:,} ({facts.saving:.0%} saved), "
+        f"{facts.evaluations_done:,} done, {facts.evaluations_reused:,} found from earlier nights"
+    )
+    stages = ", ".join(f"{stage} {duration(each)}" for stage, each in facts.seconds.items())
+    click.echo(f"time: {stages or 'nothing measured yet'}")
+    table = Table("subtree", "state", "done", "attempts", "held by", "error", box=None)
+    for line in facts.subtrees:
+        done = f"{line.evaluations_done}/{line.evaluations_planned}"
+        row = (child_name(line.shard), line.state.value, done, str(line.attempts))
+        table.add_row(*row, line.lease_owner or "", line.error or "")
+    Console().print(table, markup=False)
+    for each in facts.rejected:
+        click.echo(f"not taken: {each.reason}")
+
+
+def _dump(value: object) -> str:
+    return json.dumps(value, default=str)

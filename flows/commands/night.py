@@ -1,0 +1,133 @@
+"""Commands that make a night: ingest, plan, run, retry."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+
+import click
+
+from flows.commands.client import ledger, prefect
+from flows.commands.quote import price, say
+from flows.commands.watch import watch
+from flows.quiet import quiet_libraries
+from flows.starts import start_night, start_retry
+from tasks import night
+from tasks.embed import embed_prompts
+from tasks.ledger import claim_night, find_run, load_prompts, summarise
+from tasks.plan import grow_forest, read_budget
+from tasks.states import BatchState
+
+_DATE = click.DateTime(["%Y-%m-%d"])
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+_catalogue = click.argument("catalogue")
+_day = click.option("--date", "day", type=_DATE, help="business date; today unless given")
+_file = click.option("--file", type=_FILE, help="CSV, TSV or JSONL with a column `prompt`")
+_query = click.option("--query", help="SQL on HIERDIFF_SOURCE_URL, naming a column `prompt`")
+_json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+
+
+@click.command()
+@_catalogue
+@_day
+@_file
+@_query
+@_json
+def ingest(
+    catalogue: str, day: datetime | None, file: Path | None, query: str | None, as_json: bool
+) -> None:
+    """Store the rows of a night, without planning or running it."""
+    with ledger() as (stores, settings):
+        rows = night.read_rows(settings, night.Source(query, file))  # bad input claims no night
+        with stores.session() as session:
+            claimed = claim_night(session, catalogue, _date(day))
+            fresh = night.store_rows(session, claimed.batch, rows)
+    found = {
+        "catalogue": catalogue,
+        "business_date": _date(day).isoformat(),
+        "stored": fresh,
+        "prompts": len(rows.prompts),
+        "rejected": [{"row": each.row, "reason": each.reason} for each in rows.rejected],
+    }
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    said = "stored" if fresh else "found; this night has its rows already, nothing was changed"
+    click.echo(f"{len(rows.prompts)} prompts {said}")
+    for each in rows.rejected:
+        click.echo(f"  not taken: {each.reason}")
+
+
+@click.command()
+@_catalogue
+@_day
+@_file
+@_query
+@_json
+def plan(
+    catalogue: str, day: datetime | None, file: Path | None, query: str | None, as_json: bool
+) -> None:
+    """Show what a night would cost; embeds the prompts and spends nothing else."""
+    quiet_libraries()
+    with ledger() as (stores, settings):
+        if file is None and query is None:
+            with stores.session() as session:
+                claimed = claim_night(session, catalogue, _date(day))
+                prompts = load_prompts(session, claimed.batch)
+        if file is not None or query is not None or claimed.state is not BatchState.INGESTED:
+            prompts = night.read_rows(settings, night.Source(query, file)).prompts
+        with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
+            embed_prompts(stores, prompts, settings.device, lambda done, _: bar.update(done))
+        forest = grow_forest(stores, prompts, read_budget(settings))
+        quoted = price(stores, settings, forest, len(prompts))
+    click.echo(json.dumps(quoted) if as_json else say(quoted))
+
+
+@click.command()
+@_catalogue
+@_day
+@_file
+@_query
+@click.option("--detach", is_flag=True, help="start it and return at once")
+@_json
+def run(
+    catalogue: str,
+    day: datetime | None,
+    file: Path | None,
+    query: str | None,
+    detach: bool,
+    as_json: bool,
+) -> int:
+    """Run a night on the workers and wait for its end."""
+    with ledger() as (stores, settings):
+        if file is not None or query is not None:
+            rows = night.read_rows(settings, night.Source(query, file))  # refused here, at once
+            with stores.session() as session:
+                claimed = claim_night(session, catalogue, _date(day))
+                night.store_rows(session, claimed.batch, rows)
+        with prefect(settings) as url:
+            started = start_night(url, catalogue, _date(day))
+            return 0 if detach else watch(stores, started, as_json)
+
+
+@click.command()
+@click.argument("run_name", metavar="RUN", default="latest")
+@click.option("--detach", is_flag=True, help="start it and return at once")
+@_json
+def retry(run_name: str, detach: bool, as_json: bool) -> int:
+    """Make what is missing of a run: failed subtrees, lost pictures, the report."""
+    with ledger() as (stores, settings):
+        with stores.session() as session:
+            facts = summarise(session, find_run(session, run_name))
+        if facts.images_missing == 0 and facts.state.value == "completed":
+            click.echo(json.dumps({"run": str(facts.run)}) if as_json else "nothing is missing")
+            return 0
+        with prefect(settings) as url:
+            started = start_retry(url, facts)
+            return 0 if detach else watch(stores, started, as_json)
+
+
+def _date(day: datetime | None) -> date:
+    return date.today() if day is None else day.date()

@@ -1,0 +1,58 @@
+"""The price of a night before it is spent: evaluations, expected seconds, cost.
+
+Knows how a forest is priced and told; knows nothing of how it was planned.
+"""
+
+from __future__ import annotations
+
+from hierdiff_core.forest import Forest
+from tasks.headline import duration
+from tasks.ledger import seconds_per_evaluation
+from tasks.settings import Settings
+from tasks.stores import Stores
+
+
+def price(stores: Stores, settings: Settings, forest: Forest, prompts: int) -> dict[str, object]:
+    """Return the price as JSON values; seconds and cost are null where no run has measured them."""
+    plan, recipe = forest.plan, forest.groups[0].recipe
+    with stores.session() as session:
+        each = seconds_per_evaluation(session, recipe.revision)
+    seconds = None if each is None else each * plan.evaluations
+    hourly = settings.gpu_price_per_hour
+    cost = None if seconds is None or hourly is None else seconds / 3600 * hourly
+    return {
+        "prompts": prompts,
+        "images": plan.size,
+        "trees": len(forest.trees),
+        "segments": len(plan.segments),
+        "evaluations": plan.evaluations,
+        "evaluations_standard": plan.evaluations_standard,
+        "saving": plan.saving,
+        "steps_per_image": plan.evaluations / plan.size,
+        "linkage": plan.linkage,
+        "tau": plan.tau,
+        "steps": plan.steps,
+        "device_seconds": seconds,
+        "cost": cost,
+        "currency": settings.currency if cost is not None else None,
+        "model": recipe.model,
+        "revision": recipe.revision,
+    }
+
+
+def say(quoted: dict[str, object]) -> str:
+    """Return the price as a few lines for people."""
+    get = quoted.__getitem__
+    seconds, cost = get("device_seconds"), get("cost")
+    time = duration(float(str(seconds))) if seconds is not None else "unknown before a first run"
+    lines = [
+        f"{get('prompts')} prompts, {get('images')} distinct images, {get('trees')} tree(s)",
+        f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
+        f"saving        {get('saving'):.1%}",
+        f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
+        f"linkage, tau  {get('linkage')}, {get('tau'):.4g}",
+        f"device time   {time}",
+    ]
+    if cost is not None:
+        lines.append(f"cost          {cost:.2f} {get('currency')}")
+    return "\n".join(lines)

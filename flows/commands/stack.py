@@ -1,0 +1,59 @@
+"""Commands around the servers: the embedded stack, deployments on any Prefect server, workers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import click
+
+from flows import standalone as embedded
+from flows.deployments import register_deployments, register_pools
+from flows.errors import NoPrefect
+from flows.orchestrator import worker_command
+from tasks.settings import read_settings
+
+
+@click.command()
+@click.option("--port", default=4200, show_default=True, help="of the Prefect UI, if it is free")
+@click.option("--gpus", type=int, help="workers of the pool gpu; as many as there are GPUs")
+def standalone(port: int, gpus: int | None) -> None:
+    """Start PostgreSQL, S3, Prefect and its workers here, until Ctrl-C."""
+    home = read_settings().home
+    with embedded.standalone(home, gpus=gpus, port=port, announce=click.echo) as stack:
+        click.echo(f"\n  Prefect UI   {stack.ui_url}")
+        click.echo(f"  files        {stack.home}")
+        click.echo("  stop         Ctrl-C\n")
+        threading.Event().wait()
+
+
+@click.command()
+def deploy() -> None:
+    """Register pools, deployments and automations on the server of PREFECT_API_URL."""
+    from prefect.settings import PREFECT_API_URL
+
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise NoPrefect()
+    register_pools(url)
+    log = Path(tempfile.gettempdir()) / f"hierdiff-deploy-{os.getpid()}.log"
+    register_deployments({"PREFECT_API_URL": url}, log)
+    log.unlink(missing_ok=True)
+    click.echo(f"nightly and subtree are deployed on {url}")
+
+
+@click.command()
+@click.option("--pool", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True)
+@click.option("--gpu", default=0, show_default=True, help="which one this worker may use")
+@click.option("--limit", default=1, show_default=True, help="flow runs at a time")
+def worker(pool: str, gpu: int, limit: int) -> None:
+    """Serve a pool from this machine: one worker for each GPU."""
+    device = str(gpu) if pool == "gpu" else ""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+    name = f"{os.uname().nodename}-{pool}-{gpu}"
+    command = worker_command(pool, name, limit)
+    # This process becomes the worker, so that signals of a supervisor reach it.
+    os.execve(sys.executable, command, environment)

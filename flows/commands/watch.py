@@ -1,0 +1,78 @@
+"""Watching a night from the terminal: one bar for its evaluations, until it ends.
+
+Knows the flow run's state and the ledger's figures; changes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from uuid import UUID
+
+import click
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import StateType
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from tasks.ledger import RunSummary, find_night_run, summarise
+from tasks.stores import Stores
+
+_POLL = 1.0  # seconds
+_ENDS = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED})
+
+
+def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
+    """Show a night's progress until its flow run ends; return 0 where it is complete, else 1."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
+        shown = bar.add_task("waiting for a worker", total=None)
+        with get_client(sync_client=True) as client:
+            while True:
+                state = client.read_flow_run(flow_run).state
+                facts = _facts(stores, flow_run)
+                if facts is not None:
+                    done = facts.evaluations_planned - _left(facts)
+                    said = f"{facts.images} of {facts.images_expected} images"
+                    bar.update(
+                        shown, description=said, completed=done, total=facts.evaluations_planned
+                    )
+                if state is not None and state.type in _ENDS:
+                    break
+                time.sleep(_POLL)
+    return _tell(facts, state.message or state.type.value, as_json)
+
+
+def _tell(facts: RunSummary | None, message: str, as_json: bool) -> int:
+    if facts is None:
+        click.echo(f"hierdiff: the night has no plan: {message}", err=True)
+        return 1
+    complete = facts.images_missing == 0 and facts.state.value == "completed"
+    if as_json:
+        found = {"run": str(facts.run), "state": facts.state.value, "images": facts.images}
+        click.echo(json.dumps(found | {"missing": facts.images_missing}))
+    else:
+        click.echo(
+            f"run {facts.run}: {facts.images} images, {facts.evaluations_done:,} evaluations "
+            f"instead of {facts.evaluations_standard:,} ({facts.saving:.0%} saved)"
+        )
+    if not complete:
+        click.echo(
+            f"hierdiff: {facts.images_missing} images are missing; `hierdiff retry {facts.run}` "
+            "makes them",
+            err=True,
+        )
+    return 0 if complete else 1
+
+
+def _facts(stores: Stores, flow_run: UUID) -> RunSummary | None:
+    with stores.session() as session:
+        run = find_night_run(session, str(flow_run))
+        return None if run is None else summarise(session, run)
+
+
+def _left(facts: RunSummary) -> int:
+    spent = facts.evaluations_done + facts.evaluations_reused
+    return max(0, facts.evaluations_planned - spent)
