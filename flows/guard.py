@@ -14,6 +14,8 @@ import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -32,15 +34,18 @@ def marked(mark: str) -> Iterator[psutil.Process]:
             yield process
 
 
+def ask(processes: Iterable[tuple[psutil.Process, int]], grace: float) -> None:
+    """Send each its signal, in this order, and wait at most `grace` seconds for their ends."""
+    asked = list(processes)
+    for process, number in asked:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+    psutil.wait_procs([process for process, _ in asked], timeout=grace)
+
+
 def end(processes: Iterable[psutil.Process]) -> None:
     """Kill each of them and wait until it is gone."""
-    killed = list(processes)
-    for process in killed:
-        try:
-            process.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(killed, timeout=GRACE)
+    ask(((process, signal.SIGKILL) for process in processes), GRACE)
 
 
 def watch(lines: Iterable[str]) -> list[tuple[psutil.Process, int]]:
@@ -55,20 +60,22 @@ def watch(lines: Iterable[str]) -> list[tuple[psutil.Process, int]]:
     return [(process, number) for process, number in named if process.is_running()]
 
 
-def main(mark: str) -> None:
-    """Wait for the stack's end, then leave nothing of it running."""
+def main(mark: str, note: str) -> None:
+    """Wait for the stack's end, then leave nothing of it running, nor the note of where it is."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     left = watch(sys.stdin)
-    for process, number in reversed(left):
-        try:
-            process.send_signal(number)
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs([process for process, _ in left], timeout=GRACE)
-    end(process for process, _ in left if process.is_running())
+    Path(note).unlink(missing_ok=True)
+    workers = [(process, number) for process, number in left if number == signal.SIGKILL]
+    servers = [(process, number) for process, number in left if number != signal.SIGKILL]
+    ask(workers, GRACE)
+    # What the workers were running may still say so, for the servers are there.
+    runs = [process for process in marked(mark) if process not in dict(servers)]
+    ask(((process, signal.SIGTERM) for process in runs), GRACE)
+    ask(reversed(servers), GRACE)
+    end(process for process, _ in servers if process.is_running())
     end(marked(mark))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

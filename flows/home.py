@@ -42,7 +42,7 @@ def prepare_home(home: Path) -> Path:
     """Return the folder's full path with its subfolders made; raises UnusableHome."""
     home = home.expanduser().resolve()
     try:
-        for name in ("logs", "prefect", "s3"):
+        for name in ("logs", "prefect", "s3", "tmp"):
             (home / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UnusableHome(home=home, reason=error.strerror) from None
@@ -85,6 +85,16 @@ def write_stack_file(home: Path, environment: Mapping[str, str]) -> None:
     write_private(home / STACK_FILE, "".join(lines))
 
 
+def read_stack_file(home: Path) -> dict[str, str]:
+    """Return the addresses of the stack that runs on this home; empty where none runs."""
+    try:
+        lines = (home / STACK_FILE).read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.split("=", 1) for line in lines)
+    return {name: text.strip("'") for name, text in pairs}
+
+
 def write_private(path: Path, text: str) -> None:
     """Write a file that nobody else can read, whole or not at all."""
     unfinished = path.with_name(f".{path.name}.new")
@@ -99,14 +109,18 @@ def clean_environment(home: Path) -> dict[str, str]:
     """Return this process's environment without what would lead a service astray."""
     kept = {name: text for name, text in os.environ.items() if not name.startswith(FOREIGN)}
     programs = str(Path(sys.executable).parent)
-    proxies = {name: _joined(LOCAL, kept.get(name)) for name in ("NO_PROXY", "no_proxy")}
     return {
         **kept,
-        **proxies,
+        **without_proxy(kept),
         "PATH": _joined(programs, kept.get("PATH"), os.pathsep),
         "HIERDIFF_HOME": str(home),
         "PYTHONUNBUFFERED": "1",
     }
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """What to add to an environment so that no proxy comes between the stack and its clients."""
+    return {name: _joined(LOCAL, environment.get(name)) for name in ("NO_PROXY", "no_proxy")}
 
 
 def _joined(first: str, rest: str | None, separator: str = ",") -> str:

@@ -1,4 +1,4 @@
-"""The Prefect server and its workers as processes of the stack.
+"""The Prefect server and its workers as processes of the stack, and this process as their client.
 
 Knows their commands, their settings and how to ask the server whether it is there. Knows nothing
 of pools, deployments and automations (`flows.deployments`), nor of any flow.
@@ -6,10 +6,16 @@ of pools, deployments and automations (`flows.deployments`), nor of any flow.
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
+from flows.home import without_proxy
+from flows.services import Service
 
 HEARTBEAT = 30  # seconds between heartbeats of a flow run; the least that Prefect accepts
 
@@ -50,6 +56,29 @@ def answers(api_url: str) -> bool:
         return httpx.get(f"{api_url}/health", timeout=2, trust_env=False).is_success
     except httpx.HTTPError:
         return False
+
+
+def worker_polls(worker: Service) -> bool:
+    """Whether a worker has started to ask for runs, by what it says itself: the server would go on
+    naming the worker of an earlier start."""
+    return worker.says(f"Worker '{worker.name}' started!")
+
+
+@contextmanager
+def connected(addresses: Mapping[str, str]) -> Iterator[None]:
+    """Make this process a client of a stack: our settings and Prefect's point at it."""
+    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
+
+    before = dict(os.environ)
+    os.environ.pop("PREFECT_API_KEY", None)
+    os.environ.update({**addresses, **without_proxy(before)})
+    url = {PREFECT_API_URL: addresses["PREFECT_API_URL"]}
+    try:
+        with temporary_settings(url, restore_defaults={PREFECT_API_KEY}):
+            yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def visible_gpus() -> int:

@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from flows import guard
 from flows.errors import ServiceFailed
+from tasks.settings import STACK_FILE
 
 LOG_LIMIT = 10_000_000  # bytes; a longer log is set aside when its service starts
 
@@ -41,7 +44,7 @@ class Guard:
     def __init__(self, home: Path, lock: int) -> None:
         self.mark = f"{home}#"
         self._process = subprocess.Popen(
-            [sys.executable, "-P", guard.__file__, self.mark],
+            [sys.executable, "-P", guard.__file__, self.mark, str(home / STACK_FILE)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -78,10 +81,12 @@ class Service:
     environment: Mapping[str, str] = field(repr=False)  # holds secrets
     log: Path
     guard: Guard
-    ready: Callable[[], bool]  # asked while the process starts
+    ready: Callable[[Service], bool]  # asked while the process starts
     stop_signal: int = signal.SIGTERM
     user: str | None = None  # OS user, where it is not ours
+    stops_children: bool = False  # what it started gets SIGTERM and the grace as well
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    _said: int = 0  # bytes of the log before this start
 
     @property
     def _mark(self) -> str:
@@ -103,6 +108,7 @@ class Service:
             self.log.replace(self.log.with_suffix(".log.1"))
         marked = {**self.environment, guard.MARK: self._mark}
         with self.log.open("ab") as log:
+            self._said = log.tell()
             self._process = subprocess.Popen(
                 self.command,
                 env=marked,
@@ -121,7 +127,7 @@ class Service:
     def await_ready(self, seconds: float, given_up: Callable[[], bool] = lambda: False) -> None:
         """Return when the service answers; raises ServiceFailed when it ends or time runs out."""
         deadline = time.monotonic() + seconds
-        while not self.ready():
+        while not self.ready(self):
             if not self.running:
                 code = self._process.returncode if self._process else None
                 raise self._failed(f"ended with code {code} before it was ready")
@@ -131,14 +137,22 @@ class Service:
                 raise self._failed(f"was not ready after {seconds:.0f} s")
             time.sleep(0.05)
 
+    def says(self, text: str) -> bool:
+        """Whether this text stands in the log since the last start."""
+        with self.log.open("rb") as log:
+            log.seek(self._said)
+            return text.encode() in log.read()
+
     def stop(self, grace: float = 10.0) -> None:
-        """Ask it to stop, kill what is left after `grace` seconds, and wait for the end."""
-        if self._process is not None and self.running:
-            self._process.send_signal(self.stop_signal)
-            try:
-                self._process.wait(grace)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
+        """Ask it and what it started to stop, kill what is left after `grace` seconds."""
+        asked = [(psutil.Process(self.pid), self.stop_signal)] if self.pid else []
+        if self.stops_children:
+            asked += [
+                (process, signal.SIGTERM)
+                for process in guard.marked(self._mark)
+                if process.pid != self.pid
+            ]
+        guard.ask(asked, grace)
         self.kill()
 
     def kill(self) -> None:

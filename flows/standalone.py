@@ -6,16 +6,14 @@ lies under one folder, `home`; nothing of it runs on after the stack, however th
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from flows import guard, object_store, orchestrator, postgres
 from flows.home import (
@@ -26,11 +24,13 @@ from flows.home import (
     write_stack_file,
 )
 from flows.services import Guard, Service, started_on_free_port
+from flows.signals import leaving_on_signals, undisturbed
 from tasks.database import migrate
 from tasks.settings import STACK_FILE, read_settings
 from tasks.storage import connect_bucket
 
 PATIENCE = 120.0  # seconds until a service that does not get ready counts as broken
+PARENTS = 4  # runs of the pool `cpu` at a time; they wait for their subtrees most of the time
 
 
 @dataclass
@@ -66,40 +66,21 @@ def standalone(
 
     `gpus` is how many workers serve the pool `gpu`, one for each device; None asks the driver, and
     0 means one worker on the CPU. `port` is where the Prefect server listens if it is free; 0 is
-    any. `announce` is given one line for each step that is done. SIGTERM and a lost terminal end
-    the block as Ctrl-C does. Raises StackRunning, ServiceFailed, MissingPart, MissingUser,
-    UnusableHome.
+    any. `prefect_yaml` names other deployments than the package's own. `announce` is given one
+    line for each step that is done. SIGTERM and a lost terminal end the block as Ctrl-C does.
+    Raises StackRunning, ServiceFailed, MissingPart, MissingUser, UnusableHome.
     """
     home = prepare_home(home)
-    with locked(home) as lock, _signals_end_the_block():
-        guard.end(guard.marked(f"{home}#"))  # what a stack left whose guard was killed as well
+    with locked(home) as lock, leaving_on_signals():
+        guard.end(guard.marked(f"{home}#"))  # left by a stack whose guard was killed as well
         start = _Start(Stack(home), Guard(home, lock), gpus, port, prefect_yaml, announce)
         try:
             start.run()
             yield start.stack
         finally:
-            with _deaf():
+            with undisturbed():
                 _stop(start.stack)
                 start.guard.close()
-
-
-@contextmanager
-def connected(addresses: Mapping[str, str]) -> Iterator[None]:
-    """Make this process a client of a stack: our settings and Prefect's point at it."""
-    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
-
-    before = dict(os.environ)
-    proxies = {name: f"127.0.0.1,{before.get(name, '')}" for name in ("NO_PROXY", "no_proxy")}
-    os.environ.update({**addresses, **proxies})
-    os.environ.pop("PREFECT_API_KEY", None)
-    try:
-        with temporary_settings(
-            {PREFECT_API_URL: addresses["PREFECT_API_URL"]}, restore_defaults={PREFECT_API_KEY}
-        ):
-            yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @dataclass
@@ -136,33 +117,27 @@ class _Start:
                 raise
 
     def _start_postgres(self) -> None:
-        log = self._log("postgres")
-        cluster = postgres.prepare(self.stack.home / "postgres", log)
-        service = Service(
-            "postgres",
-            cluster.command,
-            {**self.base, "LC_ALL": "C"},
-            log,
-            self.guard,
-            cluster.answers,
-            stop_signal=signal.SIGINT,  # fast: ends the sessions, loses nothing
-            user=cluster.user,
+        cluster = postgres.prepare(self.stack.home / "postgres", self._log("postgres"))
+        service = self._service(
+            "postgres", cluster.command, {"LC_ALL": "C"}, lambda _: cluster.answers()
         )
-        self._launch(service)
+        service.stop_signal = signal.SIGINT  # fast: ends the sessions, loses nothing
+        service.user = cluster.user
+        service.start()
+        service.await_ready(PATIENCE, self.given_up.is_set)
         migrate(cluster.url)
         self.stack.addresses["HIERDIFF_DATABASE_URL"] = cluster.url
-        self._done("postgres")
+        self._done("PostgreSQL")
 
     def _start_s3(self) -> None:
         home = self.stack.home
         credentials = read_credentials(home)
-        environment = {**self.base, **object_store.s3_environment(credentials)}
+        environment = object_store.s3_environment(credentials)
 
         def on_port(port: int) -> Service:
             command = object_store.s3_command(home / "s3", port)
             self.stack.addresses["HIERDIFF_S3_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-            log, ready = self._log("s3"), lambda: object_store.listens(port)
-            return self._known(Service("s3", command, environment, log, self.guard, ready))
+            return self._service("s3", command, environment, lambda _: object_store.listens(port))
 
         started_on_free_port(on_port, PATIENCE, self.given_up.is_set)
         self.stack.addresses |= {
@@ -170,57 +145,70 @@ class _Start:
             "HIERDIFF_S3_ACCESS_KEY": credentials.access_key,
             "HIERDIFF_S3_SECRET_KEY": credentials.secret_key,
         }
-        settings = {
+        given = {
             name.removeprefix("HIERDIFF_").lower(): text
             for name, text in self.stack.addresses.items()
             if name.startswith("HIERDIFF_S3_")
         }
-        connect_bucket(read_settings(home=home, **settings), create=True)
-        self._done("s3")
+        connect_bucket(read_settings(home=home, **given), create=True)
+        self._done("S3")
 
     def _start_prefect(self) -> None:
         def on_port(port: int) -> Service:
             url = f"http://127.0.0.1:{port}/api"
             self.stack.addresses["PREFECT_API_URL"] = url
-            environment = {**self.base, "PREFECT_API_URL": url}
-            command, log = orchestrator.server_command(port), self._log("prefect")
-            ready = lambda: orchestrator.answers(url)  # noqa: E731
-            return self._known(Service("prefect", command, environment, log, self.guard, ready))
+            command, environment = orchestrator.server_command(port), {"PREFECT_API_URL": url}
+            return self._service(
+                "prefect", command, environment, lambda _: orchestrator.answers(url)
+            )
 
         started_on_free_port(on_port, PATIENCE, self.given_up.is_set, self.port)
-        from flows import deployments
+        # Imported late: Prefect takes a second or two to import, and its server more to start.
+        from flows.deployments import register_pools
 
-        deployments.register_pools(self.stack.api_url)
-        self._done("prefect")
+        register_pools(self.stack.api_url)
+        self._done("Prefect")
 
     def _start_workers(self) -> None:
         gpus = orchestrator.visible_gpus() if self.gpus is None else self.gpus
-        devices = {"worker-gpu" if i == 0 else f"worker-gpu-{i}": str(i) for i in range(gpus)}
-        self._start_worker("worker-cpu", "cpu", 4, {"CUDA_VISIBLE_DEVICES": ""})
-        for name, device in devices.items():
-            self._start_worker(name, "gpu", 1, {"CUDA_VISIBLE_DEVICES": device})
-        if not devices:
-            self._start_worker("worker-gpu", "gpu", 1, {})
+        workers = [self._worker("worker-cpu", "cpu", PARENTS, {"CUDA_VISIBLE_DEVICES": ""})]
+        for number in range(max(gpus, 1)):
+            device = {"CUDA_VISIBLE_DEVICES": str(number)} if gpus else {}
+            name = f"worker-gpu-{number}" if number else "worker-gpu"
+            workers.append(self._worker(name, "gpu", 1, device))
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.await_ready(PATIENCE, self.given_up.is_set)
         self._done("workers")
 
-    def _start_worker(self, name: str, pool: str, limit: int, device: dict[str, str]) -> None:
+    def _worker(self, name: str, pool: str, limit: int, device: dict[str, str]) -> Service:
+        # Prefect keeps a folder there that two users of a machine cannot share.
+        temporary = {"TMPDIR": str(self.stack.home / "tmp")}
         command = orchestrator.worker_command(pool, name, limit)
-        environment, log = {**self.base, **device}, self._log(name)
-        # A worker needs no one's answer: runs wait in the pool until it asks for them.
-        self._launch(Service(name, command, environment, log, self.guard, lambda: True))
+        worker = self._service(name, command, device | temporary, orchestrator.worker_polls)
+        # A worker that stops by itself ends its runs without a word. Killed first, it takes no
+        # more runs, and those that it had tell the server that they were stopped.
+        worker.stop_signal = signal.SIGKILL
+        worker.stops_children = True
+        return worker
 
     def _register(self) -> None:
-        from flows import deployments
+        from flows.deployments import register_deployments
 
-        deployments.register_deployments(self.base, self._log("deployments"), self.prefect_yaml)
+        register_deployments(self.base, self._log("deployments"), self.prefect_yaml)
         self._done("deployments")
 
-    def _launch(self, service: Service) -> None:
-        self._known(service).start()
-        service.await_ready(PATIENCE, self.given_up.is_set)
-
-    def _known(self, service: Service) -> Service:
-        self.stack.services[service.name] = service
+    def _service(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str],
+        ready: Callable[[Service], bool],
+    ) -> Service:
+        whole = {**self.base, **environment}
+        service = Service(name, command, whole, self._log(name), self.guard, ready)
+        self.stack.services[name] = service  # known before it starts, so that it will be stopped
         return service
 
     def _log(self, service: str) -> Path:
@@ -228,7 +216,7 @@ class _Start:
 
     def _done(self, step: str) -> None:
         self.stack.seconds[step] = time.monotonic() - self.began
-        self.announce(f"{step} is ready after {self.stack.seconds[step]:.1f} s")
+        self.announce(f"{step} ready after {self.stack.seconds[step]:.1f} s")
 
 
 def _stop(stack: Stack) -> None:
@@ -237,38 +225,5 @@ def _stop(stack: Stack) -> None:
     workers = [s for name, s in stack.services.items() if name.startswith("worker")]
     servers = [s for name, s in stack.services.items() if not name.startswith("worker")]
     for group in (workers, servers):
-        if group:
-            with ThreadPoolExecutor(len(group)) as pool:
-                list(pool.map(Service.stop, group))
-
-
-@contextmanager
-def _signals_end_the_block() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may handle signals; the guard still watches
-        return
-
-    def leave(number: int, frame: FrameType | None) -> None:
-        raise SystemExit(128 + number)
-
-    before = {n: signal.signal(n, leave) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _deaf() -> Iterator[None]:
-    """A second Ctrl-C must not cut the stopping short."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        with ThreadPoolExecutor(max(len(group), 1)) as pool:
+            list(pool.map(Service.stop, group))
