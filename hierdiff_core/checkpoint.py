@@ -93,7 +93,7 @@ def _seal(tensors: Mapping[str, torch.Tensor], header: Mapping[str, object]) -> 
 
 
 def _bytes_digest(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def _place(name: str) -> int:
