@@ -1,0 +1,77 @@
+"""The forest of a batch: groups, one leaf for equal prompts, keys that follow them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from hierdiff_core.embedding import Conditioning
+from hierdiff_core.errors import InvalidEmbedding
+from hierdiff_core.forest import Forest, group_prompts, grow_trees, plan_forest
+from hierdiff_core.noise import initial_noise
+from hierdiff_core.prompt import Prompt, Recipe, content_key
+from hierdiff_core.schedule import evaluations, make_schedule
+
+RECIPE = Recipe(model="decoder", prior="prior", steps=10)
+WIDE = dataclasses.replace(RECIPE, width=768)
+
+
+def make_prompts() -> list[Prompt]:
+    texts = [f"a {colour} cup" for colour in ("red", "blue", "pink", "teal", "grey")]
+    rows = [(text, RECIPE) for text in texts] + [(text, WIDE) for text in texts[:3]]
+    rows += [("a red cup ", RECIPE), ("a red cup", RECIPE), ("one of its kind", WIDE)]
+    return [Prompt(row, f"ref {row}", *each) for row, each in enumerate(rows, 1)]
+
+
+def embed(prompts: list[Prompt]) -> dict[str, Conditioning]:
+    keys = [content_key(prompt) for prompt in prompts]
+    return {key: Conditioning({"image_embeds": initial_noise(0, key, (1, 8))}) for key in keys}
+
+
+def make_forest(prompts: list[Prompt], tau: float = 1.0) -> Forest:
+    groups = group_prompts(prompts)
+    trees = grow_trees(groups, embed(prompts), "ward")
+    return plan_forest(groups, trees, make_schedule(10, tau))
+
+
+def test_prompts_share_a_tree_exactly_where_their_recipes_are_equal() -> None:
+    groups = group_prompts(make_prompts())
+    assert {group.recipe for group in groups} == {RECIPE, WIDE}
+    for group in groups:
+        assert {prompt.recipe for prompt in group.prompts} == {group.recipe}
+
+
+def test_equal_prompts_become_one_leaf() -> None:
+    forest = make_forest(make_prompts())
+    assert sorted(len(group.prompts) for group in forest.groups) == [4, 5]
+    assert forest.plan.size == 9
+
+
+def test_the_order_of_prompts_changes_no_key_and_no_segment() -> None:
+    prompts = make_prompts()
+    one, other = make_forest(prompts), make_forest(prompts[::-1])
+    assert one.keys == other.keys
+    assert one.plan == other.plan
+    assert [g.content_keys for g in one.groups] == [g.content_keys for g in other.groups]
+
+
+def test_a_prompt_more_in_one_group_changes_no_key_of_another() -> None:
+    prompts = make_prompts()
+    fewer = set(make_forest([each for each in prompts if each.recipe == RECIPE]).keys)
+    assert fewer < set(make_forest(prompts).keys)
+
+
+def test_the_cost_is_that_of_the_trees_together() -> None:
+    forest = make_forest(make_prompts(), tau=1.3)
+    assert forest.plan.evaluations == evaluations(forest.trees, make_schedule(10, 1.3))
+    assert len(set(forest.keys)) == len(forest.plan.segments)
+
+
+def test_a_bad_embedding_is_refused_by_the_row_in_the_source() -> None:
+    prompts = make_prompts()
+    embeddings = embed(prompts)
+    embeddings[content_key(prompts[6])] = Conditioning({"image_embeds": torch.zeros(1, 8)})
+    with pytest.raises(InvalidEmbedding, match=r"^Row 7: its embedding is zero; check"):
+        grow_trees(group_prompts(prompts), embeddings, "ward")
