@@ -1,0 +1,146 @@
+"""Where weights lie: folders that are refused in one line, and what pins the rest."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from hierdiff_core.errors import InvalidSetting, UnknownModel
+from hierdiff_core.models.kandinsky22 import load_decoder, load_prior
+from hierdiff_core.models.place import choose_device, find_folder, find_revision
+
+UNET = "unet/diffusion_pytorch_model.safetensors"
+TEXT = "text_encoder/model.safetensors"
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 99\n"
+
+
+@pytest.fixture
+def decoder(folders: Any, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folders.decoder, tmp_path / "decoder"))
+
+
+@pytest.fixture
+def prior_folder(folders: Any, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(folders.prior, tmp_path / "prior"))
+
+
+def refusal(load: Callable[[], object]) -> str:
+    with pytest.raises(UnknownModel) as refused:
+        load()
+    line = str(refused.value)
+    assert "\n" not in line
+    return line
+
+
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "nobody/nothing", "a/b/c", "~nobody-here/x", "\x00", "x" * 5000]
+)
+def test_a_model_that_is_nowhere_is_refused(name: str) -> None:
+    line = refusal(lambda: find_folder(name))
+    assert line.endswith(
+        "it is neither a folder nor a hub name that can be reached; name one that is."
+    )
+
+
+def test_a_folder_without_a_pipeline_is_refused(tmp_path: Path) -> None:
+    line = refusal(lambda: find_folder(str(tmp_path)))
+    assert line == (
+        f"Model '{tmp_path}' cannot be loaded: the folder has no model_index.json; "
+        "name a folder that a pipeline was saved to."
+    )
+
+
+@pytest.mark.parametrize("body", ["", "{", "[]", "3", "\xff"])
+def test_a_damaged_index_is_refused(decoder: Path, body: str) -> None:
+    (decoder / "model_index.json").write_text(body, encoding="latin-1")
+    assert "its model_index.json is damaged; fetch it again" in refusal(
+        lambda: find_folder(str(decoder))
+    )
+
+
+def test_a_missing_part_is_refused_before_a_library_makes_one_up(
+    folders: Any, prior_folder: Path
+) -> None:
+    shutil.rmtree(prior_folder / "tokenizer")
+    line = refusal(lambda: load_prior(folders.recipe(prior=str(prior_folder)), "cpu"))
+    assert "its part tokenizer is missing; fetch it again" in line
+
+
+def test_a_pipeline_of_another_class_is_refused(folders: Any) -> None:
+    line = refusal(lambda: load_decoder(folders.recipe(model=str(folders.prior)), "cpu"))
+    assert "KandinskyV22Pipeline refuses it (" in line
+    line = refusal(lambda: load_prior(folders.recipe(prior=str(folders.decoder)), "cpu"))
+    assert "KandinskyV22PriorPipeline refuses it (" in line
+
+
+@pytest.mark.parametrize("body", [b"", POINTER.encode(), b"\x10" + bytes(200)])
+def test_damaged_weights_are_refused(
+    folders: Any, decoder: Path, prior_folder: Path, body: bytes
+) -> None:
+    (decoder / UNET).write_bytes(body)
+    refusal(lambda: load_decoder(folders.recipe(model=str(decoder)), "cpu"))
+    (prior_folder / TEXT).write_bytes(body)
+    refusal(lambda: load_prior(folders.recipe(prior=str(prior_folder)), "cpu"))
+
+
+def test_weights_cut_short_are_refused(folders: Any, decoder: Path) -> None:
+    whole = (decoder / UNET).read_bytes()
+    (decoder / UNET).write_bytes(whole[: len(whole) // 2])
+    refusal(lambda: load_decoder(folders.recipe(model=str(decoder)), "cpu"))
+
+
+def test_pickled_weights_are_not_loaded(folders: Any, decoder: Path) -> None:
+    torch.save(
+        safetensors.torch.load_file(decoder / UNET), decoder / "unet/diffusion_pytorch_model.bin"
+    )
+    (decoder / UNET).unlink()
+    refusal(lambda: load_decoder(folders.recipe(model=str(decoder)), "cpu"))
+
+
+def test_a_revision_follows_the_weights_and_not_the_place(folders: Any, decoder: Path) -> None:
+    original = find_revision(str(folders.decoder))
+    assert find_revision(str(decoder)) == original
+    assert len(original) == 16
+    weights = safetensors.torch.load_file(decoder / UNET)
+    weights["conv_in.bias"][0] += 1e-3
+    safetensors.torch.save_file(weights, decoder / UNET)
+    changed = find_revision(str(decoder))
+    assert changed != original
+    config = decoder / "scheduler/scheduler_config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
+    assert find_revision(str(decoder)) not in {original, changed}
+
+
+def test_a_revision_does_not_follow_files_that_are_not_loaded(decoder: Path) -> None:
+    before = find_revision(str(decoder))
+    (decoder / "README.md").write_text("read me")
+    (decoder / "unet/.lock").touch()
+    assert find_revision(str(decoder)) == before
+
+
+def test_a_revision_follows_the_name_of_a_file(decoder: Path) -> None:
+    before = find_revision(str(decoder))
+    (decoder / "movq").rename(decoder / "other")
+    (decoder / "movq").mkdir()
+    assert find_revision(str(decoder)) != before
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cpu:x"])
+def test_an_unknown_device_is_refused(name: str) -> None:
+    with pytest.raises(InvalidSetting, match="use auto, cpu, cuda or cuda:N"):
+        choose_device(name)
+
+
+def test_a_gpu_is_asked_for_in_vain_where_there_is_none() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(InvalidSetting, match="no GPU can be seen; use cpu"):
+        choose_device("cuda")
+    assert choose_device("auto").type == "cpu"
