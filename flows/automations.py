@@ -19,7 +19,9 @@ from flows.orchestrator import HEARTBEAT
 
 MISSED = 3  # heartbeats missed before a run counts as dead
 FLOWS = ["nightly", "subtree"]
+BREATH = 15  # seconds between a crash and the next try
 ENDS = ["Completed", "Failed", "Cancelled", "Crashed"]
+MOVES = ["AwaitingRetry", "Scheduled", "Pending", "Running", "Completed", "Cancelled"]
 
 _OURS = ResourceSpecification({"prefect.resource.role": "flow", "prefect.resource.name": FLOWS})
 
@@ -30,13 +32,21 @@ def automations() -> list[AutomationCore]:
 
 
 def register_automations(client: SyncPrefectClient) -> None:
-    """Create each automation, or bring the one of that name up to date."""
+    """Create each automation, or bring the one of that name up to date.
+
+    One that is up to date is not touched: an update makes the server forget whose heartbeats it
+    was waiting for, and with them the runs that died while it was down.
+    """
     for automation in automations():
         known = client.read_automations_by_name(automation.name)
-        if known:
-            client.update_automation(known[0].id, automation)
-        else:
+        if not known:
             client.create_automation(automation)
+        elif _said(known[0]) != _said(automation):
+            client.update_automation(known[0].id, automation)
+
+
+def _said(automation: AutomationCore) -> tuple[object, ...]:
+    return automation.description, automation.trigger, automation.actions
 
 
 def _silent_run_crashed() -> AutomationCore:
@@ -65,15 +75,18 @@ def _silent_run_crashed() -> AutomationCore:
 def _crashed_run_queued() -> AutomationCore:
     return AutomationCore(
         name="hierdiff: a crashed run is queued again",
-        description="Schedules the same run again; it resumes from what the ledger has.",
+        description=f"Schedules the same run again after {BREATH} s; it resumes from the ledger.",
         trigger=EventTrigger(
-            posture=Posture.Reactive,
-            expect={"prefect.flow-run.Crashed"},
+            # A worker that is given the run back before it has noted its end stops altogether
+            # (its limiter still counts the run), so this waits for nothing to happen first.
+            posture=Posture.Proactive,
+            after={"prefect.flow-run.Crashed"},
+            expect={f"prefect.flow-run.{state}" for state in MOVES},
             match=ResourceSpecification({"prefect.resource.id": "prefect.flow-run.*"}),
             match_related=_OURS,
             for_each={"prefect.resource.id"},
             threshold=1,
-            within=timedelta(0),
+            within=timedelta(seconds=BREATH),
         ),
         actions=[
             ChangeFlowRunState(

@@ -33,7 +33,9 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
             while True:
                 state = client.read_flow_run(flow_run).state
                 facts = _facts(stores, flow_run)
-                if facts is not None:
+                if facts is None and state is not None:
+                    bar.update(shown, description=_waiting(state.name or "Pending"))
+                elif facts is not None:
                     done = facts.evaluations_planned - _left(facts)
                     said = f"{facts.images} of {facts.images_expected} images"
                     bar.update(
@@ -65,6 +67,13 @@ def _tell(facts: RunSummary | None, message: str, as_json: bool) -> int:
             err=True,
         )
     return 0 if complete else 1
+
+
+def _waiting(state: str) -> str:
+    return {
+        "Running": "reading, embedding, planning",
+        "Crashed": "crashed, will be tried again",
+    }.get(state, "waiting for a worker")
 
 
 def _facts(stores: Stores, flow_run: UUID) -> RunSummary | None:
