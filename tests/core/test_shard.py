@@ -61,7 +61,7 @@ def test_no_shard_has_more_than_a_fair_share_and_one_subtree(
     size: int, share: float, seed: int, count: int
 ) -> None:
     plan = make_test_plan(size, share, seed)
-    trunk, *shards = make_shards(plan, count)
+    _, *shards = make_shards(plan, count)
     own = loads(plan, tuple(shards))
     grain = max(0.5 * plan.evaluations / count, plan.steps)  # a leaf cannot be divided
     assert max(own) <= sum(own) / count + grain
