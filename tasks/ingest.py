@@ -6,13 +6,18 @@ listed with their number and a reason, and one bad row never stops a night.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+import textwrap
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hierdiff_core.errors import HierdiffError, MissingColumn
 from hierdiff_core.prompt import Prompt, Recipe, read_prompt
 from tasks.errors import BadRow, EmptyBatch
 from tasks.sources import Row
+
+_REASON_LENGTH = 500
+_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,27 +57,19 @@ def read_batch(
             faults.append((row.number, fault))
     if not prompts:
         raise _nothing([fault for _, fault in faults])
-    rejected = tuple(Rejected(number, str(fault)) for number, fault in faults)
+    rejected = tuple(Rejected(number, _storable(str(fault))) for number, fault in faults)
     return Ingested(tuple(prompts), rejected)
 
 
 def _read(row: Row, recipe: Recipe) -> Prompt:
     if row.fault:
         raise BadRow(row=row.number, reason=row.fault)
-    for column, value in row.columns.items():
-        for fault in _unstorable(column, value):
-            raise BadRow(row=row.number, reason=fault)
     return read_prompt(row.number, row.columns, recipe)
 
 
-def _unstorable(column: str, value: object) -> Iterator[str]:
-    # What PostgreSQL's text cannot hold; found here it costs one row, found there the night.
-    if not isinstance(value, str):
-        return
-    if "\x00" in value:
-        yield f"column {column!r} holds a NUL character"
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        yield f"column {column!r} is not valid UTF-8"
+def _storable(reason: str) -> str:
+    # A reason may quote the row, which may hold what no database takes, or a whole book.
+    return textwrap.shorten(_UNWRITABLE.sub("\ufffd", reason), _REASON_LENGTH, placeholder=" ...")
 
 
 def _nothing(faults: list[HierdiffError]) -> HierdiffError:
@@ -80,4 +77,5 @@ def _nothing(faults: list[HierdiffError]) -> HierdiffError:
         return EmptyBatch(reason="the source has no rows")
     if all(isinstance(fault, MissingColumn) for fault in faults):
         return faults[0]
-    return EmptyBatch(reason=f"all {len(faults)} rows were refused, the first because: {faults[0]}")
+    first = _storable(str(faults[0])).rstrip(".")
+    return EmptyBatch(reason=f"all {len(faults)} rows were refused, the first one so: {first}")
