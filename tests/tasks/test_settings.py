@@ -1,0 +1,117 @@
+"""Settings come from the environment, a bad one is named, and a secret is never shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from hierdiff_core.errors import InvalidSetting
+from tasks.settings import STACK_FILE, read_settings
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_any_environment_every_setting_has_a_default() -> None:
+    settings = read_settings()
+    assert settings.database_url is None
+    assert settings.recipe.steps == settings.steps
+
+
+def test_the_environment_sets_and_arguments_prevail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_STEPS", "12")
+    monkeypatch.setenv("HIERDIFF_GUIDANCE", "2.5")
+    settings = read_settings(steps=6)
+    assert (settings.steps, settings.guidance) == (6, 2.5)
+    assert (settings.recipe.steps, settings.recipe.guidance) == (6, 2.5)
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_STEPS", "")
+    monkeypatch.setenv("HIERDIFF_DATABASE_URL", "")
+    assert read_settings() == read_settings(steps=40)
+
+
+def test_a_running_stack_is_found_and_the_environment_prevails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "a home"
+    home.mkdir()
+    (home / STACK_FILE).write_text(
+        "HIERDIFF_DATABASE_URL=postgresql://stack\nHIERDIFF_S3_BUCKET=of-stack\n"
+        "HIERDIFF_S3_SECRET_KEY='hush#=hush'\nPREFECT_API_URL=http://127.0.0.1:4200/api\n"
+    )
+    monkeypatch.setenv("HIERDIFF_HOME", str(home))
+    monkeypatch.setenv("HIERDIFF_S3_BUCKET", "mine")
+    settings = read_settings()
+    assert settings.database_url == SecretStr("postgresql://stack")
+    assert settings.s3_secret_key == SecretStr("hush#=hush")
+    assert settings.s3_bucket == "mine"
+    assert read_settings(home=tmp_path).database_url is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("STEPS", "0"),
+        ("STEPS", "many"),
+        ("SOLVER", "euler"),
+        ("LINKAGE", "single"),
+        ("TAU", "nan"),
+        ("SAVING", "1"),
+        ("SEED", str(2**63)),
+        ("SHARDS", "0"),
+        ("LEASE_SECONDS", "0"),
+    ],
+)
+def test_a_bad_value_is_named_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"HIERDIFF_{name}", value)
+    with pytest.raises(InvalidSetting, match=f"HIERDIFF_{name} is '{value}'") as caught:
+        read_settings()
+    assert "\n" not in str(caught.value)
+
+
+def test_two_budgets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.5")
+    monkeypatch.setenv("HIERDIFF_STEPS_PER_IMAGE", "20")
+    with pytest.raises(InvalidSetting, match=r"HIERDIFF_SAVING.*HIERDIFF_STEPS_PER_IMAGE"):
+        read_settings()
+
+
+def test_a_misspelt_setting_is_refused_with_the_right_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HIERDIFF_LINKAGES", "ward")
+    with pytest.raises(InvalidSetting, match="did you mean HIERDIFF_LINKAGE"):
+        read_settings()
+
+
+def test_foreign_variables_with_our_prefix_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_SOMETHING_ELSE", "1")
+    read_settings()
+
+
+def test_secrets_are_in_no_text_of_the_settings() -> None:
+    settings = read_settings(
+        database_url="postgresql://bob:hush@host/name", s3_secret_key="hush", s3_access_key="hush"
+    )
+    texts = (str(settings), repr(settings), settings.model_dump_json(), f"{settings.model_dump()}")
+    assert not any("hush" in text for text in texts)
+
+
+def test_a_bad_secret_is_not_shown() -> None:
+    with pytest.raises(InvalidSetting, match="HIERDIFF_DATABASE_URL") as caught:
+        read_settings(database_url=["hush"])
+    assert "hush" not in str(caught.value)
+    assert "hush" not in str(caught.value.facts)
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(Exception, match="frozen"):
+        read_settings().steps = 3

@@ -1,0 +1,174 @@
+"""Rows come out of the user's own database or file as they are, and nothing there is changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from hierdiff_core.errors import InvalidSetting
+from tasks.errors import FailedQuery, UnreachableSource, UnreadableFile
+from tasks.ingest import read_batch
+from tasks.sources import Row, read_file, read_source
+
+from .conftest import RECIPE
+from .test_claims import HOSTILE
+
+
+@pytest.fixture(params=["postgres", "sqlite"])
+def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a shop's database with two products."""
+    url = f"sqlite:///{tmp_path / 'shop.db'}"
+    if request.param == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE products (sku text, name text, scale numeric(4, 2))"))
+        add = text("INSERT INTO products VALUES (:sku, :name, :scale)")
+        connection.execute(add, [{"sku": "1", "name": "mug 100%", "scale": 2.5}])
+        connection.execute(add, [{"sku": "2", "name": None, "scale": None}])
+    engine.dispose()
+    return url
+
+
+def test_a_query_yields_its_rows_numbered_from_one(source: str) -> None:
+    query = "SELECT name AS prompt, sku AS reference, scale AS guidance FROM products ORDER BY sku"
+    first, second = read_source(source, query)
+    assert (first.number, first.columns["prompt"]) == (1, "mug 100%")
+    assert second == Row(2, {"prompt": None, "reference": "2", "guidance": None})
+    batch = read_batch(read_source(source, query), RECIPE)
+    assert batch.prompts[0].recipe.guidance == 2.5
+    assert [fault.row for fault in batch.rejected] == [2]
+
+
+def test_percent_and_colon_in_a_query_are_the_users_own(source: str) -> None:
+    query = "SELECT name AS prompt, ' :x %s %(y)s' AS z FROM products WHERE name LIKE '%100\\%%'"
+    if source.startswith("sqlite"):
+        query += " ESCAPE '\\'"
+    (row,) = read_source(source, query)
+    assert row.columns["z"] == " :x %s %(y)s"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM products",
+        "UPDATE products SET name = 'x' RETURNING name",
+        "DROP TABLE products",
+        "SELECT nothing FROM nowhere",
+        "",
+    ],
+)
+def test_a_query_that_is_no_select_is_refused_and_changes_nothing(source: str, query: str) -> None:
+    with pytest.raises(FailedQuery):
+        list(read_source(source, query))
+    assert len(list(read_source(source, "SELECT name FROM products WHERE name <> 'x'"))) == 1
+
+
+def test_rows_are_streamed(postgres_url: str) -> None:
+    rows = read_source(postgres_url, "SELECT 'mug ' || generate_series(1, 1000000000) AS prompt")
+    assert next(rows).columns == {"prompt": "mug 1"}
+    rows.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://bob:hush@127.0.0.1:1/shop?password=hush",
+        "postgres://bob:hush@127.0.0.1:1/shop",
+        "sqlite:////no/such/folder/hush-less.db",
+    ],
+)
+def test_an_unreachable_source_is_one_line_without_the_password(url: str) -> None:
+    with pytest.raises(UnreachableSource) as caught:
+        list(read_source(url, "SELECT 1"))
+    assert "hush@" not in str(caught.value)
+    assert "=hush" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "hush",
+        "nosuch://bob:hush@host/x",
+        "mysql+mysqldb://bob:hush@host/x",
+        "postgresql://a:hush@b:port/x",
+    ],
+)
+def test_an_address_that_cannot_be_read_is_not_shown(url: str) -> None:
+    with pytest.raises(InvalidSetting, match="source") as caught:
+        list(read_source(url, "SELECT 1"))
+    assert "hush" not in str(caught.value)
+
+
+def _write(folder: Path, name: str, content: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_a_csv_file_counts_its_header_as_line_one(tmp_path: Path) -> None:
+    path = _write(tmp_path, "a.csv", "\ufeffprompt, reference\n a mug ,1\n\n,\nbag,2\n")
+    assert list(read_file(path)) == [
+        Row(2, {"prompt": " a mug ", "reference": "1"}),
+        Row(5, {"prompt": "bag", "reference": "2"}),
+    ]
+
+
+def test_a_csv_line_with_too_many_cells_is_a_fault(tmp_path: Path) -> None:
+    path = _write(tmp_path, "a.csv", "prompt,reference\nmug, red,1\nbag\n")
+    fault, short = read_file(path)
+    assert fault == Row(2, fault="it has 3 cells, the header 2")
+    assert short == Row(3, {"prompt": "bag"})
+
+
+def test_a_csv_cell_that_never_ends_is_a_fault_and_not_the_end(tmp_path: Path) -> None:
+    huge = "x" * 200_000
+    path = _write(tmp_path, "a.csv", f"prompt\nmug\n{huge}\nbag\n")
+    rows = list(read_file(path))
+    assert [row.columns.get("prompt") for row in rows] == ["mug", None, "bag"]
+    assert "no CSV" in rows[1].fault
+
+
+def test_bad_json_lines_are_faults_and_the_others_go_on(tmp_path: Path) -> None:
+    lines = ['{"prompt": "mug"}', "", "{oops", "[1]", "null", "[" * 100_000, '{"prompt": "bag"}']
+    path = _write(tmp_path, "a.jsonl", "\n".join(lines))
+    rows = list(read_file(path))
+    assert [row.number for row in rows] == [1, 3, 4, 5, 6, 7]
+    assert [bool(row.fault) for row in rows] == [False, True, True, True, True, False]
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.ndjson", "A.CSV"])
+def test_bytes_that_are_no_utf8_cost_their_own_row(tmp_path: Path, name: str) -> None:
+    header = b"" if "json" in name else b"prompt\n"
+    row = b'{"prompt": "%s"}\n' if "json" in name else b"%s\n"
+    content = header + b"".join(row % each for each in (b"mug", b"caf\xe9", b"caf\xc3\xa9"))
+    batch = read_batch(read_file(_write(tmp_path, name, content)), RECIPE)
+    assert [prompt.text for prompt in batch.prompts] == ["mug", "café"]
+    assert len(batch.rejected) == 1
+
+
+@pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_prompts_come_out_of_jsonl_to_the_letter(tmp_path: Path, content: str) -> None:
+    path = _write(tmp_path, "a.jsonl", json.dumps({"prompt": content}))
+    assert next(iter(read_file(path))).columns["prompt"] == content
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [("none.csv", "No such file"), ("a.xlsx", "must end in .csv"), ("folder.csv", "directory")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UnreadableFile, match=reason) as caught:
+        list(read_file(tmp_path / name))
+    assert name in str(caught.value)
+
+
+def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
+    assert list(read_file(_write(tmp_path, "a.csv", ""))) == []
+    assert list(read_file(_write(tmp_path, "a.jsonl", ""))) == []
