@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Text, any_, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY, distinct_on, insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from tasks.records import ImageRow
@@ -54,7 +54,7 @@ def find_images(session: Session, keys: Iterable[str]) -> dict[str, StoredImage]
     rows = session.execute(
         select(*_FIELDS)
         .where(ImageRow.key == wanted)
-        .ext(distinct_on(ImageRow.key))
+        .distinct(ImageRow.key)
         .order_by(ImageRow.key, ImageRow.created_at.desc())
     )
     return {fields[0]: StoredImage(*fields) for fields in rows}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Select, Text, any_, insert, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from hierdiff_core.plan import Plan, Segment
@@ -113,7 +113,7 @@ def _done_earlier(session: Session, keys: Sequence[str]) -> dict[str, Done]:
         select(SegmentRow.key, SegmentRow.sha256, SegmentRow.bytes, SegmentRow.finished_at)
         .where(SegmentRow.state == SegmentState.DONE)
         .where(SegmentRow.key == any_(literal(keys, ARRAY(Text))))
-        .ext(distinct_on(SegmentRow.key))
+        .distinct(SegmentRow.key)
         .order_by(SegmentRow.key, SegmentRow.finished_at.desc())
     )
     rows = session.execute(done)
