@@ -6,6 +6,7 @@ server, told in one line. What a command does is in `flows.commands`.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -52,6 +53,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; every refusal is one line on standard error."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     sys.exit(exit_code(lambda: cli(standalone_mode=False)))
 
 

@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from tasks.settings import STACK_FILE
 # A shell set up for another server, another cloud or a proxy must not reach into the stack.
 FOREIGN = ("PREFECT_", "AWS_", "RCLONE_", "PG")
 LOCAL = "127.0.0.1,localhost"
+LOCK = "stack.lock"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ def prepare_home(home: Path) -> Path:
     return home
 
 
+def clear_home(home: Path) -> None:
+    """Remove all that a stack keeps, but for the lock that the caller holds."""
+    for entry in home.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+    prepare_home(home)
+
+
 @contextmanager
 def locked(home: Path, patience: float = 15.0) -> Iterator[int]:
     """Hold the home for one stack; yields the lock's descriptor, for the guard to share.
@@ -56,7 +68,7 @@ def locked(home: Path, patience: float = 15.0) -> Iterator[int]:
     Raises StackRunning at once while the holder lives. A holder that was killed leaves a guard,
     which is given `patience` seconds to clean up.
     """
-    with (home / "stack.lock").open("a+") as file:
+    with (home / LOCK).open("a+") as file:
         deadline = time.monotonic() + patience
         while not _try_lock(file.fileno()):
             holder = _holder(home)
@@ -136,5 +148,5 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _holder(home: Path) -> int:
-    text = (home / "stack.lock").read_text()
+    text = (home / LOCK).read_text()
     return int(text) if text.isdigit() else 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import uuid
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
@@ -23,12 +24,14 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
 from prefect.runtime import flow_run
+from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
 from flows.quiet import quiet_libraries
 from tasks import night
+from tasks.errors import NightTaken
 from tasks.hold import held_night
 from tasks.ledger import (
     Night,
@@ -56,23 +59,28 @@ def nightly(
     business_date: date | None = None,
     query: str | None = None,
     file: Path | None = None,
-) -> None:
+) -> State[None] | None:
     """Make one night's pictures; `business_date` is today unless given.
 
     Rows come from `query` on HIERDIFF_SOURCE_URL or from `file`, or from what `hierdiff ingest`
-    stored for this night before.
+    stored for this night before. A second start of a night gives way to the first: it ends as
+    Cancelled, and says whose night it is.
     """
     quiet_libraries()
     settings = read_settings()
     day = business_date or night_of_schedule()
     seconds = settings.lease_seconds
-    with (
-        open_stores(settings) as stores,
-        held_night(stores, catalogue, day, owner(), seconds) as claimed,
-    ):
-        run = plan_everything(stores, settings, claimed, night.Source(query, file))
-        run_everything(stores, run)
-        publish_night(stores, settings, run)
+    try:
+        with (
+            open_stores(settings) as stores,
+            held_night(stores, catalogue, day, owner(), seconds) as claimed,
+        ):
+            run = plan_everything(stores, settings, claimed, night.Source(query, file))
+            run_everything(stores, run)
+            publish_night(stores, settings, run)
+    except NightTaken as taken:
+        return Cancelled(message=str(taken))
+    return None
 
 
 def plan_everything(
@@ -117,7 +125,7 @@ def owner() -> str:
 
 
 @nightly.on_cancellation
-def cancel_subtrees(flow: Flow[..., None], flow_run: FlowRun, state: State[None]) -> None:
+def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancel the children too: without this they would go on alone."""
     with open_stores(read_settings()) as stores, stores.session() as session:
         mine = find_night_run(session, str(flow_run.id))

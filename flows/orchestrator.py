@@ -46,6 +46,7 @@ def prefect_environment(home: Path) -> dict[str, str]:
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_LOGGING_COLORS": "false",
+        "TRANSFORMERS_VERBOSITY": "error",  # said while it is imported, before anyone can ask
     }
 
 

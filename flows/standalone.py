@@ -18,6 +18,7 @@ from pathlib import Path
 from flows import guard, object_store, orchestrator, postgres
 from flows.home import (
     clean_environment,
+    clear_home,
     locked,
     prepare_home,
     read_credentials,
@@ -60,19 +61,23 @@ def standalone(
     gpus: int | None = None,
     port: int = 0,
     prefect_yaml: Path | None = None,
+    fresh: bool = False,
     announce: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Stack]:
     """Start the whole stack, yield it ready, and stop everything at the end.
 
     `gpus` is how many workers serve the pool `gpu`, one for each device; None asks the driver, and
     0 means one worker on the CPU. `port` is where the Prefect server listens if it is free; 0 is
-    any. `prefect_yaml` names other deployments than the package's own. `announce` is given one
+    any. `prefect_yaml` names other deployments than the package's own. `fresh` forgets all that an
+    earlier stack kept in this home. `announce` is given one
     line for each step that is done. SIGTERM and a lost terminal end the block as Ctrl-C does.
     Raises StackRunning, ServiceFailed, MissingPart, MissingUser, UnusableHome.
     """
     home = prepare_home(home)
     with locked(home) as lock, leaving_on_signals():
         guard.end(guard.marked(f"{home}#"))  # left by a stack whose guard was killed as well
+        if fresh:
+            clear_home(home)
         start = _Start(Stack(home), Guard(home, lock), gpus, port, prefect_yaml, announce)
         try:
             start.run()

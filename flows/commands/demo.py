@@ -59,10 +59,10 @@ def demo(out: Path, keep: bool) -> int:
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     with _defaults(out / "shop.db"):
-        settings = read_settings()
+        home = read_settings().home / "demo"
         open_shop(out / "shop.db")
-        click.echo(f"starting PostgreSQL, S3, Prefect and two workers in {settings.home}")
-        with standalone(settings.home, gpus=0) as stack:
+        click.echo(f"starting PostgreSQL, S3, Prefect and two workers in {home}")
+        with standalone(home, gpus=0, fresh=True) as stack:
             return _night(stack, out, started, keep)
 
 
@@ -103,8 +103,7 @@ def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
     with connected(stack.addresses):
         settings = read_settings()
         with open_stores(settings) as stores:
-            # A demo that was run before has its night already; this one makes a night of its own.
-            flow_run = start_night(stack.api_url, _catalogue(), date.today())
+            flow_run = start_night(stack.api_url, CATALOGUE, date.today())
             code = watch(stores, flow_run)
             if code == 0:
                 _leave_files(stores, settings, out, time.monotonic() - started)
@@ -112,10 +111,6 @@ def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
             click.echo(f"the stack runs on; {stack.ui_url}, stop it with Ctrl-C")
             threading.Event().wait()
     return code
-
-
-def _catalogue() -> str:
-    return f"{CATALOGUE} {time.strftime('%H:%M:%S')}"
 
 
 def _leave_files(stores: Stores, settings: Settings, out: Path, seconds: float) -> None:
