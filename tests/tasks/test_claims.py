@@ -16,8 +16,7 @@ from tasks.errors import NightTaken, UnknownRun
 from tasks.ingest import Rejected
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow
 from tasks.states import BatchState
-
-from .conftest import NIGHT, RECIPE, make_prompts, store_night
+from tests.tasks.conftest import NIGHT, RECIPE, make_prompts, store_night
 
 HOSTILE = [
     "a mug'; DROP TABLE prompts; --",

@@ -74,7 +74,7 @@ def test_an_unreachable_database_is_one_line_without_the_password(scheme: str) -
 def test_an_address_is_shown_without_password_and_options(database: Engine) -> None:
     loud = database.url.set(password="hush").update_query_dict({"password": "hush"})
     assert "hush" not in shown(loud)
-    assert "hierdiff-pg-" in shown(loud)
+    assert "hierdiff-test-" in shown(loud)
 
 
 def test_statements_are_logged_without_their_values(

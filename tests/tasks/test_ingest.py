@@ -13,8 +13,7 @@ from tasks.database import session_scope
 from tasks.errors import EmptyBatch
 from tasks.ingest import Ingested, read_batch
 from tasks.sources import Row
-
-from .conftest import NIGHT, RECIPE
+from tests.tasks.conftest import NIGHT, RECIPE
 
 
 def _read(*columns: Mapping[str, object]) -> Ingested:

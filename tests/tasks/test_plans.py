@@ -17,8 +17,7 @@ from tasks.database import session_scope
 from tasks.errors import UnknownRun
 from tasks.records import Run, SegmentRow
 from tasks.states import SegmentState, SubtreeState
-
-from .conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
+from tests.tasks.conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
 
 
 @pytest.mark.parametrize("count", [1, 2, 12])

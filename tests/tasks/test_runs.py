@@ -14,8 +14,7 @@ from tasks.errors import UnknownRun
 from tasks.ingest import Rejected
 from tasks.records import SegmentRow
 from tasks.states import RunState, SegmentState
-
-from .conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
+from tests.tasks.conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
 
 PICTURE = ledger.StoredImage("images/a.png", "a" * 64, 2048, 64, 64)
 

@@ -12,9 +12,8 @@ from hierdiff_core.errors import InvalidSetting
 from tasks.errors import FailedQuery, UnreachableSource, UnreadableFile
 from tasks.ingest import read_batch
 from tasks.sources import Row, read_file, read_source
-
-from .conftest import RECIPE
-from .test_claims import HOSTILE
+from tests.tasks.conftest import RECIPE
+from tests.tasks.test_claims import HOSTILE
 
 
 @pytest.fixture(params=["postgres", "sqlite"])

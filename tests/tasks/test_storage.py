@@ -15,8 +15,7 @@ from hierdiff_core.errors import InvalidSetting
 from tasks.errors import CorruptObject, MissingBucket, MissingObject, UnreachableStorage
 from tasks.settings import Settings
 from tasks.storage import Bucket, connect_bucket
-
-from ..conftest import S3Server, s3_settings
+from tests.servers import S3Server, s3_settings
 
 
 def test_an_object_comes_back_as_it_was_put(bucket: Bucket) -> None:
