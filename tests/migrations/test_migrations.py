@@ -97,7 +97,8 @@ def test_a_database_without_tables_is_named_outdated(postgres_url: str, database
 def test_migrations_run_from_any_folder(postgres_url: str, tmp_path: Path) -> None:
     code = "import sys; from tasks.database import migrate; migrate(sys.argv[1])"
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
+    paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     subprocess.run(
         [sys.executable, "-c", code, postgres_url], check=True, cwd=tmp_path, env=environment
     )

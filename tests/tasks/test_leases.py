@@ -111,7 +111,7 @@ def test_a_subtree_that_failed_says_why_until_it_is_taken_again(
     _release(database, run, "one", SubtreeState.FAILED, "out of memory")
     failed = _subtree(database, run)
     assert (failed.state, failed.error) == (SubtreeState.FAILED, "out of memory")
-    assert failed.lease_owner is failed.lease_until is None
+    assert (failed.lease_owner, failed.lease_until) == (None, None)
     _take(database, run, "two")
     again = _subtree(database, run)
     assert (again.state, again.error, again.finished_at) == (SubtreeState.RUNNING, None, None)
