@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import uuid
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+
+from sqlalchemy import text
 
 from hierdiff_core.checkpoint import unpack
 from tasks import night
@@ -79,3 +82,28 @@ def planned_evaluations(stores: Stores, run: uuid.UUID) -> int:
         return load_plan(session, run).plan.evaluations
 
 
+def start_over(small_night: SmallNight) -> None:
+    """Put the night back to where it had a plan and nothing else."""
+    forget_results(small_night)
+    run = {"run": small_night.run}
+    statements = (
+        "DELETE FROM images WHERE run_id = :run",
+        "UPDATE segments SET state = 'waiting', sha256 = NULL, bytes = NULL, attempts = 0,"
+        " reused = false, finished_at = NULL WHERE run_id = :run",
+        "UPDATE subtrees SET state = CASE evaluations_planned WHEN 0 THEN 'completed'"
+        " ELSE 'waiting' END, lease_owner = NULL, lease_until = NULL, attempts = 0, crashes = 0,"
+        " evaluations_done = 0, evaluations_resumed = 0 WHERE run_id = :run",
+    )
+    with small_night.stores.session() as session:
+        for statement in statements:
+            session.execute(text(statement), run)
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """Return the settings as a worker's environment has them."""
+    told = dict(os.environ)
+    for name, value in settings.model_dump(exclude_none=True).items():
+        plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
+        told[f"HIERDIFF_{name.upper()}"] = str(plain)
+    told["PYTHONPATH"] = str(Path(__file__).parents[2])
+    return told | {"OMP_NUM_THREADS": "1"}

@@ -1,0 +1,125 @@
+"""The command line as scripts meet it: exit codes, JSON, and one line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import Settings
+from tests.tasks.night_kit import environment, write_catalogue
+
+pytestmark = pytest.mark.slow
+
+ROWS = "reference,prompt,width\nA1,a red mug,\nA2,,\nA3,a blue mug,wide\nA4,a green mug,\n"
+
+
+@pytest.fixture
+def told(settings: Settings) -> dict[str, str]:
+    """The environment of a machine with a database and a bucket, and no Prefect server."""
+    fields = {"steps": 6, "prior_steps": 5, "saving": 0.3, "device": "cpu"}
+    return environment(settings.model_copy(update=fields))
+
+
+def hierdiff(told: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    return subprocess.run(command, env=told, capture_output=True, text=True, check=False)
+
+
+def refused(told: dict[str, str], *arguments: str) -> str:
+    """Return the one line with which a command refuses."""
+    done = hierdiff(told, *arguments)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("hierdiff: ")
+    return done.stderr
+
+
+def test_good_rows_are_stored_and_bad_ones_listed_with_their_reasons(
+    told: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(ROWS)
+    done = hierdiff(told, "ingest", "shop", "--file", str(file), "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["prompts"] == 2
+    assert [each["row"] for each in found["rejected"]] == [3, 4]
+    assert "prompt is empty" in found["rejected"][0]["reason"]
+    assert "'width'" in found["rejected"][1]["reason"]
+
+
+def test_a_plan_says_its_price_and_starts_nothing(told: dict[str, str], tmp_path: Path) -> None:
+    file = write_catalogue(tmp_path)
+    done = hierdiff(told, "plan", "shop", "--file", str(file), "--json")
+    assert done.returncode == 0, done.stderr
+    quoted = json.loads(done.stdout)
+    assert quoted["evaluations_standard"] == 12 * 6
+    assert quoted["saving"] >= 0.3
+    assert quoted["device_seconds"] is None
+    listed = hierdiff(told, "status", "--json")
+    assert json.loads(listed.stdout) == []
+
+
+def test_a_query_on_a_database_is_a_source(told: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "shop.db"
+    with closing(sqlite3.connect(file)) as shop, shop:
+        shop.execute("CREATE TABLE products (sku TEXT, title TEXT)")
+        shop.execute("INSERT INTO products VALUES ('A1', 'a red mug; DROP TABLE products')")
+    told |= {"HIERDIFF_SOURCE_URL": f"sqlite:///{file}"}
+    query = "SELECT sku AS reference, title AS prompt FROM products"
+    done = hierdiff(told, "ingest", "shop", "--query", query, "--json")
+    assert json.loads(done.stdout)["prompts"] == 1
+    assert "'prompt'" in refused(told, "plan", "shop", "--query", "SELECT title FROM products")
+
+
+def test_whatever_is_wrong_is_told_in_one_line_that_names_it(
+    told: dict[str, str], tmp_path: Path
+) -> None:
+    file = str(write_catalogue(tmp_path))
+    away = "postgresql://user:secret@127.0.0.1:9/db"
+    cases = {
+        ("HIERDIFF_DATABASE_URL", away): "does not answer",
+        ("HIERDIFF_S3_ENDPOINT_URL", "http://127.0.0.1:9"): "HIERDIFF_S3_ENDPOINT_URL",
+        ("HIERDIFF_S3_BUCKET", "no-such-bucket"): "'no-such-bucket'",
+        ("HIERDIFF_MODEL", str(tmp_path / "nowhere")): "nowhere",
+        ("HIERDIFF_STEPS", "many"): "HIERDIFF_STEPS",
+        ("HIERDIFF_STEP", "9"): "HIERDIFF_STEPS",
+        ("HIERDIFF_LINKAGE", "single"): "HIERDIFF_LINKAGE",
+    }
+    for (name, value), said in cases.items():
+        line = refused(told | {name: value}, "ingest", "shop", "--file", file)
+        assert said in line, name
+        assert "secret" not in line
+    without = {name: value for name, value in told.items() if name != "HIERDIFF_DATABASE_URL"}
+    assert "hierdiff standalone" in refused(without, "status")
+
+
+def test_a_run_without_a_prefect_server_is_refused_before_anything_is_spent(
+    told: dict[str, str], tmp_path: Path
+) -> None:
+    told.pop("PREFECT_API_URL", None)
+    file = str(write_catalogue(tmp_path))
+    assert "PREFECT_API_URL" in refused(told, "run", "shop", "--file", file)
+    told["PREFECT_API_URL"] = "http://127.0.0.1:9/api"
+    assert "http://127.0.0.1:9/api" in refused(told, "run", "shop", "--file", file)
+
+
+def test_the_doctor_names_what_is_missing_and_ends_with_one(told: dict[str, str]) -> None:
+    told.pop("PREFECT_API_URL", None)
+    done = hierdiff(told, "doctor", "--json")
+    assert done.returncode == 1
+    found = json.loads(done.stdout)
+    assert [name for name, each in found.items() if not each["ok"]] == ["prefect"]
+
+
+def test_help_lists_every_command(told: dict[str, str]) -> None:
+    shown = hierdiff(dict(os.environ), "--help").stdout
+    for name in ("demo", "plan", "run", "status", "retry", "report", "doctor", "deploy"):
+        assert name in shown

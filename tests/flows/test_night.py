@@ -1,0 +1,222 @@
+"""A night on the whole stack: deployments on a real Prefect server, workers, Postgres, S3.
+
+One stack serves the tests of this file; each has a catalogue of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from click.testing import CliRunner
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+
+from flows.children import child_key, find_child
+from flows.cli import cli, exit_code
+from flows.orchestrator import connected
+from flows.standalone import Stack, standalone
+from flows.starts import start_night
+from tasks.denoise import denoise_shard
+from tasks.ledger import RunSummary, release_lease, summarise, take_lease
+from tasks.settings import read_settings
+from tasks.states import RunState, SubtreeState
+from tasks.stores import Stores, open_stores
+from tests.tasks.night_kit import (
+    NIGHT,
+    SmallNight,
+    latents,
+    plan_small_night,
+    start_over,
+    write_catalogue,
+)
+
+pytestmark = pytest.mark.slow
+
+SETTINGS = {
+    "HIERDIFF_STEPS": "6",
+    "HIERDIFF_PRIOR_STEPS": "5",
+    "HIERDIFF_SAVING": "0.4",
+    "HIERDIFF_SHARDS": "2",
+    "HIERDIFF_SOLVER": "ddpm",
+    "HIERDIFF_DEVICE": "cpu",
+    "OMP_NUM_THREADS": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    torch.set_num_threads(1)
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in SETTINGS.items():
+            patch.setenv(name, value)
+        patch.setenv("HIERDIFF_HOME", str(home))
+        with standalone(home, gpus=0) as running, connected(running.addresses):
+            yield running
+
+
+@pytest.fixture
+def stores(stack: Stack) -> Iterator[Stores]:
+    with open_stores(read_settings()) as opened:
+        yield opened
+
+
+def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_path: Path) -> None:
+    file = write_catalogue(tmp_path)
+    with file.open("a") as more:
+        more.write('empty,\nlong,"' + "red mug " * 200 + '"\n')
+    done = run_command("run", "from a file", "--date", "2026-11-22", "--file", str(file), "--json")
+    told = json.loads(done)
+    assert told["state"] == "completed"
+    assert told["images"] == 12
+    facts = summary(stores, uuid.UUID(told["run"]))
+    assert facts.evaluations_done + facts.evaluations_reused == facts.evaluations_planned
+    assert [each.row for each in facts.rejected] == [14, 15]
+    page = stores.bucket.get(f"reports/{facts.run}/index.html").decode()
+    assert "from a file" in page
+    manifest = json.loads(stores.bucket.get(f"manifests/{facts.run}.json"))
+    assert len(manifest["images"]) == 12
+    for image in manifest["images"]:
+        assert stores.bucket.get(image["key"], image["sha256"]).startswith(b"\x89PNG")
+    assert {"markdown", "table", "link"} <= artifact_kinds(facts.flow_run_id)
+
+
+def test_a_second_start_of_a_night_that_is_done_changes_nothing(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    file = write_catalogue(tmp_path)
+    arguments = ("run", "twice", "--date", "2026-11-22", "--file", str(file), "--json")
+    first = json.loads(run_command(*arguments))
+    again = json.loads(run_command(*arguments))
+    assert first == again
+    assert summary(stores, uuid.UUID(first["run"])).subtrees[1].attempts <= 1
+
+
+def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_evaluated(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    night = planned(stores, tmp_path, "one subtree fails", words=("silver", "golden", "brown"))
+    with stores.session() as session:
+        take_lease(session, night.run, 2, "somebody else", 3600)
+    parent = start_night(stack.api_url, "one subtree fails", NIGHT)
+    assert ended(parent).state_name == "Failed"
+    failed, held = summary(stores, night.run), child(night, 2)
+    assert failed.state is RunState.FAILED
+    assert failed.subtrees[1].state is SubtreeState.COMPLETED
+    assert failed.subtrees[2].evaluations_done == 0
+    assert held.state_name == "Failed"
+    assert "somebody else" in (held.state.message or "") if held.state else False
+    with stores.session() as session:
+        release_lease(session, night.run, 2, "somebody else", SubtreeState.WAITING)
+    retry_as_the_ui_does(stack, parent)
+    assert ended(parent).state_name == "Completed"
+    healed = summary(stores, night.run)
+    assert healed.state is RunState.COMPLETED
+    assert healed.images == healed.images_expected
+    assert healed.subtrees[2].evaluations_done == healed.subtrees[2].evaluations_planned
+    for before, after in zip(failed.subtrees[:2], healed.subtrees[:2], strict=True):
+        assert (before.evaluations_done, before.attempts) == (
+            after.evaluations_done,
+            after.attempts,
+        )
+
+
+def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night_ends_the_same(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    night = planned(stores, tmp_path, "killed", words=("violet", "scarlet", "ivory"), slots=1)
+    parent = start_night(stack.api_url, "killed", NIGHT)
+    worker = stack.services["worker-gpu"]
+    wait_until(lambda: summary(stores, night.run).segments_done > 0)
+    worker.kill()
+    assert summary(stores, night.run).images < 12
+    worker.start()
+    assert ended(parent, patience=400).state_name == "Completed"
+    facts = summary(stores, night.run)
+    assert facts.images == facts.images_expected
+    disturbed = latents(stores, night.run)
+    with undisturbed(night) as reference:
+        assert disturbed == reference
+
+
+def run_command(*arguments: str) -> str:
+    """Return what a command prints, having ended well."""
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False, standalone_mode=False)
+    assert exit_code(lambda: result.return_value) == 0, result.output
+    return result.stdout
+
+
+def planned(
+    stores: Stores, folder: Path, catalogue: str, words: tuple[str, ...], **changed: object
+) -> SmallNight:
+    """Plan a night whose prompts no other test has."""
+    prompts = [(colour, product) for colour in words for product in ("mug", "clock", "lamp")]
+    settings = read_settings(**changed)
+    return plan_small_night(stores, settings, write_catalogue(folder, prompts), NIGHT, catalogue)
+
+
+@contextmanager
+def undisturbed(night: SmallNight) -> Iterator[dict[str, str]]:
+    """Run the plan's segments anew, in this process and in peace."""
+    start_over(night)
+    for shard in range(3):
+        denoise_shard(night.stores, read_settings(), night.run, shard, owner="peace")
+    yield latents(night.stores, night.run)
+
+
+def child(night: SmallNight, shard: int) -> FlowRun:
+    with get_client(sync_client=True) as client:
+        found = find_child(client, child_key(str(night.run), shard))
+    assert found is not None
+    return found
+
+
+def ended(flow_run: uuid.UUID, patience: float = 240) -> FlowRun:
+    """Wait until a flow run has ended for good; a crash does not count."""
+    last: list[FlowRun] = []
+
+    def final() -> bool:
+        with get_client(sync_client=True) as client:
+            last[:] = [client.read_flow_run(flow_run)]
+        return last[0].state_name in ("Completed", "Failed", "Cancelled")
+
+    wait_until(final, patience)
+    return last[0]
+
+
+def retry_as_the_ui_does(stack: Stack, flow_run: uuid.UUID) -> None:
+    """Send what the UI's Retry button sends."""
+    state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+    httpx.post(
+        f"{stack.api_url}/flow_runs/{flow_run}/set_state",
+        json={"state": state, "force": True},
+        trust_env=False,
+    ).raise_for_status()
+
+
+def artifact_kinds(flow_run_id: str | None) -> set[str | None]:
+    assert flow_run_id is not None
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[uuid.UUID(flow_run_id)]))
+    with get_client(sync_client=True) as client:
+        return {each.type for each in client.read_artifacts(artifact_filter=wanted)}
+
+
+def summary(stores: Stores, run: uuid.UUID) -> RunSummary:
+    with stores.session() as session:
+        return summarise(session, run)
+
+
+def wait_until(true: Callable[[], bool], patience: float = 240) -> None:
+    deadline = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.2)

@@ -1,0 +1,66 @@
+"""A worker for tests: runs one shard and is killed, without a word, where it is told to be.
+
+Usage: python -m tests.tasks.shard_process RUN SHARD OWNER [POINT NUMBER]
+
+Points: `round` after the denoiser's nth call, `object` before the nth object is stored, `stored`
+after it is, `row` before the nth row of a finished segment. Settings come from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from flows.quiet import quiet_libraries
+from hierdiff_core.models.kandinsky22 import Decoder
+from tasks import recorder
+from tasks.denoise import denoise_shard
+from tasks.settings import read_settings
+from tasks.storage import Bucket
+from tasks.stores import open_stores
+
+
+def die_at(point: str, number: int) -> None:
+    """Arrange for SIGKILL at the nth time that a point is reached."""
+    left = [number]
+
+    def dying(step: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            left[0] -= 1
+            if left[0] == 0 and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            done = step(*args, **kwargs)
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return done
+
+        return stepped
+
+    if point == "round":
+        Decoder.predict = dying(Decoder.predict, after=True)  # type: ignore[method-assign]
+    elif point in ("object", "stored"):
+        Bucket.put = dying(Bucket.put, after=point == "stored")  # type: ignore[method-assign]
+    elif point == "row":
+        recorder.finish_segment = dying(recorder.finish_segment, after=False)
+
+
+def main(run: str, shard: str, owner: str, point: str = "", number: str = "0") -> None:
+    """Run the shard and print how many evaluations it took."""
+    torch.set_num_threads(1)
+    quiet_libraries()
+    if point:
+        die_at(point, int(number))
+    settings = read_settings()
+    with open_stores(settings) as stores:
+        done = denoise_shard(stores, settings, uuid.UUID(run), int(shard), owner)
+    print(done.evaluations)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

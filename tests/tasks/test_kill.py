@@ -1,0 +1,120 @@
+"""`kill -9` of a worker at any moment: nothing is lost, nothing is done twice beyond what was in
+flight, and every latent has the bits of the undisturbed run."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.denoise import denoise_shard
+from tasks.ledger import finished, load_plan, summarise
+from tasks.settings import Settings
+from tasks.stores import open_stores
+from tests.tasks.night_kit import (
+    SmallNight,
+    environment,
+    forget_results,
+    latents,
+    plan_small_night,
+    small,
+    start_over,
+    write_catalogue,
+)
+
+pytestmark = pytest.mark.slow
+
+# Early, in the middle and late, between any two effects.
+KILLS = [
+    ("round", 1),
+    ("round", 3),
+    ("round", 6),
+    ("round", 9),
+    ("object", 1),
+    ("object", 4),
+    ("object", 11),
+    ("stored", 2),
+    ("stored", 7),
+    ("row", 1),
+    ("row", 3),
+    ("row", 8),
+]
+
+
+@pytest.fixture
+def planned(settings: Settings, tmp_path: Path) -> Iterator[SmallNight]:
+    torch.set_num_threads(1)
+    short = small(settings, shards=1, previews=False)
+    with open_stores(short) as stores:
+        yield plan_small_night(stores, short, write_catalogue(tmp_path))
+
+
+def test_a_worker_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_one(
+    planned: SmallNight,
+) -> None:
+    reference = undisturbed(planned)
+    for point, number in KILLS:
+        start_over(planned)
+        assert run_process(planned, point, str(number)) == -signal.SIGKILL, (point, number)
+        kept = done_steps(planned)
+        resumed = denoise_shard(planned.stores, planned.settings, planned.run, 1, owner="worker")
+        total = planned_steps(planned)
+        assert resumed.evaluations == total - kept, (point, number)
+        assert latents(planned.stores, planned.run) == reference, (point, number)
+
+
+def test_a_worker_killed_in_every_attempt_still_comes_to_the_end(planned: SmallNight) -> None:
+    reference = undisturbed(planned)
+    start_over(planned)
+    # Fewer than the crashes in a row after which a subtree counts as poisoned.
+    for attempt in range(4):
+        assert run_process(planned, "round", "3") == -signal.SIGKILL, attempt
+    assert run_process(planned) == 0
+    assert latents(planned.stores, planned.run) == reference
+    with planned.stores.session() as session:
+        facts = summarise(session, planned.run)
+    assert facts.images == facts.images_expected
+    assert facts.subtrees[1].attempts == 5
+
+
+def undisturbed(night: SmallNight) -> dict[str, str]:
+    denoise_shard(night.stores, night.settings, night.run, 1, owner="worker")
+    return latents(night.stores, night.run)
+
+
+def run_process(night: SmallNight, *kill: str) -> int:
+    command = [sys.executable, "-m", "tests.tasks.shard_process", str(night.run), "1", "worker"]
+    done = subprocess.run(
+        [*command, *kill], env=environment(night.settings), capture_output=True, check=False
+    )
+    if done.returncode > 0:
+        pytest.fail(done.stderr.decode()[-2000:])
+    return done.returncode
+
+
+def done_steps(night: SmallNight) -> int:
+    with night.stores.session() as session:
+        plan, done = load_plan(session, night.run).plan, finished(session, night.run)
+    return sum(plan.segments[each].steps for each in done)
+
+
+def planned_steps(night: SmallNight) -> int:
+    with night.stores.session() as session:
+        return load_plan(session, night.run).plan.evaluations
+
+
+def test_a_night_is_the_same_on_another_date(planned: SmallNight, tmp_path: Path) -> None:
+    reference = undisturbed(planned)
+    forget_results(planned)
+    other = plan_small_night(
+        planned.stores, planned.settings, write_catalogue(tmp_path), day=date(2026, 12, 1)
+    )
+    # Its rows say that an earlier run did the work, but the bucket is empty: it is done again.
+    denoise_shard(other.stores, other.settings, other.run, 1, owner="worker")
+    assert latents(other.stores, other.run) == reference
