@@ -101,15 +101,14 @@ def run(
     as_json: bool,
 ) -> int:
     """Run a night on the workers and wait for its end."""
-    with ledger() as (stores, settings):
+    with ledger() as (stores, settings), prefect(settings) as url:
         if file is not None or query is not None:
             rows = night.read_rows(settings, night.Source(query, file))  # refused here, at once
             with stores.session() as session:
                 claimed = claim_night(session, catalogue, _date(day))
                 night.store_rows(session, claimed.batch, rows)
-        with prefect(settings) as url:
-            started = start_night(url, catalogue, _date(day))
-            return 0 if detach else watch(stores, started, as_json)
+        started = start_night(url, catalogue, _date(day))
+        return 0 if detach else watch(stores, started, as_json)
 
 
 @click.command()
