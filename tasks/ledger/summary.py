@@ -135,7 +135,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
     )
 
 
-def _facts(run: uuid.UUID) -> Select[Run, str, date, str | None]:
+def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date, str | None]]:
     return (
         select(Run, Catalogue.name, Batch.business_date, Batch.lease_owner)
         .join(Batch, Batch.id == Run.batch_id)
@@ -145,7 +145,7 @@ def _facts(run: uuid.UUID) -> Select[Run, str, date, str | None]:
     )
 
 
-def _segments(run: uuid.UUID) -> Select[int, int, int]:
+def _segments(run: uuid.UUID) -> Select[tuple[int, int, int]]:
     done = SegmentRow.state == SegmentState.DONE
     steps = func.coalesce(
         func.sum(SegmentRow.stop - SegmentRow.start).filter(done, SegmentRow.reused), 0
@@ -160,5 +160,5 @@ def _subtrees(session: Session, run: uuid.UUID) -> tuple[SubtreeLine, ...]:
     return tuple(SubtreeLine(*row) for row in rows)
 
 
-def _count(session: Session, rows: Select[int]) -> int:
+def _count(session: Session, rows: Select[tuple[int]]) -> int:
     return session.execute(select(func.count()).select_from(rows.subquery())).scalar_one()
