@@ -153,9 +153,7 @@ def record_metric(
     )
 
 
-def _lines() -> Select[
-    tuple[uuid.UUID, str, date, RunState, int, int, datetime, datetime | None]
-]:
+def _lines() -> Select[tuple[uuid.UUID, str, date, RunState, int, int, datetime, datetime | None]]:
     images = (
         select(func.count())
         .select_from(ImageRow)
