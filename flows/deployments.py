@@ -15,6 +15,7 @@ from pathlib import Path
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
+from prefect.workers.process import ProcessWorker
 
 from flows.automations import register_automations
 from flows.errors import MissingDeployments, ServiceFailed
@@ -36,12 +37,16 @@ def prefect_file() -> Path:
 
 def register_pools(api_url: str) -> None:
     """Create the two process pools where they do not exist; other types of pool are left alone."""
+    # With its template from the start: workers that find none all write it in the same moment,
+    # and the server's SQLite then refuses one of them.
+    template = ProcessWorker.get_default_base_job_template()
     with SyncPrefectClient(api_url) as client:
         for name, description in POOLS.items():
+            pool = WorkPoolCreate(
+                name=name, type="process", description=description, base_job_template=template
+            )
             try:
-                client.create_work_pool(
-                    WorkPoolCreate(name=name, type="process", description=description)
-                )
+                client.create_work_pool(pool)
             except ObjectAlreadyExists:
                 continue
         register_automations(client)

@@ -34,18 +34,18 @@ def marked(mark: str) -> Iterator[psutil.Process]:
             yield process
 
 
-def ask(processes: Iterable[tuple[psutil.Process, int]], grace: float) -> None:
-    """Send each its signal, in this order, and wait at most `grace` seconds for their ends."""
+def ask(processes: Iterable[psutil.Process], number: int, grace: float) -> None:
+    """Send each of them a signal and wait at most `grace` seconds for their ends."""
     asked = list(processes)
-    for process, number in asked:
+    for process in asked:
         with suppress(psutil.NoSuchProcess):
             process.send_signal(number)
-    psutil.wait_procs([process for process, _ in asked], timeout=grace)
+    psutil.wait_procs(asked, timeout=grace)
 
 
 def end(processes: Iterable[psutil.Process]) -> None:
     """Kill each of them and wait until it is gone."""
-    ask(((process, signal.SIGKILL) for process in processes), GRACE)
+    ask(processes, signal.SIGKILL, GRACE)
 
 
 def watch(lines: Iterable[str]) -> list[tuple[psutil.Process, int]]:
@@ -62,18 +62,20 @@ def watch(lines: Iterable[str]) -> list[tuple[psutil.Process, int]]:
 
 def main(mark: str, note: str) -> None:
     """Wait for the stack's end, then leave nothing of it running, nor the note of where it is."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
     left = watch(sys.stdin)
     Path(note).unlink(missing_ok=True)
-    workers = [(process, number) for process, number in left if number == signal.SIGKILL]
-    servers = [(process, number) for process, number in left if number != signal.SIGKILL]
-    ask(workers, GRACE)
-    # What the workers were running may still say so, for the servers are there.
-    runs = [process for process in marked(mark) if process not in dict(servers)]
-    ask(((process, signal.SIGTERM) for process in runs), GRACE)
-    ask(reversed(servers), GRACE)
-    end(process for process, _ in servers if process.is_running())
+    workers = [process for process, number in left if number == signal.SIGSTOP]
+    servers = {process: number for process, number in left if number != signal.SIGSTOP}
+    ask(workers, signal.SIGSTOP, 0)
+    # What the workers were running can still say so, for the servers are there.
+    runs = (process for process in marked(mark) if process not in {*workers, *servers})
+    ask(runs, signal.SIGTERM, GRACE)
+    end(workers)
+    for server, number in servers.items():
+        ask([server], number, GRACE)
+    end(server for server in servers if server.is_running())
     end(marked(mark))
 
 

@@ -84,7 +84,6 @@ class Service:
     ready: Callable[[Service], bool]  # asked while the process starts
     stop_signal: int = signal.SIGTERM
     user: str | None = None  # OS user, where it is not ours
-    stops_children: bool = False  # what it started gets SIGTERM and the grace as well
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     _said: int = 0  # bytes of the log before this start
 
@@ -143,16 +142,19 @@ class Service:
             log.seek(self._said)
             return text.encode() in log.read()
 
-    def stop(self, grace: float = 10.0) -> None:
-        """Ask it and what it started to stop, kill what is left after `grace` seconds."""
-        asked = [(psutil.Process(self.pid), self.stop_signal)] if self.pid else []
-        if self.stops_children:
-            asked += [
-                (process, signal.SIGTERM)
-                for process in guard.marked(self._mark)
-                if process.pid != self.pid
-            ]
-        guard.ask(asked, grace)
+    def stop(self, grace: float = 6.0) -> None:
+        """Ask it to stop, kill what is left after `grace` seconds.
+
+        A service whose stop signal is SIGSTOP is held still instead, while what it started is
+        asked: it takes nothing new, and its end of their pipes stays open.
+        """
+        main = [psutil.Process(self.pid)] if self.pid else []
+        if self.stop_signal == signal.SIGSTOP:
+            guard.ask(main, signal.SIGSTOP, 0)
+            started = (process for process in guard.marked(self._mark) if process not in main)
+            guard.ask(started, signal.SIGTERM, grace)
+        else:
+            guard.ask(main, self.stop_signal, grace)
         self.kill()
 
     def kill(self) -> None:

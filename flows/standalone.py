@@ -192,10 +192,9 @@ class _Start:
         temporary = {"TMPDIR": str(self.stack.home / "tmp")}
         command = orchestrator.worker_command(pool, name, limit)
         worker = self._service(name, command, device | temporary, orchestrator.worker_polls)
-        # A worker that stops by itself ends its runs without a word. Killed first, it takes no
-        # more runs, and those that it had tell the server that they were stopped.
-        worker.stop_signal = signal.SIGKILL
-        worker.stops_children = True
+        # A worker that stops by itself ends its runs without a word. Held still, it takes no more
+        # runs, and those that it has tell the server that they were stopped.
+        worker.stop_signal = signal.SIGSTOP
         return worker
 
     def _register(self) -> None:
