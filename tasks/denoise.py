@@ -1,12 +1,12 @@
 """Denoising: a worker runs one shard of a plan, from wherever it was left.
 
-Knows the device's side of the work: models, slots, rounds, decoding. What is kept, and where, is
-`work` and `recorder`. Progress goes to whoever asks; order and retries are the flows'.
+Knows the device's side of the work: models, slots, rounds. What is made of a finished segment is
+`draw`; what is kept, and where, `work` and `recorder`. Progress goes to whoever asks; order and
+retries are the flows'.
 """
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 import uuid
@@ -14,40 +14,27 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 
-from hierdiff_core.checkpoint import State
-from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
 from hierdiff_core.models.kandinsky22 import Decoder, fit_decoder, load_decoder, load_prior
 from hierdiff_core.models.place import choose_device
-from hierdiff_core.plan import Segment
 from hierdiff_core.prompt import Recipe
 from hierdiff_core.sampler import Finished, Job, rounds
 from hierdiff_core.solver import make_solver
+from tasks.draw import Drawn, decode, make_entry
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.hold import Hold, held
-from tasks.ledger import Tree, note_resumed, record_image, record_metric
+from tasks.ledger import Tree, finished, note_resumed, record_metric
 from tasks.plan import pin_recipe
-from tasks.recorder import Entry, Object, Recorder, stored_image
+from tasks.recorder import Entry, Recorder, store_picture
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.work import (
-    StoredStates,
-    Work,
-    by_tree,
-    checkpoint,
-    load_work,
-    picture,
-    preview_key,
-)
+from tasks.work import StoredStates, Work, by_tree, load_work
 
 log = logging.getLogger(__name__)
 
-_PREVIEW_SIDE = 96  # pixels
 _DAMAGE = (MissingObject, CorruptObject, CorruptCheckpoint)
 
 
@@ -72,6 +59,7 @@ class _Shift:
     planned: int = 0
     evaluations: int = 0
     images: int = 0
+    damaged: set[int] = field(default_factory=set)  # segments whose checkpoint was of no use
     seconds: dict[str, float] = field(default_factory=dict)
     pipelines: dict[tuple[str, str], object] = field(default_factory=dict)
 
@@ -123,13 +111,10 @@ def _denoise(shift: _Shift) -> None:
             try:
                 _denoise_tree(shift, tree, only, states)
             except _DAMAGE as damage:
-                if states.damaged is None:
-                    raise
-                log.warning("%s", damage)
-                del shift.work.done[states.damaged]
+                _note_done(shift)
+                _take_back(shift, states.damaged, damage)
                 break
-        else:
-            return
+            _note_done(shift)
 
 
 def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: StoredStates) -> None:
@@ -148,61 +133,37 @@ def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: Stor
     with shift.timed("denoise"), Recorder(shift.stores, work.run, work.shard) as recorder:
         for each in rounds(job, decoder, solver, states):
             shift.hold.check()
-            entries = [_drawn(shift, decoder, finished) for finished in each.finished]
-            recorder.note(each.started, each.evaluations, _maker(shift, entries))
+            drawn = [_decode(shift, decoder, finished) for finished in each.finished]
+            recorder.note(each.started, each.evaluations, _maker(shift, drawn))
             shift.evaluations += each.evaluations
             shift.report(Progress(shift.evaluations, shift.planned, shift.images))
-    _note_done(shift, only)
 
 
-def _note_done(shift: _Shift, only: Collection[int]) -> None:
-    fresh = load_work(shift.stores, shift.work.run, shift.work.shard)
-    shift.work.done.update({each: fresh.done[each] for each in only})
+def _note_done(shift: _Shift) -> None:
+    with shift.stores.session() as session:
+        shift.work.done.update(finished(session, shift.work.run))
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    """A finished segment with what only the device could make of it."""
+def _take_back(shift: _Shift, segment: int | None, damage: HierdiffError) -> None:
+    """Let a segment be done again whose checkpoint is damaged; a second time is too often."""
+    if segment is None or segment in shift.damaged:
+        raise damage
+    log.warning("%s", damage)
+    shift.damaged.add(segment)
+    del shift.work.done[segment]
 
-    segment: Segment
-    state: State
-    pixels: npt.NDArray[np.uint8] | None  # (H, W, 3); None for a split that is not shown
 
-
-def _drawn(shift: _Shift, decoder: Decoder, finished: Finished) -> _Drawn:
-    # Decoded one by one: a picture must not depend on what ended in the same round.
-    leaf = shift.work.plan.is_leaf(finished.segment)
-    if not leaf and not shift.settings.previews:
-        return _Drawn(finished.segment, finished.state, None)
+def _decode(shift: _Shift, decoder: Decoder, ended: Finished) -> Drawn:
     with shift.timed("decode"):
-        pixels = decoder.decode(finished.state.latents[None])[0]
-    shift.images += leaf
-    return _Drawn(finished.segment, finished.state, pixels)
+        drawn = decode(shift.work, shift.settings, decoder, ended)
+    shift.images += shift.work.plan.is_leaf(ended.segment)
+    return drawn
 
 
-def _maker(shift: _Shift, drawn: list[_Drawn]) -> Callable[[], list[Entry]] | None:
+def _maker(shift: _Shift, drawn: list[Drawn]) -> Callable[[], list[Entry]] | None:
     if not drawn:
         return None
-    return lambda: [_entry(shift, each) for each in drawn]
-
-
-def _entry(shift: _Shift, drawn: _Drawn) -> Entry:
-    work, segment, pixels = shift.work, drawn.segment, drawn.pixels
-    stored = checkpoint(work, segment, drawn.state)
-    if pixels is None:
-        return Entry(segment.id, stored)
-    if not work.plan.is_leaf(segment):
-        return Entry(segment.id, stored, preview=_preview(work, segment, pixels))
-    leaf, shown = work.plan.order[segment.first], shift.settings.prompt_in_images
-    return Entry(segment.id, stored, picture(work, leaf, pixels, with_prompt=shown))
-
-
-def _preview(work: Work, segment: Segment, pixels: npt.NDArray[np.uint8]) -> Object:
-    small = Image.fromarray(pixels)
-    small.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
-    file = io.BytesIO()
-    small.save(file, "WEBP", quality=80)
-    return Object(preview_key(work.night.keys[segment.id]), file.getvalue(), "image/webp")
+    return lambda: [make_entry(shift.work, shift.settings, each) for each in drawn]
 
 
 def _draw_missing(shift: _Shift) -> None:
@@ -214,18 +175,11 @@ def _draw_missing(shift: _Shift) -> None:
         try:
             state = states[segment.id]
         except _DAMAGE as damage:
-            log.warning("%s", damage)
-            del work.done[segment.id]
+            _take_back(shift, segment.id, damage)
             continue
         decoder = _decoder(shift, work.tree(segment.id).recipe)
-        drawn = _drawn(shift, decoder, Finished(segment, state))
-        entry = _entry(shift, drawn)
-        if entry.picture is None:
-            continue
-        made = entry.picture.object
-        shift.stores.bucket.put(made.key, made.body, made.content_type)
-        with shift.stores.session() as session:
-            record_image(session, work.run, leaf, stored_image(entry.picture))
+        drawn = _decode(shift, decoder, Finished(segment, state))
+        store_picture(shift.stores, work.run, make_entry(work, shift.settings, drawn))
 
 
 def _decoder(shift: _Shift, recipe: Recipe) -> Decoder:

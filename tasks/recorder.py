@@ -131,12 +131,22 @@ class Recorder:
         shown = entry.preview if entry.picture is None else entry.picture.object
         if shown is not None:
             self.stores.bucket.put(shown.key, shown.body, shown.content_type)
-        image = None if entry.picture is None else stored_image(entry.picture)
+        image = None if entry.picture is None else _row(entry.picture)
         sha256 = self.stores.bucket.put(entry.checkpoint.key, entry.checkpoint.body)
         return sha256, image
 
 
-def stored_image(picture: Picture) -> StoredImage:
+def store_picture(stores: Stores, run: uuid.UUID, entry: Entry) -> None:
+    """Store an entry's picture alone, its checkpoint being there already."""
+    if entry.picture is None:
+        return
+    made = entry.picture.object
+    stores.bucket.put(made.key, made.body, made.content_type)
+    with stores.session() as session:
+        record_image(session, run, entry.picture.leaf, _row(entry.picture))
+
+
+def _row(picture: Picture) -> StoredImage:
     """Return the row of a picture; its key ends in the digest of its bytes."""
     body = picture.object.body
     sha256 = picture.object.key.removeprefix("images/").removesuffix(".png")

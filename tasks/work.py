@@ -9,6 +9,7 @@ import hashlib
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ class Work:
         """The whole plan."""
         return self.night.plan
 
-    @property
+    @cached_property
     def content_keys(self) -> tuple[str, ...]:
         """One for each leaf."""
         return tuple(leaf.content_key for leaf in self.night.leaves)
