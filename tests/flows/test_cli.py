@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from contextlib import closing, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from flows.cli import cli, exit_code
 from tasks.settings import Settings
 from tests.tasks.night_kit import environment, write_catalogue
 
@@ -27,9 +30,25 @@ def told(settings: Settings) -> dict[str, str]:
     return environment(settings.model_copy(update=fields))
 
 
-def hierdiff(told: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
-    return subprocess.run(command, env=told, capture_output=True, text=True, check=False)
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def hierdiff(told: dict[str, str], *arguments: str) -> Done:
+    """Run a command as `main` does, in this process, since importing torch takes seconds."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        for name in set(os.environ) - set(told):
+            patch.delenv(name)
+        for name, value in told.items():
+            patch.setenv(name, value)
+        code = exit_code(lambda: cli(arguments, standalone_mode=False))
+    return Done(code, out.getvalue(), err.getvalue())
 
 
 def refused(told: dict[str, str], *arguments: str) -> str:
@@ -120,6 +139,7 @@ def test_the_doctor_names_what_is_missing_and_ends_with_one(told: dict[str, str]
 
 
 def test_help_lists_every_command(told: dict[str, str]) -> None:
-    shown = hierdiff(dict(os.environ), "--help").stdout
+    command = [sys.executable, "-c", "from flows.cli import main; main()", "--help"]
+    shown = subprocess.run(command, env=told, capture_output=True, text=True, check=True).stdout
     for name in ("demo", "plan", "run", "status", "retry", "report", "doctor", "deploy"):
         assert name in shown
