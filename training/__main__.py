@@ -1,15 +1,18 @@
 """The command that makes the miniature from nothing: `python -m training`.
 
-Knows the command line. Run again after a stop, it goes on from the last checkpoints.
+Knows the command line. Run again after a stop, it goes on from the last checkpoints. One stage may
+use several processes: `torchrun --nproc-per-node 2 -m training --only unet`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import distributed
 
 from training.export import export
 from training.report import contact_sheet, plot_losses
@@ -22,6 +25,8 @@ def main() -> None:
     """Train what is missing, then export it, plot the losses and draw a contact sheet."""
     asked = _parser().parse_args()
     torch.set_num_threads(asked.threads)
+    if "WORLD_SIZE" in os.environ:
+        distributed.init_process_group("gloo")
     plans = {
         name: replace(plan, minutes=asked.minutes or plan.minutes) for name, plan in PLANS.items()
     }

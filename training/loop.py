@@ -2,7 +2,8 @@
 
 Knows nothing of what is trained: a stage hands in its model and a function that gives a loss. A
 checkpoint is one safetensors file with weights, averages, Adam's moments and the step, so a run
-that was stopped goes on where it was; the order of the batches depends on the step alone.
+that was stopped goes on where it was; the order of the batches depends on the step alone. Where
+`torchrun` started several processes, they average their gradients and the first one writes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 Losses = dict[str, Tensor]  # "loss" is minimised, the others are only logged
@@ -65,13 +66,16 @@ def train(
     if path.exists():
         _load(path, state)
     for entry in tqdm(_steps(state, losses, plan, seed), desc=name, total=plan.steps - state.step):
+        if not _writes():
+            continue
         if state.step % plan.log_every == 0:
             with (folder / "log.jsonl").open("a") as log:
                 log.write(json.dumps({"stage": name} | entry) + "\n")
         if state.step % plan.save_every == 0:
             _save(path, state)
     state.finished = True
-    _save(path, state)
+    if _writes():
+        _save(path, state)
     model.load_state_dict(state.average)
     model.eval().requires_grad_(False)
 
@@ -98,16 +102,46 @@ def _steps(
         rate = _rate(state, plan)
         for group in state.adam.param_groups:
             group["lr"] = rate
-        found = losses(torch.Generator().manual_seed(seed * 1_000_003 + state.step))
+        found = losses(torch.Generator().manual_seed(_batch_seed(seed, state.step)))
         state.adam.zero_grad()
         found["loss"].backward()
+        _share_gradients(state.model)
         nn.utils.clip_grad_norm_(state.model.parameters(), 1.0)
         state.adam.step()
         state.step += 1
         _follow(state, plan)
-        state.seconds += time.monotonic() - began
+        state.seconds += _longest(time.monotonic() - began)
         logged = {key: round(float(value.detach()), 5) for key, value in found.items()}
         yield {"step": state.step, "seconds": round(state.seconds, 1), "rate": rate} | logged
+
+
+def _writes() -> bool:
+    return not distributed.is_initialized() or distributed.get_rank() == 0
+
+
+def _batch_seed(seed: int, step: int) -> int:
+    process = distributed.get_rank() if distributed.is_initialized() else 0
+    return (seed * 1_000_003 + step) * 64 + process
+
+
+def _share_gradients(model: nn.Module) -> None:
+    if not distributed.is_initialized():
+        return
+    gradients = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= distributed.get_world_size()
+    for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))
+
+
+def _longest(seconds: float) -> float:
+    """Return the slowest process's seconds, so that all end at the same step."""
+    if not distributed.is_initialized():
+        return seconds
+    slowest = torch.tensor(seconds)
+    distributed.all_reduce(slowest, distributed.ReduceOp.MAX)
+    return float(slowest)
 
 
 def _rate(state: State, plan: Plan) -> float:

@@ -15,7 +15,7 @@ from training.loop import Losses, Plan, train
 from training.networks import LATENT_CHANNELS, build_decoder_scheduler, build_unet
 from training.prior import spread_times
 
-BATCH = 32
+BATCH = 16  # for each process
 DROPPED = 0.1  # of embeddings replaced by the pipeline's negative one, for guidance
 EMBEDDING_NOISE = 0.15  # the prior's embeddings are not exactly those of pictures
 SNR_CEILING = 5.0  # Hang et al. 2023, "Efficient diffusion training via min-SNR weighting"

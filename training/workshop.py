@@ -33,7 +33,7 @@ PLANS: Mapping[str, Plan] = {
     "clip": Plan(steps=900, rate=1e-3, average=0.998),
     "decoder": Plan(steps=4_000, rate=1e-3, average=0.998),
     "prior": Plan(steps=2_000, rate=1e-3),
-    "unet": Plan(steps=4_000, rate=7e-4),
+    "unet": Plan(steps=6_000, rate=7e-4, average=0.998),
 }
 
 
