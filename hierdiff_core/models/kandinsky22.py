@@ -149,7 +149,7 @@ def check_length(tokenizer: Any, prompt: Prompt) -> None:
     """
     limit = tokenizer.model_max_length
     for text in (prompt.text, prompt.recipe.negative_prompt):
-        tokens = len(tokenizer(text, truncation=False).input_ids)
+        tokens = len(tokenizer(text, truncation=False, verbose=False).input_ids)
         if tokens > limit:
             raise PromptTooLong(row=prompt.row, tokens=tokens, limit=limit)
 

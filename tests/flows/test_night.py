@@ -87,7 +87,7 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     assert len(manifest["images"]) == 12
     for image in manifest["images"]:
         assert stores.bucket.get(image["key"], image["sha256"]).startswith(b"\x89PNG")
-    assert {"markdown", "table", "link"} <= artifact_kinds(facts.flow_run_id)
+    assert {"markdown", "progress", "table"} <= artifact_kinds(facts.flow_run_id)
 
 
 def test_a_second_start_of_a_night_that_is_done_changes_nothing(
