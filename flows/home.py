@@ -78,8 +78,10 @@ def locked(home: Path, patience: float = 15.0) -> Iterator[int]:
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
-        yield file.fileno()
-        file.truncate(0)
+        try:
+            yield file.fileno()
+        finally:
+            file.truncate(0)
 
 
 def read_credentials(home: Path) -> Credentials:

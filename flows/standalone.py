@@ -6,6 +6,7 @@ lies under one folder, `home`; nothing of it runs on after the stack, however th
 
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -232,3 +233,4 @@ def _stop(stack: Stack) -> None:
         with ThreadPoolExecutor(max(len(group), 1)) as pool:
             list(pool.map(Service.stop, group))
     postgres.remove_socket_folder(stack.home / "postgres")
+    shutil.rmtree(stack.home / "tmp", ignore_errors=True)
