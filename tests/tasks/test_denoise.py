@@ -12,7 +12,7 @@ from sqlalchemy import text
 from hierdiff_core.png import read_provenance
 from tasks.denoise import Progress, denoise_shard
 from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
-from tasks.ledger import load_images, load_plan, summarise, take_lease
+from tasks.ledger import Tree, load_images, load_plan, summarise, take_lease
 from tasks.publish import publish
 from tasks.settings import Settings
 from tasks.states import SubtreeState
@@ -178,3 +178,29 @@ def test_stores_are_opened_from_the_settings_alone(planned: SmallNight) -> None:
     with open_stores(planned.settings) as stores:
         assert isinstance(stores, Stores)
         assert latents(stores, planned.run) == {}
+
+
+def test_rows_that_may_not_share_steps_get_trees_of_their_own_in_one_night(
+    settings: Settings, tmp_path: Path
+) -> None:
+    short = small(settings)
+    file = tmp_path / "mixed.csv"
+    rows = [f"{guidance},a red {it}" for guidance in (2, 4) for it in ("mug", "clock", "lamp")]
+    file.write_text("\n".join(["guidance,prompt", *rows, "4,a red mug"]) + "\n")
+    with open_stores(short) as stores:
+        night = plan_small_night(stores, short, file)
+        run_all(night)
+        told = publish(stores, short, night.run)
+        with stores.session() as session:
+            trees = load_plan(session, night.run).trees
+            facts = summarise(session, night.run)
+    assert told.complete
+    assert [(tree.recipe.guidance, tree.leaves) for tree in sorted(trees, key=guidance_of)] == [
+        (2.0, 3),
+        (4.0, 3),
+    ]
+    assert (facts.prompts, facts.images) == (7, 6)  # equal prompts share a picture
+
+
+def guidance_of(tree: Tree) -> float:
+    return tree.recipe.guidance
