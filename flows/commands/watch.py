@@ -62,8 +62,8 @@ def _tell(facts: RunSummary | None, message: str, as_json: bool) -> int:
         )
     if not complete:
         click.echo(
-            f"hierdiff: {facts.images_missing} images are missing; `hierdiff retry {facts.run}` "
-            "makes them",
+            f"hierdiff: {facts.images_missing} images are missing ({message}); "
+            f"`hierdiff retry {facts.run}` makes them",
             err=True,
         )
     return 0 if complete else 1

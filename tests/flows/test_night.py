@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx
 import pytest
@@ -53,10 +54,15 @@ SETTINGS = {
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     torch.set_num_threads(1)
-    home = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
+    # Not below pytest's folder: for root, PostgreSQL runs as another user, whom the next pytest
+    # on this machine would lock out of it.
+    with (
+        TemporaryDirectory(prefix="hierdiff-night-") as folder,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        home = Path(folder)
         for name, value in SETTINGS.items():
             patch.setenv(name, value)
         patch.setenv("HIERDIFF_HOME", str(home))
