@@ -32,12 +32,11 @@ def plot_losses(log: Path, picture: Path) -> None:
         stages[entry.pop("stage")].append(entry)
     figure, axes = pyplot.subplots(1, len(stages), figsize=(4 * len(stages), 3), squeeze=False)
     for axis, (name, entries) in zip(axes[0], stages.items(), strict=True):
-        steps = [entry["step"] for entry in entries]
-        for key in entries[0].keys() - {"step", "seconds", "rate"}:
-            values = np.array([entry[key] for entry in entries])
-            window = min(10, len(values))
-            smooth = np.convolve(values, np.ones(window) / window, mode="valid")
-            axis.plot(steps[window - 1 :], smooth, label=key)
+        for key in entries[-1].keys() - {"step", "seconds", "rate"}:
+            points = np.array([(entry["step"], entry[key]) for entry in entries if key in entry])
+            window = min(10, len(points))
+            smooth = np.convolve(points[:, 1], np.ones(window) / window, mode="valid")
+            axis.plot(points[window - 1 :, 0], smooth, label=key)
         axis.set(title=name, xlabel="step", yscale="log")
         axis.legend(fontsize=6)
     figure.tight_layout()
