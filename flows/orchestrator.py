@@ -28,8 +28,7 @@ def server_command(port: int) -> list[str]:
 
 def worker_command(pool: str, name: str, limit: int) -> list[str]:
     """A process worker: it takes `limit` runs of `pool` at a time."""
-    named = ["--pool", pool, "--type", "process", "--name", name]
-    return [*_PREFECT, "worker", "start", *named, "--limit", str(limit)]
+    return [sys.executable, "-m", "flows.worker", pool, name, str(limit)]
 
 
 def prefect_environment(home: Path) -> dict[str, str]:

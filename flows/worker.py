@@ -1,0 +1,55 @@
+"""The worker: Prefect's process worker, which waits for a run that it has not let go of yet.
+
+Usage: python -m flows.worker POOL NAME LIMIT
+
+A run that is retried within seconds of its end comes back to a worker that still counts it; Prefect
+3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
+look. Knows that one rule; everything else is Prefect's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
+from prefect.utilities.processutils import setup_signal_handlers_worker
+from prefect.workers.process import ProcessWorker
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.responses import WorkerFlowRunResponse
+
+
+class PatientWorker(ProcessWorker):
+    """A process worker that leaves a run in its queue while it still counts its last attempt."""
+
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        return "patient-process"  # it serves pools of type `process`, whose key is taken
+
+    async def _submit_scheduled_flow_runs(
+        self, flow_run_response: list[WorkerFlowRunResponse]
+    ) -> list[FlowRun]:
+        counted = set(self._limiter.statistics().borrowers) if self._limiter else set()
+        free = [each for each in flow_run_response if each.flow_run.id not in counted]
+        return await super()._submit_scheduled_flow_runs(free)
+
+
+async def serve(pool: str, name: str, limit: int) -> None:
+    """Serve a pool until the process is told to stop."""
+    worker: Any = PatientWorker(
+        name=name,
+        work_pool_name=pool,
+        limit=limit,
+        heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
+        create_pool_if_not_found=False,
+    )
+    setup_signal_handlers_worker(os.getpid(), "the process worker", print)
+    await worker.start(printer=print)
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(sys.argv[1], sys.argv[2], int(sys.argv[3])))
