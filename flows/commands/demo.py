@@ -40,22 +40,22 @@ _DEFAULTS = {
 }
 # A shop's usual catalogue: some products, each in its place, in many colours and patterns.
 _PRODUCTS = (
-    ("mug", "on a wooden table"),
-    ("teapot", "on a marble counter"),
-    ("lamp", "on a dark stage"),
-    ("chair", "on a white studio backdrop"),
-    ("backpack", "in a green meadow"),
+    ("bottle", "on a wooden table"),
+    ("clock", "on a marble counter"),
+    ("shirt", "on a white studio backdrop"),
     ("umbrella", "on a sandy beach"),
+    ("chair", "in a green meadow"),
+    ("sneaker", "on a wooden table"),
 )
 _LOOKS = (
     ("red", "plain"),
     ("red", "striped"),
     ("yellow", "plain"),
-    ("yellow", "dotted"),
     ("blue", "plain"),
     ("blue", "striped"),
     ("green", "checked"),
     ("purple", "plain"),
+    ("pink", "plain"),
 )
 
 
