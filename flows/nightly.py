@@ -134,14 +134,14 @@ def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
         cancel_children(str(mine), waiting)
 
 
-@task(name="read prompts", cache_policy=NO_CACHE)
+@task(name="read prompts", task_run_name="read prompts", cache_policy=NO_CACHE)
 def read_prompts(stores: Stores, settings: Settings, claimed: Night, source: night.Source) -> None:
     """Store the night's rows; bad ones are set aside with their reasons."""
     good, bad = night.ingest(stores, settings, claimed, source)
     get_run_logger().info("%d prompts, %d rows not taken", good, bad)
 
 
-@task(name="embed prompts", cache_policy=NO_CACHE)
+@task(name="embed prompts", task_run_name="embed prompts", cache_policy=NO_CACHE)
 def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
     """Let the prior predict what is not in the cache."""
     bar = create_progress_artifact(progress=0.0, description="prompts embedded")
@@ -155,7 +155,7 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
     get_run_logger().info("%d embeddings made, the others were known", made)
 
 
-@task(name="plan", cache_policy=NO_CACHE)
+@task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
 def plan_night(stores: Stores, settings: Settings, batch: int) -> uuid.UUID:
     """Cluster the prompts and store tree, schedule and segments."""
     run = night.plan(stores, settings, batch)
@@ -172,7 +172,7 @@ def run_subtree(run_id: str, shard: int, name: str) -> None:
         raise SubtreeFailed(name=name, state=state, child=child.name)
 
 
-@task(name="publish the report", cache_policy=NO_CACHE)
+@task(name="publish the report", task_run_name="publish the report", cache_policy=NO_CACHE)
 def publish_night(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
     """Count the pictures, write manifest and report, and show them here."""
     published = publish(stores, settings, run)

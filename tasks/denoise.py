@@ -61,16 +61,19 @@ class _Shift:
     images: int = 0
     damaged: set[int] = field(default_factory=set)  # segments whose checkpoint was of no use
     seconds: dict[str, float] = field(default_factory=dict)
+    inner: float = 0.0  # seconds of stages inside the one that is being timed
     pipelines: dict[tuple[str, str], object] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        started = time.monotonic()
+        """Add the block's seconds to a stage, without those of stages inside it."""
+        started, outer, self.inner = time.monotonic(), self.inner, 0.0
         try:
             yield
         finally:
-            spent = self.seconds.get(stage, 0.0) + time.monotonic() - started
-            self.seconds[stage] = spent
+            spent = time.monotonic() - started
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent - self.inner
+            self.inner = outer + spent
 
 
 def denoise_shard(

@@ -44,7 +44,8 @@ Key = TypeVar("Key")
 
 _READERS = 16
 _PREVIEWS = 400  # splits that are shown; more would make the page heavy
-_PAID = ("load", "denoise")  # stages that hold the device
+_PAID = ("load", "denoise", "decode")  # stages that hold the device
+_BEFORE = ("read", "embed", "plan")  # stages before the run was stored
 
 
 def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportData:
@@ -70,7 +71,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         ),
         parameters=_parameters(facts),
         previews=_fetch(stores, shown) if settings.previews else {},
-        seconds=sum(facts.seconds.values()),
+        seconds=_seconds(facts),
         gpu_seconds=sum(facts.seconds.get(stage, 0.0) for stage in _PAID),
         price_per_hour=settings.gpu_price_per_hour,
         currency=settings.currency,
@@ -121,6 +122,14 @@ def _subtree(
         seconds=seconds,
         error=line.error or "",
     )
+
+
+def _seconds(facts: RunSummary) -> float | None:
+    """Return the night's time from its first stage to its end, or None before that."""
+    if facts.finished_at is None:
+        return None
+    since_plan = (facts.finished_at - facts.created_at).total_seconds()
+    return since_plan + sum(facts.seconds.get(stage, 0.0) for stage in _BEFORE)
 
 
 def _parameters(facts: RunSummary) -> dict[str, object]:
