@@ -94,6 +94,14 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     for image in manifest["images"]:
         assert stores.bucket.get(image["key"], image["sha256"]).startswith(b"\x89PNG")
     assert {"markdown", "progress", "table"} <= artifact_kinds(facts.flow_run_id)
+    shown = json.loads(run_command("status", told["run"], "--json"))
+    assert (shown["images"], shown["state"]) == (12, "completed")
+    assert told["run"] in run_command("status", "--json")
+    run_command("report", told["run"], "--out", str(tmp_path / "report.html"))
+    assert "red-mug" in (tmp_path / "report.html").read_text()
+    assert "nothing is missing" in run_command("retry", told["run"])
+    priced = json.loads(run_command("plan", "again", "--file", str(file), "--json"))
+    assert priced["device_seconds"] > 0  # measured by the night that has just ended
 
 
 def test_a_second_start_of_a_night_that_is_done_changes_nothing(
