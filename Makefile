@@ -32,7 +32,7 @@ types: $(READY) ## types only
 	$(BIN)/mypy
 
 unit: $(READY) ## tests only; ARGS='-m "not slow"' for the quick ones
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 format: $(READY) ## put the code into the house's format
 	$(BIN)/ruff check --fix .
