@@ -26,7 +26,7 @@ from tasks.draw import Drawn, decode, make_entry
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.hold import Hold, held
-from tasks.ledger import Tree, finished, note_resumed, record_metric
+from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
 from tasks.plan import pin_recipe
 from tasks.recorder import Entry, Recorder, store_picture
 from tasks.settings import Settings
@@ -144,7 +144,9 @@ def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: Stor
 
 def _note_done(shift: _Shift) -> None:
     with shift.stores.session() as session:
-        shift.work.done.update(finished(session, shift.work.run))
+        done = finished(session, shift.work.run)
+    shift.work.done.clear()
+    shift.work.done.update(done)
 
 
 def _take_back(shift: _Shift, segment: int | None, damage: HierdiffError) -> None:
@@ -153,6 +155,8 @@ def _take_back(shift: _Shift, segment: int | None, damage: HierdiffError) -> Non
         raise damage
     log.warning("%s", damage)
     shift.damaged.add(segment)
+    with shift.stores.session() as session:
+        forget_segment(session, shift.work.run, segment)
     del shift.work.done[segment]
 
 

@@ -19,7 +19,13 @@ from tasks.ledger.images import StoredImage, find_images, load_images, record_im
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
-from tasks.ledger.repair import forget_images, reject_prompts, reopen_subtrees, shards_of
+from tasks.ledger.repair import (
+    forget_images,
+    forget_segment,
+    reject_prompts,
+    reopen_subtrees,
+    shards_of,
+)
 from tasks.ledger.runs import (
     RunLine,
     add_evaluations,
@@ -59,6 +65,7 @@ __all__ = [
     "finish_segment",
     "finished",
     "forget_images",
+    "forget_segment",
     "list_runs",
     "load_images",
     "load_nodes",

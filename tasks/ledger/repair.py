@@ -15,7 +15,7 @@ from sqlalchemy.types import Integer
 
 from tasks.ingest import Rejected
 from tasks.records import ImageRow, PromptRow, RejectedRow, SegmentRow, Subtree
-from tasks.states import SubtreeState
+from tasks.states import SegmentState, SubtreeState
 
 
 def reject_prompts(session: Session, batch: int, rejected: Sequence[Rejected]) -> None:
@@ -32,6 +32,15 @@ def forget_images(session: Session, run: uuid.UUID, leaves: Iterable[int]) -> No
     """Take back pictures whose objects are gone; the subtrees that make them are open again."""
     gone = any_(literal(list(leaves), ARRAY(Integer)))
     session.execute(delete(ImageRow).where(ImageRow.run_id == run, ImageRow.leaf == gone))
+
+
+def forget_segment(session: Session, run: uuid.UUID, segment: int) -> None:
+    """Take back a segment whose checkpoint is of no use; it waits to be done again."""
+    session.execute(
+        update(SegmentRow)
+        .where(SegmentRow.run_id == run, SegmentRow.segment == segment)
+        .values(state=SegmentState.WAITING, reused=False, sha256=None, bytes=None, finished_at=None)
+    )
 
 
 def reopen_subtrees(session: Session, run: uuid.UUID, shards: Iterable[int]) -> None:
