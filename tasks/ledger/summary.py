@@ -63,7 +63,6 @@ class RunSummary:
     saving_asked: float | None
     steps_per_image: float | None
     flow_run_id: str | None  # of the parent, the one to retry
-    night_owner: str | None  # who holds the night now
     created_at: datetime
     finished_at: datetime | None
     prompts: int  # good rows, duplicates included
@@ -114,7 +113,6 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         saving_asked=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
         flow_run_id=facts.flow_run_id,
-        night_owner=row.lease_owner,
         created_at=facts.created_at,
         finished_at=facts.finished_at,
         prompts=_count(session, select(PromptRow.id).filter_by(batch_id=facts.batch_id)),
@@ -135,9 +133,9 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
     )
 
 
-def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date, str | None]]:
+def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date]]:
     return (
-        select(Run, Catalogue.name, Batch.business_date, Batch.lease_owner)
+        select(Run, Catalogue.name, Batch.business_date)
         .join(Batch, Batch.id == Run.batch_id)
         .join(Catalogue, Catalogue.id == Batch.catalogue_id)
         .where(Run.id == run)
