@@ -40,8 +40,8 @@ class Denoiser(Protocol):
     ) -> torch.Tensor:
         """Return the guided prediction, (B, C or 2C, ...) float32: one evaluation per row.
 
-        Latents (B, *latent_shape) float32, timesteps (B,) int64, conditioning (B, ...) float32;
-        a row's result may depend on that row alone.
+        Latents (B, *latent_shape) float32, timesteps (B,) int64 or float32, conditioning
+        (B, ...) float32; a row's result may depend on that row alone.
         """
         ...
 

@@ -15,7 +15,7 @@ import torch
 from hierdiff_core.checkpoint import State, node_keys
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.errors import CorruptCheckpoint, InvalidSetting
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.solver import Solver
@@ -139,12 +139,12 @@ class _Batch:
     """The slots: rows of one fixed shape on the device, each at its own step."""
 
     def __init__(self, job: Job, denoiser: Denoiser, solver: Solver) -> None:
-        self.job, self.denoiser, self.solver = job, denoiser, solver
+        self.job, self.denoiser, self.solver = job, denoiser, solver.to(denoiser.device)
         self.node_keys = node_keys(job.plan, job.content_keys)
-        self.timesteps = solver.timesteps.to(denoiser.device)
         self.segments: list[Segment | None] = [None] * job.slots
         self.steps = [0] * job.slots
         self.latents = torch.zeros(job.slots, *denoiser.latent_shape, device=denoiser.device)
+        self.history = tuple(torch.zeros_like(self.latents) for _ in range(solver.history_size))
         self.conditioning = {
             name: torch.zeros(job.slots, *tensor.shape[1:], device=denoiser.device)
             for name, tensor in job.conditioning.tensors.items()
@@ -166,9 +166,12 @@ class _Batch:
     def step(self) -> None:
         """Take one step of every row in one call."""
         steps = torch.tensor(self.steps, device=self.denoiser.device)
-        prediction = self.denoiser.predict(self.latents, self.timesteps[steps], self.conditioning)
+        shown, timesteps = self.solver.scale(self.latents, steps), self.solver.timesteps[steps]
+        prediction = self.denoiser.predict(shown, timesteps, self.conditioning)
         noise = self._noise() if self.solver.draws_noise else None
-        self.latents = self.solver.step(self.latents, prediction, noise, steps)
+        self.latents, self.history = self.solver.step(
+            self.latents, prediction, noise, steps, self.history
+        )
         self.steps = [
             step + (segment is not None)
             for step, segment in zip(self.steps, self.segments, strict=True)
@@ -179,23 +182,36 @@ class _Batch:
         ended = []
         for slot, segment in enumerate(self.segments):
             if segment is not None and self.steps[slot] == segment.stop:
-                latents = self.latents[slot].to("cpu", copy=True)
-                ended.append(Finished(segment, State(latents, segment.stop)))
+                ended.append(Finished(segment, self._state(slot, segment.stop)))
                 self.segments[slot], self.steps[slot] = None, 0
         return ended
 
     def _place(self, slot: int, segment: Segment, above: State | None) -> None:
         self.segments[slot], self.steps[slot] = segment, segment.start
-        latents = self._initial(segment) if above is None else above.latents
-        self.latents[slot] = latents.to(self.latents.device)
+        state = self._initial(segment) if above is None else above
+        if len(state.history) != len(self.history):
+            reason = f"it holds {len(state.history)} past predictions, not {len(self.history)}"
+            raise CorruptCheckpoint(key=f"of segment {segment.parent}", reason=reason)
+        self.latents[slot] = state.latents.to(self.latents.device)
+        for past, row in zip(self.history, state.history, strict=True):
+            past[slot] = row.to(past.device)
         mean = self.job.conditioning.mean(self.job.plan.members(segment))
         for name, tensor in mean.tensors.items():
             self.conditioning[name][slot] = tensor[0].to(self.latents.device)
 
-    def _initial(self, segment: Segment) -> torch.Tensor:
+    def _initial(self, segment: Segment) -> State:
         shared = self.job.initial_noise == "shared"
         key = "shared" if shared else self.node_keys[segment.id]
-        return initial_noise(self.job.seed, key, self.denoiser.latent_shape)
+        noise = initial_noise(self.job.seed, key, self.denoiser.latent_shape)
+        # Zeros rather than what the slot last held, which may not be finite.
+        history = tuple(torch.zeros_like(noise) for _ in self.history)
+        return State(noise * self.solver.initial_scale, segment.start, history)
+
+    def _state(self, slot: int, step: int) -> State:
+        # No step follows the last one, so its history is of no use.
+        history = self.history if step < self.job.plan.steps else ()
+        latents, *past = (each[slot].to("cpu", copy=True) for each in (self.latents, *history))
+        return State(latents, step, tuple(past))
 
     def _noise(self) -> torch.Tensor:
         shape = self.denoiser.latent_shape

@@ -7,7 +7,7 @@ A step is computed in float64 and rounded once, to float32.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -16,6 +16,7 @@ from diffusers import DDIMScheduler, DDPMScheduler
 from hierdiff_core.errors import InvalidSetting
 
 Table = torch.Tensor  # (K,), one coefficient per step
+History = tuple[torch.Tensor, ...]  # past predictions, each (B, C, ...) float32
 
 
 class Solver(Protocol):
@@ -23,12 +24,30 @@ class Solver(Protocol):
 
     @property
     def timesteps(self) -> torch.Tensor:
-        """(K,) int64, what the network is told at each step."""
+        """(K,) int64 or float32, what the network is told at each step."""
         ...
 
     @property
     def draws_noise(self) -> bool:
         """Whether a step needs noise."""
+        ...
+
+    @property
+    def initial_scale(self) -> float:
+        """What the initial noise is multiplied by."""
+        ...
+
+    @property
+    def history_size(self) -> int:
+        """How many past predictions a step needs, besides the latents; zeros before step 0."""
+        ...
+
+    def to(self, device: torch.device) -> Solver:
+        """Return this solver with its tables on a device."""
+        ...
+
+    def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """Return what the network is shown of latents (B, C, ...) before steps (B,)."""
         ...
 
     def step(
@@ -37,11 +56,12 @@ class Solver(Protocol):
         prediction: torch.Tensor,
         noise: torch.Tensor | None,
         steps: torch.Tensor,
-    ) -> torch.Tensor:
-        """Return the latents after one step.
+        history: History = (),
+    ) -> tuple[torch.Tensor, History]:
+        """Return the latents and the history after one step.
 
-        Latents and noise are (B, C, ...) float32; the prediction is (B, C, ...) epsilon, or
-        (B, 2C, ...) with the variance behind it; steps (B,) from 0.
+        Latents and noise are (B, C, ...) float32; the prediction is (B, C, ...), or (B, 2C, ...)
+        with the variance behind it; steps (B,) from 0. A row's result depends on that row alone.
         """
         ...
 
@@ -72,6 +92,16 @@ class Ddim:
     alphas_next: Table  # and at the step after it
     clipping: Clipping
     draws_noise: bool = False
+    initial_scale: float = 1.0
+    history_size: int = 0
+
+    def to(self, device: torch.device) -> Ddim:
+        """See Solver."""
+        return replace(self, timesteps=self.timesteps.to(device))
+
+    def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """See Solver."""
+        return latents
 
     def step(
         self,
@@ -79,12 +109,13 @@ class Ddim:
         prediction: torch.Tensor,
         noise: torch.Tensor | None,
         steps: torch.Tensor,
-    ) -> torch.Tensor:
+        history: History = (),
+    ) -> tuple[torch.Tensor, History]:
         """See Solver."""
         epsilon = prediction[:, : latents.shape[1]]
         x0 = self.clipping(_predicted_x0(latents, epsilon, _at(self.alphas, steps, latents)))
         alpha = _at(self.alphas_next, steps, latents)
-        return (alpha.sqrt() * x0 + (1 - alpha).sqrt() * epsilon).float()
+        return (alpha.sqrt() * x0 + (1 - alpha).sqrt() * epsilon).float(), ()
 
 
 @dataclass(frozen=True)
@@ -97,6 +128,16 @@ class Ddpm:
     variance: str  # fixed_small | fixed_small_log | fixed_large | learned_range
     clipping: Clipping
     draws_noise: bool = True
+    initial_scale: float = 1.0
+    history_size: int = 0
+
+    def to(self, device: torch.device) -> Ddpm:
+        """See Solver."""
+        return replace(self, timesteps=self.timesteps.to(device))
+
+    def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """See Solver."""
+        return latents
 
     def step(
         self,
@@ -104,7 +145,8 @@ class Ddpm:
         prediction: torch.Tensor,
         noise: torch.Tensor | None,
         steps: torch.Tensor,
-    ) -> torch.Tensor:
+        history: History = (),
+    ) -> tuple[torch.Tensor, History]:
         """See Solver."""
         channels = latents.shape[1]
         alpha = _at(self.alphas, steps, latents)
@@ -117,7 +159,7 @@ class Ddpm:
         sigma = self._sigma(smallest, beta, prediction[:, channels:])
         last = _per_row(self.timesteps.to(steps.device)[steps] == 0, latents)
         drawn = torch.zeros_like(latents) if noise is None else noise
-        return torch.where(last, mean, mean + sigma * drawn).float()
+        return torch.where(last, mean, mean + sigma * drawn).float(), ()
 
     def _sigma(
         self, smallest: torch.Tensor, beta: torch.Tensor, predicted: torch.Tensor

@@ -72,7 +72,7 @@ def one_step(
     mean = embeddings(size).tensors[EMBEDDING].double()[members].mean(dim=0, keepdim=True).float()
     prediction = denoiser.predict(latents[None], solver.timesteps[k : k + 1], {EMBEDDING: mean})
     noise = step_noise(SEED, node_key(members, size), k, denoiser.latent_shape)[None]
-    return solver.step(latents[None], prediction, noise, torch.tensor([k]))[0]
+    return solver.step(latents[None], prediction, noise, torch.tensor([k]))[0][0]
 
 
 def algorithm_1(tree: ClusterTree, tau: float, denoiser: Decoder, solver: Solver) -> torch.Tensor:

@@ -48,7 +48,7 @@ def test_ddim_takes_the_steps_of_diffusers(config: Mapping[str, Any], steps: int
     for step, t in enumerate(scheduler.timesteps):
         epsilon = draw(step + 1, *SHAPE)
         x = scheduler.step(epsilon[None], int(t), x[None]).prev_sample[0]
-        latents = solver.step(latents[None], epsilon[None], None, torch.tensor([step]))[0]
+        latents = solver.step(latents[None], epsilon[None], None, torch.tensor([step]))[0][0]
         torch.testing.assert_close(latents, x, rtol=1e-5, atol=1e-5)
 
 
@@ -68,7 +68,8 @@ def test_ddpm_takes_the_steps_of_diffusers(
         prediction = draw(step + 1, 2 * SHAPE[0], *SHAPE[1:])
         told = prediction if variance == "learned_range" else prediction[: SHAPE[0]]
         x = scheduler.step(told[None], t, x[None]).prev_sample[0]
-        latents = solver.step(latents[None], prediction[None], noise[None], torch.tensor([step]))[0]
+        latents, _ = solver.step(latents[None], prediction[None], noise[None], torch.tensor([step]))
+        latents = latents[0]
         torch.testing.assert_close(latents, x, rtol=1e-5, atol=1e-5)
 
 
@@ -86,10 +87,10 @@ def test_rows_at_different_steps_do_not_see_each_other(
     steps = torch.tensor([11, 0, 5, 5, 3])
     latents, noise = draw(0, 5, *SHAPE) * 2, draw(1, 5, *SHAPE)
     prediction = draw(2, 5, 2 * SHAPE[0], *SHAPE[1:])
-    together = solver.step(latents, prediction, noise, steps)
+    together, _ = solver.step(latents, prediction, noise, steps)
     for row in range(5):
         one = slice(row, row + 1)
-        alone = solver.step(latents[one], prediction[one], noise[one], steps[one])
+        alone, _ = solver.step(latents[one], prediction[one], noise[one], steps[one])
         assert torch.equal(together[one], alone)
 
 
@@ -98,8 +99,8 @@ def test_latents_of_any_number_of_dimensions_are_stepped(name: str) -> None:
     solver = make_solver(name, CONFIGS["thresholding"], 5)
     latents, epsilon, noise = (draw(seed, 2, 3, 8) for seed in range(3))
     steps = torch.tensor([0, 4])
-    flat = solver.step(latents, epsilon, noise, steps)
-    square = solver.step(*(each.view(2, 3, 2, 4) for each in (latents, epsilon, noise)), steps)  # type: ignore[arg-type]
+    flat, _ = solver.step(latents, epsilon, noise, steps)
+    square, _ = solver.step(*(each.view(2, 3, 2, 4) for each in (latents, epsilon, noise)), steps)  # type: ignore[arg-type]
     assert torch.equal(flat, square.view(2, 3, 8))
     assert flat.dtype == torch.float32
 
