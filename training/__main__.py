@@ -28,7 +28,8 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
     plans = {
-        name: replace(plan, minutes=asked.minutes or plan.minutes) for name, plan in PLANS.items()
+        name: replace(plan, minutes=asked.minutes or plan.minutes, compiled=asked.compile)
+        for name, plan in PLANS.items()
     }
     workshop = Workshop(asked.work, asked.seed, plans, workers=asked.workers)
     if asked.only:
@@ -46,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=STAGES, help="stop after this stage and export nothing")
     parser.add_argument("--minutes", type=float, help="end each training after this wall time")
+    parser.add_argument("--compile", action="store_true", help="compile what can be compiled")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--workers", type=int, default=2, help="processes that draw")
     return parser

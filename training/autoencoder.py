@@ -1,4 +1,4 @@
-"""Training of the autoencoder, and latents with mean 0 and unit covariance.
+"""Training of the autoencoder, and latents whose channels have mean 0 and deviation 1.
 
 Knows pictures and `VQModel`; knows neither captions nor embeddings.
 """
@@ -15,25 +15,26 @@ from torch import Tensor
 from torch.nn import functional
 
 from training.loop import Losses, Plan, train
-from training.networks import build_autoencoder
+from training.networks import LATENT_PIXELS, PIXELS, build_autoencoder
 from training.pictures import Pictures
 
-BATCH = 8
+BATCH = 16
 HUE_DEVIATION = (0.26, 0.34)  # of `_hues` over the drawings
-LATENT_NOISE = 0.05  # the decoder must bear what the denoiser gets slightly wrong
+HUE_CELL = PIXELS // LATENT_PIXELS
+LATENT_NOISE = 0.1  # the decoder must bear what the denoiser gets slightly wrong
 
 
 def train_autoencoder(pictures: Pictures, plan: Plan, folder: Path, seed: int) -> VQModel:
     """Train on whole pictures with small batches: many steps matter more than smooth ones."""
     torch.manual_seed(seed)
-    model = build_autoencoder()
+    model = build_autoencoder().to(memory_format=torch.channels_last)
 
     def losses(generator: torch.Generator) -> Losses:
         rows = torch.randint(len(pictures.labels), (BATCH,), generator=generator)
         return _losses(model, as_input(pictures.pixels[np.sort(rows.numpy())]), generator)
 
     train("autoencoder", model, losses, plan, folder, seed)
-    whiten(model, as_input(pictures.pixels[:512]))
+    standardise(model, as_input(pictures.pixels[:1024]))
     return model
 
 
@@ -45,14 +46,14 @@ def as_input(pixels: NDArray[np.uint8]) -> Tensor:
 def _losses(model: VQModel, batch: Tensor, generator: torch.Generator) -> Losses:
     """Reconstruction, and latents that are near a unit normal and carry the hues.
 
-    Left alone, a small network spends all four channels on edges and light, and learns red against
+    Left alone, a small network spends its channels on edges and light, and learns red against
     green last of all; so the first two channels are told to carry the hues.
     """
     latents = model.encode(batch).latents
     noise = LATENT_NOISE * torch.randn(latents.shape, generator=generator)
     decoded = model.decode(latents + noise, force_not_quantize=True).sample
     found = reconstruction_losses(decoded - batch)
-    told = _hues(batch) / torch.tensor(HUE_DEVIATION)[:, None, None]
+    told = _hues(batch, HUE_CELL) / torch.tensor(HUE_DEVIATION)[:, None, None]
     carried = (latents[:, :2] - told).square().mean()
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     normal = mean.square().mean() + (deviation - 1).square().mean()
@@ -65,37 +66,34 @@ def reconstruction_losses(error: Tensor) -> Losses:
     pixel = error.abs().mean()
     slope = error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()
     blocks = functional.avg_pool2d(error, 4).abs().mean()
-    hue = _hues(error).square().mean()
+    hue = _hues(error, 4).square().mean()
     loss = pixel + 0.5 * slope + blocks + 3.0 * hue
     return {"loss": loss, "pixel": pixel, "slope": slope, "hue": hue}
 
 
-def _hues(batch: Tensor) -> Tensor:
-    """Return red minus green and yellow minus blue of 4 x 4 blocks, (B, 2, 16, 16)."""
-    red, green, blue = functional.avg_pool2d(batch, 4).unbind(1)
+def _hues(batch: Tensor, cell: int) -> Tensor:
+    """Return red minus green and yellow minus blue of square cells of that many pixels."""
+    red, green, blue = functional.avg_pool2d(batch, cell).unbind(1)
     return torch.stack([red - green, (red + green) / 2 - blue], dim=1)
 
 
 @torch.no_grad()
-def whiten(model: VQModel, batch: Tensor) -> None:
-    """Fold into the two 1 x 1 convolutions a map that makes latents' channels a unit normal.
+def standardise(model: VQModel, batch: Tensor) -> None:
+    """Fold into the two 1 x 1 convolutions a shift and a scale: channels of mean 0, deviation 1.
 
-    With covariance S, latents become S^(-1/2) (z - mean); the decoder's first convolution undoes
-    it, so reconstructions stay what they were.
+    The decoder's first convolution undoes it, so reconstructions stay what they were. Channels stay
+    correlated: what varies little is what noise hides first, so it comes last, as in real models.
     """
     flat = latents_of(model, batch).permute(1, 0, 2, 3).flatten(1)
-    mean = flat.mean(1)
-    values, vectors = torch.linalg.eigh(torch.cov(flat))
-    forth = vectors @ torch.diag(values.rsqrt()) @ vectors.T
-    back = vectors @ torch.diag(values.sqrt()) @ vectors.T
+    mean, deviation = flat.mean(1), flat.std(1)
     last, first = model.quant_conv, model.post_quant_conv
     first.bias += first.weight[..., 0, 0] @ mean
-    first.weight.copy_((first.weight[..., 0, 0] @ back)[..., None, None])
-    last.bias.copy_(forth @ (last.bias - mean))
-    last.weight.copy_((forth @ last.weight[..., 0, 0])[..., None, None])
+    first.weight *= deviation[None, :, None, None]
+    last.bias.copy_((last.bias - mean) / deviation)
+    last.weight /= deviation[:, None, None, None]
 
 
 @torch.no_grad()
 def latents_of(model: VQModel, pixels: Tensor) -> Tensor:
-    """Encode (N, 3, 64, 64) to (N, 4, 16, 16) in pieces that fit the processor's cache."""
+    """Encode (N, 3, 64, 64) to (N, 16, 8, 8) in pieces that fit the processor's cache."""
     return torch.cat([model.encode(piece).latents for piece in pixels.split(32)])

@@ -35,6 +35,7 @@ class Plan:
     average: float = 0.999  # decay of the moving average
     save_every: int = 200
     log_every: int = 20
+    compiled: bool = False  # a fifth faster on a processor, where a C++ compiler is at hand
 
 
 @dataclass
@@ -62,6 +63,8 @@ def train(
     Writes `<name>.safetensors` and appends to `log.jsonl` in `folder`.
     """
     state = _begin(model, plan)
+    if plan.compiled and not state.finished:
+        model.compile()
     path = folder / f"{name}.safetensors"
     if path.exists():
         _load(path, state)

@@ -72,7 +72,7 @@ def surface(pattern: str, colour: str, pose: Pose, rng: np.random.Generator) -> 
     y, x = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32)
     direction = float(rng.choice([0.0, 0.0, 90.0, 35.0]))
     angle = np.radians(pose.turn + direction * (pattern == "striped"))
-    period = pose.size * float(rng.uniform(0.15, 0.19))
+    period = pose.size * float(rng.uniform(0.19, 0.24))
     x, y = x - pose.middle, y - pose.base
     shift_u, shift_v = rng.uniform(size=2)
     u = (np.cos(angle) * x + np.sin(angle) * y) / period + shift_u

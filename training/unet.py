@@ -15,7 +15,7 @@ from training.loop import Losses, Plan, train
 from training.networks import LATENT_CHANNELS, build_decoder_scheduler, build_unet
 from training.prior import spread_times
 
-BATCH = 16  # for each process
+BATCH = 64  # for each process
 DROPPED = 0.1  # of embeddings replaced by the pipeline's negative one, for guidance
 EMBEDDING_NOISE = 0.15  # the prior's embeddings are not exactly those of pictures
 SNR_CEILING = 5.0  # Hang et al. 2023, "Efficient diffusion training via min-SNR weighting"
@@ -24,13 +24,13 @@ SNR_CEILING = 5.0  # Hang et al. 2023, "Efficient diffusion training via min-SNR
 def train_unet(
     latents: Tensor, embeddings: Tensor, negative: Tensor, plan: Plan, folder: Path, seed: int
 ) -> UNet2DConditionModel:
-    """Train on latents (N, 4, 16, 16) and embeddings (N, 128).
+    """Train on latents (N, 16, 8, 8) and embeddings (N, 128).
 
     `negative`, (128,), is what Kandinsky's prior pipeline passes where nothing is wanted: its
     image encoder's answer to an all-zero picture, not a vector of zeros.
     """
     torch.manual_seed(seed)
-    model = build_unet()
+    model = build_unet().to(memory_format=torch.channels_last)
     scheduler = build_decoder_scheduler()
     spread = embeddings.std(0)
 
