@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo standalone test lint types unit format clean
+.PHONY: help install demo standalone test lint types unit bench format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ types: $(READY) ## types only
 
 unit: $(READY) ## tests only; ARGS='-m "not slow"' for the quick ones
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+bench: $(READY) ## what it costs and saves, into benchmarks/results; ARGS='saving --quick', FORCE=1
+	$(BIN)/python -W ignore -m benchmarks $(ARGS)
 
 format: $(READY) ## put the code into the house's format
 	$(BIN)/ruff check --fix .

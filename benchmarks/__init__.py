@@ -1,0 +1,10 @@
+"""What hierdiff costs and saves, measured: `python -m benchmarks [NAME ...]`.
+
+A benchmark is a module with `TITLE`, a line of text, and `measure(lab: Lab) -> Outcome`; its name
+stands in `ORDER`. What it measures is written to `results/<name>.json`, and one page is made of
+all of them. Seconds are compared only inside one run, side by side with what they are compared to
+(`pairs`), and only where both sides did the same work.
+"""
+
+# As they stand on the page.
+ORDER = ("throughput", "saving")

@@ -1,0 +1,13 @@
+"""Why a benchmark refuses to give a figure: one class each, its docstring is the message."""
+
+from __future__ import annotations
+
+from hierdiff_core.errors import HierdiffError
+
+
+class DifferentWork(HierdiffError):
+    """{what}: both sides must do the same work, but {difference}; no ratio is given."""
+
+
+class UnknownBenchmark(HierdiffError):
+    """There is no benchmark {name!r}; name some of {known}."""
