@@ -18,7 +18,7 @@ import torch
 
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import CorruptCheckpoint
-from hierdiff_core.plan import Plan
+from hierdiff_core.plan import Plan, Segment
 
 # Raised whenever equal keys would no longer mean equal latents.
 VERSION = 1
@@ -35,12 +35,14 @@ class State:
     history: tuple[torch.Tensor, ...] = ()  # past predictions that the solver still needs
 
 
+def node_key(plan: Plan, segment: Segment, content_keys: Sequence[str]) -> str:
+    """Return a segment's content key: the digest of its leaves' content keys, ascending."""
+    return digest("node", sorted(content_keys[leaf] for leaf in plan.members(segment)))
+
+
 def node_keys(plan: Plan, content_keys: Sequence[str]) -> tuple[str, ...]:
-    """Return each segment's content key: the digest of its leaves' content keys, ascending."""
-    return tuple(
-        digest("node", sorted(content_keys[leaf] for leaf in plan.members(segment)))
-        for segment in plan.segments
-    )
+    """Return each segment's content key."""
+    return tuple(node_key(plan, segment, content_keys) for segment in plan.segments)
 
 
 def segment_keys(

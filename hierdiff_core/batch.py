@@ -1,0 +1,126 @@
+"""The batch: the slots' tensors on the device, and one call of the denoiser for some of them.
+
+Knows latents, histories, conditionings and noise of rows; knows nothing of which row comes next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from hierdiff_core.checkpoint import State, node_key
+from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.embedding import Conditioning
+from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.noise import initial_noise, step_noise
+from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.solver import Solver
+from hierdiff_core.walk import Row
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What a row's noise follows from."""
+
+    plan: Plan
+    content_keys: Sequence[str]  # per leaf
+    seed: int
+    shared: bool  # one initial draw for all roots
+
+
+class Batch:
+    """Slots on the device; a call takes any of them, padded to the width that is asked for."""
+
+    def __init__(
+        self,
+        slots: int,
+        denoiser: Denoiser,
+        solver: Solver,
+        conditioning: Conditioning,
+        draws: Draws,
+    ) -> None:
+        self.denoiser, self.solver = denoiser, solver.to(denoiser.device)
+        self.conditioning, self.draws = conditioning, draws
+        self.device, self.on_gpu = denoiser.device, denoiser.device.type == "cuda"
+        self.keys: list[str] = [""] * slots  # of the nodes, where noise is drawn
+        self.latents = torch.zeros(slots, *denoiser.latent_shape, device=self.device)
+        self.history = tuple(torch.zeros_like(self.latents) for _ in range(solver.history_size))
+        self.steering = {
+            name: torch.zeros(slots, *tensor.shape[1:], device=self.device)
+            for name, tensor in conditioning.tensors.items()
+        }
+
+    def place(self, row: Row, above: State | None) -> None:
+        """Put a row's state and conditioning into its slot; without a state it starts from noise.
+
+        Raises CorruptCheckpoint for a state that lacks what the solver has to remember.
+        """
+        self.keys[row.slot] = self._key(row.segment)
+        state = self._initial(row) if above is None else above
+        if len(state.history) != len(self.history):
+            reason = f"it holds {len(state.history)} past predictions, not {len(self.history)}"
+            raise CorruptCheckpoint(key=f"of segment {row.segment.parent}", reason=reason)
+        self.latents[row.slot] = state.latents.to(self.device)
+        for past, kept in zip(self.history, state.history, strict=True):
+            past[row.slot] = kept.to(self.device)
+        mean = self.conditioning.mean(self.draws.plan.members(row.segment))
+        for name, tensor in mean.tensors.items():
+            self.steering[name][row.slot] = tensor[0].to(self.device)
+
+    def step(self, rows: Sequence[Row], width: int) -> None:
+        """Let rows take one step in one call; those that pad it are copies of the first."""
+        count, pad = len(rows), [rows[0]] * (width - len(rows))
+        slots, steps = self._send(
+            [[r.slot for r in (*rows, *pad)], [r.step for r in (*rows, *pad)]]
+        )
+        latents = self.latents[slots]
+        prediction = self.denoiser.predict(
+            self.solver.scale(latents, steps),
+            self.solver.timesteps[steps],
+            {name: tensor[slots] for name, tensor in self.steering.items()},
+        )
+        noise = self._noise(rows, width) if self.solver.draws_noise else None
+        history = tuple(past[slots] for past in self.history)
+        latents, history = self.solver.step(latents, prediction, noise, steps, history)
+        self.latents[slots[:count]] = latents[:count]
+        for past, new in zip(self.history, history, strict=True):
+            past[slots[:count]] = new[:count]
+
+    def states(self, rows: Sequence[Row]) -> list[State]:
+        """Return the states that rows stand at, on the device."""
+        last = self.draws.plan.steps
+        # No step follows the last one, so its history is of no use.
+        return [
+            State(
+                self.latents[row.slot].clone(),
+                row.step,
+                tuple(past[row.slot].clone() for past in self.history if row.step < last),
+            )
+            for row in rows
+        ]
+
+    def _send(self, numbers: list[list[int]]) -> torch.Tensor:
+        # From pinned memory a copy waits for nothing.
+        if self.on_gpu:
+            return torch.tensor(numbers).pin_memory().to(self.device, non_blocking=True)
+        return torch.tensor(numbers)
+
+    def _key(self, segment: Segment) -> str:
+        drawn = self.solver.draws_noise or segment.parent is None
+        return node_key(self.draws.plan, segment, self.draws.content_keys) if drawn else ""
+
+    def _initial(self, row: Row) -> State:
+        key = "shared" if self.draws.shared else self.keys[row.slot]
+        noise = initial_noise(self.draws.seed, key, self.denoiser.latent_shape)
+        # Zeros rather than what the slot last held, which may not be finite.
+        history = tuple(torch.zeros_like(noise) for _ in self.history)
+        return State(noise * self.solver.initial_scale, row.segment.start, history)
+
+    def _noise(self, rows: Sequence[Row], width: int) -> torch.Tensor:
+        shape = self.denoiser.latent_shape
+        noise = torch.zeros(width, *shape, pin_memory=self.on_gpu)
+        for place, row in enumerate(rows):
+            noise[place] = step_noise(self.draws.seed, self.keys[row.slot], row.step, shape)
+        return noise.to(self.device, non_blocking=True)

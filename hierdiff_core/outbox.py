@@ -1,0 +1,70 @@
+"""The outbox: states of ended segments on their way off the device.
+
+On a GPU a round's states are copied to pinned memory and handed out a round later, so that the
+device never waits for the host. On a CPU they are there at once.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import torch
+
+from hierdiff_core.checkpoint import State
+from hierdiff_core.plan import Segment
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A segment and the state that it ended in."""
+
+    segment: Segment
+    state: State  # on the CPU
+
+
+@dataclass
+class _Sending:
+    finished: list[Finished] = field(default_factory=list)
+    arrival: torch.cuda.Event | None = None  # None where nothing has to be waited for
+
+
+class Outbox:
+    """Filled while a round is recorded; `lag` rounds may be on their way at once."""
+
+    def __init__(self, device: torch.device, lag: int | None = None) -> None:
+        self.on_gpu = device.type == "cuda"
+        self.lag = int(self.on_gpu) if lag is None else lag
+        self.filling = _Sending()
+        self.sent: deque[_Sending] = deque()
+
+    def put(self, segment: Segment, state: State) -> None:
+        """Send off the state that a segment ended in."""
+        past = tuple(map(self._send, state.history))
+        sent = State(self._send(state.latents), state.step, past) if self.on_gpu else state
+        self.filling.finished.append(Finished(segment, sent))
+
+    def close_round(self) -> None:
+        """Note that the round has nothing more to send."""
+        if self.on_gpu and self.filling.finished:
+            self.filling.arrival = torch.cuda.Event()
+            self.filling.arrival.record()
+        self.sent.append(self.filling)
+        self.filling = _Sending()
+
+    def take(self, *, all_of_it: bool = False) -> tuple[Finished, ...]:
+        """Return what has arrived: of the rounds before the last `lag`, or all of it."""
+        arrived: list[Finished] = []
+        while len(self.sent) > (0 if all_of_it else self.lag):
+            sending = self.sent.popleft()
+            if sending.arrival is not None:
+                sending.arrival.synchronize()
+            arrived += sending.finished
+        return tuple(arrived)
+
+    def _send(self, tensor: torch.Tensor) -> torch.Tensor:
+        if not self.on_gpu:
+            return tensor
+        return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(
+            tensor, non_blocking=True
+        )

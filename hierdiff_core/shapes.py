@@ -1,0 +1,61 @@
+"""Shapes: how many rows the call has in which a segment takes a step.
+
+A network's rounding depends on the shape of a call, not on the other rows in it. So that a picture
+has the same bits after any interruption, the shape is a function of the plan: the undisturbed run
+is rehearsed, and each step of each segment is taken, whenever that is, in a call as wide as its
+call in the rehearsal, padded where rows are missing. The rehearsal costs microseconds a segment.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+
+from hierdiff_core.plan import Plan
+from hierdiff_core.walk import Walk
+
+
+class Shapes:
+    """The width of each call, for the parts of a plan that are run apart, such as its shards."""
+
+    def __init__(
+        self, plan: Plan, parts: Sequence[Collection[int]], slots: int, *, few: bool = False
+    ) -> None:
+        self.plan, self.parts, self.slots, self.few = plan, parts, slots, few
+        self._part_of = {each: part for part, segments in enumerate(parts) for each in segments}
+        self._widths: dict[int, Mapping[int, array[int]]] = {}
+
+    def width(self, segment: int, step: int) -> int:
+        """Return the rows of the call in which a segment takes a step."""
+        part = self._part_of[segment]
+        if part not in self._widths:
+            self._widths[part] = rehearse(self.plan, self.parts[part], self.slots, few=self.few)
+        return self._widths[part][segment][step - self.plan.segments[segment].start]
+
+
+def rehearse(
+    plan: Plan, part: Collection[int], slots: int, *, few: bool = False
+) -> dict[int, array[int]]:
+    """Return, for each segment of a part, the width of the call of each of its steps.
+
+    The part is walked as if all above it were done and nothing ever went wrong.
+    """
+    done = {above for each in part if (above := plan.segments[each].parent) is not None}
+    walk = Walk(plan, part, done.difference(part), slots)
+    widths = {each: array("H") for each in part}
+    while walk.fill(slots) or walk.rows:
+        width = fit_width(len(walk.rows), slots, few=few)
+        steps = min(row.segment.stop - row.step for row in walk.rows)
+        for row in walk.rows:
+            widths[row.segment.id].extend([width] * steps)
+            row.step += steps
+        walk.collect()
+    return widths
+
+
+def fit_width(rows: int, slots: int, *, few: bool) -> int:
+    """Return the width of a call for so many rows: just that, or the next power of two.
+
+    A compiled network wants few shapes; any other is best off without padding.
+    """
+    return min(slots, 1 << (rows - 1).bit_length()) if few else rows
