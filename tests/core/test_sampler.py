@@ -18,6 +18,7 @@ from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment, make_plan
 from hierdiff_core.sampler import Job, rounds, run
 from hierdiff_core.schedule import make_schedule
+from hierdiff_core.shard import make_shards
 from hierdiff_core.solver import Solver, make_solver
 from hierdiff_core.tree import ClusterTree, build_tree
 
@@ -161,6 +162,34 @@ def test_a_rows_bits_do_not_depend_on_its_neighbours(denoiser: Decoder, name: st
         alone = latents_of(make_job(plan, only=path), denoiser, solver)
         assert set(alone) == path
         assert all(torch.equal(alone[each], together[each]) for each in path)
+
+
+@every_solver
+@pytest.mark.parametrize("few_shapes", [False, True])
+def test_a_rows_bits_do_not_depend_on_interruptions_with_a_shard_at_hand(
+    denoiser: Decoder, name: str, few_shapes: bool
+) -> None:
+    plan, solver = make_test_plan(12), make_test_solver(denoiser, name)
+    trunk, *shards = make_shards(plan, 2)
+    parts = {"parts": (trunk, *shards), "few_shapes": few_shapes}
+    done = list(run(make_job(plan, only=trunk, **parts), denoiser, solver))
+    above = {each.segment.id: each.state for each in done}
+    shard = list(run(make_job(plan, only=shards[0], **parts), denoiser, solver, above))
+    for cut in range(0, len(shard), 2):
+        known = {each.segment.id: each.state for each in done + shard[:cut]}
+        rest = run(make_job(plan, only=shards[0], **parts), denoiser, solver, known)
+        found = {each.segment.id: each.state.latents for each in rest}
+        assert len(found) == len(shard) - cut
+        for each in shard[cut:]:
+            assert torch.equal(found[each.segment.id], each.state.latents)
+
+
+def test_an_undisturbed_run_computes_no_padding(denoiser: Decoder) -> None:
+    plan, solver = make_test_plan(12), make_test_solver(denoiser, "ddim")
+    assert sum(each.padding for each in rounds(make_job(plan), denoiser, solver)) == 0
+    few = rounds(make_job(plan, few_shapes=True, slots=6), denoiser, solver)
+    widths = {each.evaluations + each.padding for each in few}
+    assert widths <= {1, 2, 4, 6}
 
 
 @every_solver
