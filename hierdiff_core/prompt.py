@@ -17,7 +17,7 @@ from hierdiff_core.digest import digest
 from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn, WrongType
 
 INITIAL_NOISE = ("root", "shared")
-SOLVERS = ("ddim", "ddpm")
+SOLVERS = ("ddim", "ddpm", "euler", "flow_euler", "dpmsolver++")
 DTYPES = ("float32", "bfloat16", "float16")
 
 

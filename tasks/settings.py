@@ -54,7 +54,7 @@ class Settings(BaseSettings):
 
     model: str = "hierdiff/miniature-decoder"  # folder, hub name, or the small one shipped here
     prior: str = "hierdiff/miniature-prior"
-    solver: Literal["ddim", "ddpm"] = "ddim"
+    solver: Literal["ddim", "ddpm", "euler", "flow_euler", "dpmsolver++"] = "ddim"
     steps: int = Field(default=40, ge=1)
     guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
     prior_steps: int = Field(default=25, ge=2)

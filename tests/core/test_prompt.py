@@ -175,7 +175,11 @@ def test_prompts_are_data_and_kept_as_they_are(text: str) -> None:
         ("steps", 0, "Setting steps is 0: use a whole number above 0."),
         ("prior_steps", 1, "Setting prior_steps is 1: use a whole number above 1."),
         ("width", 0, "Setting width is 0: use a whole number above 0."),
-        ("solver", "euler", "Setting solver is 'euler': use one of ddim, ddpm."),
+        (
+            "solver",
+            "heun",
+            "Setting solver is 'heun': use one of ddim, ddpm, euler, flow_euler, dpmsolver++.",
+        ),
         ("initial_noise", "x", "Setting initial_noise is 'x': use one of root, shared."),
         ("dtype", "int8", "Setting dtype is 'int8': use one of float32, bfloat16, float16."),
         ("seed", -1, "Setting seed is -1: use 0 to 2**63 - 1."),

@@ -1,4 +1,4 @@
-"""Each solver against the diffusers scheduler whose step it takes for many rows at once."""
+"""What every solver does for many rows at once, step by step, and what none can do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.solver import make_solver
+from hierdiff_core.prompt import SOLVERS as NAMES
+from hierdiff_core.solver import SOLVERS, make_solver
 
 KANDINSKY = {"beta_start": 0.00085, "beta_end": 0.012, "steps_offset": 1, "clip_sample": False}
 CONFIGS: Mapping[str, Mapping[str, Any]] = {
@@ -24,6 +25,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
 }
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")
 SHAPE = (4, 6, 6)
+OF_NOISE = [name for name in SOLVERS if name != "flow_euler"]
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 few_and_many = pytest.mark.parametrize("steps", [1, 7, 40])
 
@@ -78,8 +80,12 @@ def _inject(monkeypatch: pytest.MonkeyPatch, noise: torch.Tensor) -> None:
     monkeypatch.setattr(name, lambda *_, **__: noise[None])
 
 
+def test_a_recipe_names_the_solvers_that_there_are() -> None:
+    assert tuple(SOLVERS) == NAMES
+
+
 @every_config
-@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+@pytest.mark.parametrize("name", OF_NOISE)
 def test_rows_at_different_steps_do_not_see_each_other(
     config: Mapping[str, Any], name: str
 ) -> None:
@@ -87,20 +93,27 @@ def test_rows_at_different_steps_do_not_see_each_other(
     steps = torch.tensor([11, 0, 5, 5, 3])
     latents, noise = draw(0, 5, *SHAPE) * 2, draw(1, 5, *SHAPE)
     prediction = draw(2, 5, 2 * SHAPE[0], *SHAPE[1:])
-    together, _ = solver.step(latents, prediction, noise, steps)
+    history = tuple(draw(3, 5, *SHAPE) for _ in range(solver.history_size))
+    together, past = solver.step(latents, prediction, noise, steps, history)
     for row in range(5):
         one = slice(row, row + 1)
-        alone, _ = solver.step(latents[one], prediction[one], noise[one], steps[one])
+        before = tuple(each[one] for each in history)
+        alone, kept = solver.step(latents[one], prediction[one], noise[one], steps[one], before)
         assert torch.equal(together[one], alone)
+        assert len(kept) == len(past) == solver.history_size
+        assert all(torch.equal(a[one], b) for a, b in zip(past, kept, strict=True))
+        shown = solver.scale(latents, steps)[one]
+        assert torch.equal(shown, solver.scale(latents[one], steps[one]))
 
 
-@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+@pytest.mark.parametrize("name", OF_NOISE)
 def test_latents_of_any_number_of_dimensions_are_stepped(name: str) -> None:
     solver = make_solver(name, CONFIGS["thresholding"], 5)
-    latents, epsilon, noise = (draw(seed, 2, 3, 8) for seed in range(3))
-    steps = torch.tensor([0, 4])
-    flat, _ = solver.step(latents, epsilon, noise, steps)
-    square, _ = solver.step(*(each.view(2, 3, 2, 4) for each in (latents, epsilon, noise)), steps)  # type: ignore[arg-type]
+    latents, epsilon, noise, past = (draw(seed, 2, 3, 8) for seed in range(4))
+    steps, size = torch.tensor([0, 4]), solver.history_size
+    flat, _ = solver.step(latents, epsilon, noise, steps, (past,) * size)
+    x, f, z, p = (each.view(2, 3, 2, 4) for each in (latents, epsilon, noise, past))
+    square, _ = solver.step(x, f, z, steps, (p,) * size)
     assert torch.equal(flat, square.view(2, 3, 8))
     assert flat.dtype == torch.float32
 
@@ -113,16 +126,63 @@ def test_a_config_that_came_with_another_scheduler_class_is_read(denoiser: Any) 
 @pytest.mark.parametrize(
     ("name", "config", "steps", "message"),
     [
-        ("euler", {}, 5, "Setting solver is 'euler': use one of ddim, ddpm."),
+        (
+            "heun",
+            {},
+            5,
+            "Setting solver is 'heun': use one of ddim, ddpm, euler, flow_euler, dpmsolver++.",
+        ),
+        (
+            "flow_euler",
+            KANDINSKY,
+            5,
+            "Setting solver is 'flow_euler': the model was not trained by flow matching; "
+            "use one of ddim, ddpm, euler, dpmsolver++.",
+        ),
+        (
+            "dpmsolver++",
+            {"shift": 3.0},
+            5,
+            "Setting solver is 'dpmsolver++': the model was trained by flow matching; "
+            "use flow_euler.",
+        ),
+        (
+            "flow_euler",
+            {"shift": 1.0, "use_dynamic_shifting": True},
+            5,
+            "Setting use_dynamic_shifting is True: use False.",
+        ),
+        ("dpmsolver++", {"solver_order": 3}, 5, "Setting solver_order is 3: use 2."),
+        (
+            "dpmsolver++",
+            {"algorithm_type": "sde-dpmsolver++"},
+            5,
+            "Setting algorithm_type is 'sde-dpmsolver++': use dpmsolver++.",
+        ),
+        (
+            "ddim",
+            {"timestep_spacing": "trailing"},
+            61,
+            "Setting steps is 61: the model's noise schedule cannot be cut into so many; "
+            "use fewer.",
+        ),
+        (
+            "ddim",
+            {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"},
+            5,
+            "Setting prediction_type is 'epsilon': the noise schedule starts at pure noise, "
+            "which needs v_prediction or sample.",
+        ),
         ("ddim", {}, 0, "Setting steps is 0: use 1 to 1000."),
         ("ddpm", {}, 1001, "Setting steps is 1001: use 1 to 1000."),
         ("ddim", {"steps_offset": 1}, 1000, "Setting steps is 1000: use 1 to 999."),
         ("ddpm", {"steps_offset": 1}, 1000, "Setting steps is 1000: use 1 to 999."),
         (
             "ddim",
-            {"prediction_type": "v_prediction"},
+            {"prediction_type": "flow_prediction"},
             5,
-            "Setting prediction_type is 'v_prediction': only epsilon is known.",
+            "Setting prediction_type is 'flow_prediction': "
+            "use one of epsilon, sample, v_prediction.",
         ),
         (
             "ddpm",

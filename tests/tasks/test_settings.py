@@ -59,7 +59,7 @@ def test_a_running_stack_is_found_and_the_environment_prevails(
     [
         ("STEPS", "0"),
         ("STEPS", "many"),
-        ("SOLVER", "euler"),
+        ("SOLVER", "heun"),
         ("LINKAGE", "single"),
         ("TAU", "nan"),
         ("SAVING", "1"),

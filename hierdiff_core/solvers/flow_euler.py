@@ -1,0 +1,29 @@
+"""Euler for flow matching (Lipman et al. 2023): x' = x + (sigma' - sigma) velocity.
+
+Latents are (1 - sigma) x_0 + sigma epsilon, the velocity is epsilon - x_0, and timesteps are
+sigma times 1000, not whole numbers. The shift is the one that the config states for all sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from diffusers import FlowMatchEulerDiscreteScheduler
+
+from hierdiff_core.solvers.linear import F, Linear, X
+from hierdiff_core.solvers.stock import check_config, check_levels
+
+_DONE = {"use_dynamic_shifting": False, "invert_sigmas": False, "stochastic_sampling": False}
+
+
+def make_flow_euler(config: Mapping[str, Any], steps: int) -> Linear:
+    """Return flow-matching Euler over K steps of the schedule that a diffusers config states."""
+    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
+    check_config(scheduler.config, _DONE)
+    scheduler.set_timesteps(steps)
+    check_levels(scheduler.timesteps, steps)
+    change = scheduler.sigmas.double().diff()
+    weights = torch.stack([torch.ones_like(change), change])
+    return Linear(scheduler.timesteps, (X, F), weights)

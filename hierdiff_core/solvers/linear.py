@@ -1,0 +1,120 @@
+"""The one arithmetic of all solvers: a step is a sum of few terms, each with a weight per step.
+
+Knows rows, weights and the step that each row stands at. Knows no noise schedule: weights come
+from the solvers' own files. Sums are taken in float64 and rounded once, to float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.solvers.clipping import NO_CLIPPING, Clipping
+
+Table = torch.Tensor  # (K,) float64, one weight per step
+History = tuple[torch.Tensor, ...]  # past predictions, each (B, C, ...) float32
+
+# The terms: latents, prediction of the network, x_0 predicted from both, the x_0 before it, noise.
+X, F, X0, PAST, Z = "x", "f", "x0", "past", "z"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x' = sum of weight times term; a Solver."""
+
+    timesteps: torch.Tensor  # (K,)
+    terms: tuple[str, ...]
+    weights: torch.Tensor  # (terms, K)
+    x0: torch.Tensor | None = None  # (2, K): weights of x and f in x_0, where a step needs it
+    clipping: Clipping = NO_CLIPPING  # of x_0
+    shown: torch.Tensor | None = None  # (1, K): weight of x in what the network is shown
+    initial_scale: float = 1.0
+
+    @property
+    def draws_noise(self) -> bool:
+        """See Solver."""
+        return Z in self.terms
+
+    @property
+    def history_size(self) -> int:
+        """See Solver."""
+        return int(PAST in self.terms)
+
+    def to(self, device: torch.device) -> Linear:
+        """See Solver."""
+        names = ("timesteps", "weights", "x0", "shown")
+        tables = {name: getattr(self, name) for name in names}
+        moved = {name: table.to(device) for name, table in tables.items() if table is not None}
+        return replace(self, **moved)
+
+    def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
+        """See Solver."""
+        if self.shown is None:
+            return latents
+        return (at(self.shown, steps, latents)[0] * latents).float()
+
+    def step(
+        self,
+        latents: torch.Tensor,
+        prediction: torch.Tensor,
+        noise: torch.Tensor | None,
+        steps: torch.Tensor,
+        history: History = (),
+    ) -> tuple[torch.Tensor, History]:
+        """See Solver."""
+        terms = {X: latents, F: prediction[:, : latents.shape[1]]}
+        if self.x0 is not None:
+            u, v = at(self.x0, steps, latents)
+            terms[X0] = self.clipping((u * latents).add_(v * terms[F]))
+        if noise is not None:
+            terms[Z] = noise
+        if PAST in self.terms:
+            (terms[PAST],), history = history, (terms[X0].float(),)
+        weights = zip(self.terms, at(self.weights, steps, latents), strict=True)
+        first, *rest = (weight * terms[name] for name, weight in weights if name in terms)
+        # Products and sums one by one: fused ones would round the last rows of a batch otherwise.
+        for product in rest:
+            first.add_(product)
+        return first.float(), history
+
+
+def at(tables: torch.Tensor, steps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return each of the tables (n, K) at each row's step, (B, 1, ...) as `like` has dimensions."""
+    rows = tables.index_select(1, steps)
+    return rows.view(*rows.shape, *[1] * (like.dim() - 1)).unbind()
+
+
+def make_linear(
+    timesteps: torch.Tensor,
+    weights: Mapping[str, Table],
+    x0: tuple[Table, Table],
+    clipping: Clipping = NO_CLIPPING,
+    shown: Table | None = None,
+    initial_scale: float = 1.0,
+) -> Linear:
+    """Return the solver of these weights; raises InvalidSetting where one is not finite.
+
+    Where x_0 is neither clipped nor remembered it is itself linear, and its two terms are added to
+    those of x and f.
+    """
+    needed = dict(weights)
+    if clipping.changes_nothing and PAST not in needed:
+        of_x0 = needed.pop(X0)
+        for name, table in zip((X, F), x0, strict=True):
+            needed[name] = needed.get(name, 0) + of_x0 * table
+    tables = torch.stack([needed[name] for name in needed])
+    if not torch.isfinite(torch.stack([*needed.values(), *x0])).all():
+        hint = "the noise schedule starts at pure noise, which needs v_prediction or sample"
+        raise InvalidSetting(setting="prediction_type", value="epsilon", hint=hint)
+    return Linear(
+        timesteps,
+        tuple(needed),
+        tables,
+        torch.stack(x0) if X0 in needed else None,
+        clipping,
+        None if shown is None else shown[None],
+        initial_scale,
+    )

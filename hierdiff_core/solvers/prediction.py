@@ -1,0 +1,31 @@
+"""What a network predicts, and what x_0 and noise follow from it.
+
+Knows x_t = alpha x_0 + sigma epsilon and the three names that diffusers has for predictions. Each
+function returns the two weights of (x_t, prediction), tables of one number per step.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from hierdiff_core.solvers.linear import Table
+
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+
+
+def predicted_x0(kind: str, alpha: Table, sigma: Table) -> tuple[Table, Table]:
+    """Return x_0's weights: (x - sigma eps) / alpha, or x_0 itself, or alpha x - sigma v."""
+    if kind == "epsilon":
+        return 1 / alpha, -sigma / alpha
+    if kind == "sample":
+        return torch.zeros_like(alpha), torch.ones_like(alpha)
+    return alpha, -sigma
+
+
+def predicted_noise(kind: str, alpha: Table, sigma: Table) -> tuple[Table, Table]:
+    """Return noise's weights: epsilon itself, or (x - alpha x_0) / sigma, or sigma x + alpha v."""
+    if kind == "epsilon":
+        return torch.zeros_like(alpha), torch.ones_like(alpha)
+    if kind == "sample":
+        return 1 / sigma, -alpha / sigma
+    return sigma, alpha

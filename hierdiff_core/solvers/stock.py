@@ -1,0 +1,45 @@
+"""The diffusers scheduler that a solver takes its noise levels from, and what is refused of it.
+
+Knows scheduler classes and their configs; knows nothing of steps' arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from hierdiff_core.errors import InvalidSetting
+
+
+def load_scheduler(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
+    """Return the scheduler, set to K steps; raises InvalidSetting where it has no such steps."""
+    scheduler = kind.from_config(dict(config))
+    scheduler.set_timesteps(steps)
+    trained = scheduler.config.num_train_timesteps
+    # An offset moves the first of very many steps beyond the table.
+    if float(scheduler.timesteps.max()) >= trained:
+        hint = f"use 1 to {trained - scheduler.config.steps_offset}"
+        raise InvalidSetting(setting="steps", value=steps, hint=hint)
+    if len(scheduler.timesteps) != steps:  # some K round to one step more than asked for
+        raise _no_such_steps(steps)
+    return scheduler
+
+
+def check_levels(levels: torch.Tensor, steps: int) -> None:
+    """Raise InvalidSetting unless each noise level lies below the one before it."""
+    if not (levels.diff() < 0).all():
+        raise _no_such_steps(steps)
+
+
+def check_config(config: Any, done: Mapping[str, object]) -> None:
+    """Raise InvalidSetting for a setting of the scheduler that has not the one value done here."""
+    for name, wanted in done.items():
+        if config[name] != wanted:
+            raise InvalidSetting(setting=name, value=config[name], hint=f"use {wanted}")
+
+
+def _no_such_steps(steps: int) -> InvalidSetting:
+    hint = "the model's noise schedule cannot be cut into so many; use fewer"
+    return InvalidSetting(setting="steps", value=steps, hint=hint)
