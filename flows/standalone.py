@@ -63,6 +63,7 @@ def standalone(
     port: int = 0,
     prefect_yaml: Path | None = None,
     fresh: bool = False,
+    stores_only: bool = False,
     announce: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Stack]:
     """Start the whole stack, yield it ready, and stop everything at the end.
@@ -70,8 +71,9 @@ def standalone(
     `gpus` is how many workers serve the pool `gpu`, one for each device; None asks the driver, and
     0 means one worker on the CPU. `port` is where the Prefect server listens if it is free; 0 is
     any. `prefect_yaml` names other deployments than the package's own. `fresh` forgets all that an
-    earlier stack kept in this home. `announce` is given one
-    line for each step that is done. SIGTERM and a lost terminal end the block as Ctrl-C does.
+    earlier stack kept in this home. `stores_only` leaves out Prefect and its workers, for those who
+    run shards in a process of their own. `announce` is given one line for each step that is done.
+    SIGTERM and a lost terminal end the block as Ctrl-C does.
     Raises StackRunning, ServiceFailed, MissingPart, MissingUser, UnusableHome.
     """
     home = prepare_home(home)
@@ -79,7 +81,8 @@ def standalone(
         guard.end(guard.marked(f"{home}#"))  # left by a stack whose guard was killed as well
         if fresh:
             clear_home(home)
-        start = _Start(Stack(home), Guard(home, lock), gpus, port, prefect_yaml, announce)
+        watch = Guard(home, lock)
+        start = _Start(Stack(home), watch, gpus, port, prefect_yaml, stores_only, announce)
         try:
             start.run()
             yield start.stack
@@ -98,18 +101,21 @@ class _Start:
     gpus: int | None
     port: int
     prefect_yaml: Path | None
+    stores_only: bool
     announce: Callable[[str], None]
     given_up: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
 
     def run(self) -> None:
-        """Start the three servers side by side, then everything that needs all of them."""
+        """Start the servers side by side, then everything that needs all of them."""
         home = self.stack.home
         self.base = {**clean_environment(home), **orchestrator.prefect_environment(home)}
-        self._together(self._start_postgres, self._start_s3, self._start_prefect)
+        stores = (self._start_postgres, self._start_s3)
+        self._together(*stores, *(() if self.stores_only else (self._start_prefect,)))
         self.base.update(self.stack.addresses)
         write_stack_file(home, self.stack.addresses)
-        self._together(self._start_workers, self._register)
+        if not self.stores_only:
+            self._together(self._start_workers, self._register)
         self._done("stack")
 
     def _together(self, *steps: Callable[[], None]) -> None:
