@@ -14,7 +14,7 @@ from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
 from hierdiff_core.plan import Plan, join_plans, make_plan
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
 from hierdiff_core.schedule import Schedule
-from hierdiff_core.tree import ClusterTree, build_tree
+from hierdiff_core.tree import EXACT, ClusterTree, build_tree
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,22 @@ def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
 
 
 def grow_trees(
-    groups: Sequence[Group], embeddings: Mapping[str, Conditioning], linkage: str
+    groups: Sequence[Group],
+    embeddings: Mapping[str, Conditioning],
+    linkage: str,
+    *,
+    exact: int = EXACT,
 ) -> tuple[ClusterTree, ...]:
     """Return each group's tree; embeddings are found by content key.
 
+    The tree of a group of more than `exact` prompts is made in two levels (`build_tree`).
     Raises InvalidEmbedding, naming the prompt's row.
     """
     trees = []
     for group in groups:
         vectors = flatten(stack([embeddings[key] for key in group.content_keys]))
         check_vectors(vectors, [prompt.row for prompt in group.prompts])
-        trees.append(build_tree(vectors, linkage, group.content_keys))
+        trees.append(build_tree(vectors, linkage, group.content_keys, exact=exact))
     return tuple(trees)
 
 

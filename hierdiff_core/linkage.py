@@ -1,124 +1,207 @@
 """Linkages: which two clusters merge next, and at what distance.
 
-Knows vectors and merges; knows nothing of prompts or steps. A linkage maps (N, D) float64 vectors,
-N >= 2, to children (N-1, 2) and heights (N-1,): merge i makes cluster N + i.
+Knows vectors and merges; knows nothing of prompts or steps. A linkage maps (N, D) vectors, N >= 2,
+to children (N-1, 2) and heights (N-1,): merge i makes cluster N + i. Where rows are given in groups
+(`starts`, as in `distance`), each group is a leaf that weighs as much as its rows. All take O(N^2)
+memory, one matrix of the vectors' own type, and about O(N^2) time after the matrix.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
-from scipy.cluster import hierarchy
-from scipy.spatial.distance import pdist
-from sklearn.cluster import AgglomerativeClustering
 
-Vectors = npt.NDArray[np.float64]
-Merges = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
+from hierdiff_core.chain import Merges, Sizes, fold, merge_by_chain
+from hierdiff_core.distance import (
+    Matrix,
+    Starts,
+    Vectors,
+    average_matrix,
+    centroid_matrix,
+    ward_matrix,
+)
 
 
-def merge_by_ward(vectors: Vectors) -> Merges:
+class Merge(Protocol):
+    """Rows, perhaps in groups, to merges."""
+
+    def __call__(self, vectors: Vectors, starts: Starts | None = None) -> Merges:
+        """Return children and heights."""
+
+
+# Heights of pairs of clusters, from <sum a, sum b>, <sum a, sum a>, <sum b, sum b> and both sizes.
+Height = Callable[[Sizes, Sizes, Sizes, Sizes, Sizes], Sizes]
+
+
+@dataclass(frozen=True)
+class Linkage:
+    """A linkage over all pairs, and over such pairs as one likes."""
+
+    merge: Merge
+    height: Height
+    normalises: bool  # sums are those of unit vectors
+
+
+def merge_by_ward(vectors: Vectors, starts: Starts | None = None) -> Merges:
     """Ward's criterion on pairwise cosine distances, as in the authors' published code.
 
     Heights grow with the size of clusters, so a tau belongs to this linkage alone.
     """
-    merges = hierarchy.linkage(pdist(vectors, "cosine"), "ward")
-    return merges[:, :2].astype(np.int64), merges[:, 2]
+    starts = _each_row(vectors) if starts is None else starts
+    sizes = np.diff(starts, append=len(vectors))
+    children, heights = merge_by_chain(ward_matrix(vectors, starts), sizes, _ward_row)
+    return children, np.sqrt(heights)
 
 
-def merge_by_average(vectors: Vectors) -> Merges:
+def merge_by_average(vectors: Vectors, starts: Starts | None = None) -> Merges:
     """Mean cosine distance between members (UPGMA): 1 - <mean unit a, mean unit b>."""
-    model = AgglomerativeClustering(
-        n_clusters=1, linkage="average", metric="cosine", compute_distances=True
-    ).fit(vectors)
-    return np.asarray(model.children_, dtype=np.int64), np.asarray(model.distances_)
+    starts = _each_row(vectors) if starts is None else starts
+    sizes = np.diff(starts, append=len(vectors))
+    return merge_by_chain(average_matrix(vectors, starts), sizes, _average_row)
 
 
-def merge_by_centroid(vectors: Vectors) -> Merges:
+def merge_by_centroid(vectors: Vectors, starts: Starts | None = None) -> Merges:
     """Cosine distance of the clusters' mean embeddings (Eq. 3-4), exact.
 
     Works on the Gram matrix of cluster sums: G[ab, x] = G[a, x] + G[b, x], and
     d(a, b) = 1 - G[a, b] / sqrt(G[a, a] G[b, b]), which scaling a sum to a mean does not change.
     Muellner's generic algorithm keeps each cluster's nearest later neighbour as a lower bound.
-    Heights may fall (inversions). O(N^2) memory, about O(N^2) time.
+    Heights may fall (inversions).
     """
-    size = len(vectors)
-    gram = vectors @ vectors.T
-    slot = np.arange(size)  # which cluster a row of the matrix holds now
-    alive = np.ones(size, dtype=bool)
-    nearest = _Nearest(gram, alive)
+    starts = _each_row(vectors) if starts is None else starts
+    size = len(starts)
+    nearest = _Nearest(centroid_matrix(vectors, starts))
     children, heights = np.empty((size - 1, 2), dtype=np.int64), np.empty(size - 1)
     for merge in range(size - 1):
-        a, b, height = nearest.closest_pair()
-        children[merge], heights[merge] = sorted((slot[a], slot[b])), height
-        gram[b] += gram[a]
-        gram[:, b] = gram[b]
-        gram[b, b] += gram[a, b]
-        alive[a] = False
-        slot[b] = size + merge
-        nearest.merged(a, b)
+        nearest.close_up(size - merge)
+        a, b, heights[merge] = nearest.closest_pair()
+        children[merge] = sorted((nearest.slot[a], nearest.slot[b]))
+        nearest.merge(a, b, size + merge)
     return children, heights
 
 
-class _Nearest:
-    """For each live row a, its nearest live row b > a; `distance` never exceeds the true one."""
+def _each_row(vectors: Vectors) -> Starts:
+    return np.arange(len(vectors))
 
-    def __init__(self, gram: Vectors, alive: npt.NDArray[np.bool_]) -> None:
-        self.gram, self.alive = gram, alive
-        self.inverse_norm = _inverse_norm(np.diagonal(gram))
+
+def _ward_row(a: Matrix, b: Matrix, sizes: Sizes, m: float, n: float, distance: float) -> Matrix:
+    """Lance and Williams' update for Ward's squared distances."""
+    row = (sizes + m) * a
+    row += (sizes + n) * b
+    row -= sizes * sizes.dtype.type(distance)
+    row /= sizes + (m + n)
+    return row
+
+
+def _average_row(a: Matrix, b: Matrix, sizes: Sizes, m: float, n: float, distance: float) -> Matrix:
+    return np.asarray((m * a + n * b) / (m + n))
+
+
+# Rows are closed up when fewer than this part of them still stand for a cluster.
+_FOLD = 0.7
+
+
+class _Nearest:
+    """For each live row a, its nearest live row b > a; `distance` never exceeds the true one.
+
+    A row that stands for a cluster no more has a similarity of minus infinity to every other.
+    """
+
+    def __init__(self, gram: Matrix) -> None:
         size = len(gram)
+        self.gram = gram
+        self.slot = np.arange(size)  # which cluster a row stands for; -1 for none
+        self.inverse_norm = _inverse_norm(np.diagonal(gram))
+        self.barred = np.zeros(size, dtype=gram.dtype)  # infinite where there is no cluster
         self.neighbour = np.full(size, size)
         self.distance = np.full(size, np.inf)
         self.stale = np.zeros(size, dtype=bool)  # the neighbour is gone or has moved away
         for row in range(size - 1):
             self._search(row)
 
+    def close_up(self, left: int) -> None:
+        """Drop the rows that stand for none, once they are many."""
+        if len(self.slot) * _FOLD <= left:
+            return
+        keep = np.flatnonzero(self.slot >= 0)
+        place = np.full(len(self.slot) + 1, len(keep))
+        place[keep] = np.arange(len(keep))
+        self.gram = fold(self.gram, keep)
+        self.neighbour = place[self.neighbour[keep]]
+        for name in ("slot", "inverse_norm", "barred", "distance", "stale"):
+            setattr(self, name, getattr(self, name)[keep])
+
     def closest_pair(self) -> tuple[int, int, float]:
         """Return the closest two live rows a < b and their distance."""
-        row = int(np.argmin(self.distance))
+        row = int(self.distance.argmin())
         while self.stale[row]:
             self._search(row)
-            row = int(np.argmin(self.distance))
+            row = int(self.distance.argmin())
         return row, int(self.neighbour[row]), max(0.0, float(self.distance[row]))
 
-    def merged(self, gone: int, grown: int) -> None:
-        """Take note that row `gone` was added to row `grown`."""
-        self.distance[gone] = np.inf
-        self.inverse_norm[grown] = _inverse_norm(self.gram[grown, grown])
+    def merge(self, gone: int, grown: int, cluster: int) -> None:
+        """Add row `gone` to row `grown`, which stands for `cluster` from now on."""
+        gram = self.gram
+        gram[grown] += gram[gone]
+        gram[grown, grown] += gram[grown, gone]
+        gram[:, grown] = gram[grown]
+        self.slot[gone], self.slot[grown] = -1, cluster
+        self.barred[gone], self.distance[gone] = np.inf, np.inf
+        self.inverse_norm[grown] = _inverse_norm(gram[grown, grown])
         # The others were no nearer than the lost neighbour, so its distance is still a lower
         # bound: the search can wait until such a row comes out first.
-        self.stale |= self.alive & ((self.neighbour == gone) | (self.neighbour == grown))
-        earlier = np.flatnonzero(self.alive[:grown])
-        distances = self._distances(grown, earlier)
-        closer = distances < self.distance[earlier]
-        rows = earlier[closer]
-        self.distance[rows], self.neighbour[rows] = distances[closer], grown
+        self.stale |= (self.neighbour == gone) | (self.neighbour == grown)
+        distances = self._distances(grown, slice(0, grown))
+        rows = np.flatnonzero(distances < self.distance[:grown])
+        self.distance[rows], self.neighbour[rows] = distances[rows], grown
         self.stale[rows] = False
         self._search(grown)
 
     def _search(self, row: int) -> None:
-        later = row + 1 + np.flatnonzero(self.alive[row + 1 :])
         self.stale[row] = False
-        if not len(later):
-            self.distance[row] = np.inf
-            return
-        distances = self._distances(row, later)
-        best = int(np.argmin(distances))
-        self.distance[row], self.neighbour[row] = distances[best], later[best]
+        distances = self._distances(row, slice(row + 1, None))
+        best = int(distances.argmin()) if len(distances) else -1
+        self.distance[row] = distances[best] if best >= 0 else np.inf
+        self.neighbour[row] = row + 1 + best
 
-    def _distances(self, row: int, others: npt.NDArray[np.int64]) -> Vectors:
-        scale = self.inverse_norm[row] * self.inverse_norm[others]
-        return np.asarray(1 - self.gram[row, others] * scale)
+    def _distances(self, row: int, others: slice) -> Matrix:
+        distances = self.gram[row, others] * self.inverse_norm[others]
+        distances *= -self.inverse_norm[row]
+        distances += 1
+        distances += self.barred[others]
+        return np.asarray(distances)
 
 
-def _inverse_norm(squared: Vectors) -> Vectors:
+def _inverse_norm(squared: Matrix) -> Matrix:
     # Opposite embeddings may sum to nothing; such a mean is at distance 1 from everything.
-    return np.asarray(1 / np.sqrt(np.maximum(squared, np.finfo(np.float64).tiny)))
+    return np.asarray(1 / np.sqrt(np.maximum(squared, np.finfo(squared.dtype).tiny)))
 
 
-LINKAGES: Mapping[str, Callable[[Vectors], Merges]] = {
-    "ward": merge_by_ward,
-    "average": merge_by_average,
-    "centroid": merge_by_centroid,
+def _ward_height(products: Sizes, aa: Sizes, bb: Sizes, m: Sizes, n: Sizes) -> Sizes:
+    """Ward's distance as if all pairs between two clusters, or within one, were at their mean."""
+    apart = (1 - products / (m * n)) ** 2
+    spread = 2 * apart - _within(aa, m) - _within(bb, n)
+    return np.sqrt(np.maximum(spread * m * n / (m + n), 0))
+
+
+def _within(square: Sizes, size: Sizes) -> Sizes:
+    # The mean over pairs with themselves is less by (m - 1) / m than that over different rows.
+    return np.asarray((1 - square / size**2) ** 2 * size / np.maximum(size - 1, 1))
+
+
+def _average_height(products: Sizes, aa: Sizes, bb: Sizes, m: Sizes, n: Sizes) -> Sizes:
+    return np.maximum(1 - products / (m * n), 0)
+
+
+def _centroid_height(products: Sizes, aa: Sizes, bb: Sizes, m: Sizes, n: Sizes) -> Sizes:
+    return np.maximum(1 - products * _inverse_norm(aa) * _inverse_norm(bb), 0)
+
+
+LINKAGES: Mapping[str, Linkage] = {
+    "ward": Linkage(merge_by_ward, _ward_height, normalises=True),
+    "average": Linkage(merge_by_average, _average_height, normalises=True),
+    "centroid": Linkage(merge_by_centroid, _centroid_height, normalises=False),
 }

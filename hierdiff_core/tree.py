@@ -14,7 +14,16 @@ import numpy.typing as npt
 
 from hierdiff_core.embedding import check_vectors
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.linkage import LINKAGES, Vectors
+from hierdiff_core.linkage import LINKAGES
+from hierdiff_core.twigs import merge_by_twigs
+
+Vectors = npt.NDArray[np.floating]
+
+# Prompts up to which a tree is exact: its matrix of 32-bit numbers then takes 1.6 GB.
+EXACT = 20_000
+
+# Rows up to which distances are 64-bit numbers; above it half the memory counts for more.
+_DOUBLE = 4_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,14 +49,15 @@ class ClusterTree:
     @cached_property
     def spans(self) -> npt.NDArray[np.int64]:
         """(2N-1, 2) half-open range of each node's leaves in `order`."""
-        sizes = np.ones(2 * self.size - 1, dtype=np.int64)
-        for node, (left, right) in enumerate(self.children, start=self.size):
-            sizes[node] = sizes[left] + sizes[right]
-        first = np.zeros(2 * self.size - 1, dtype=np.int64)
-        for node in range(2 * self.size - 2, self.size - 1, -1):
-            left, right = self.children[node - self.size]
+        children = self.children.tolist()  # Python's own numbers: one by one they are faster
+        sizes = [1] * self.size
+        for left, right in children:
+            sizes.append(sizes[left] + sizes[right])
+        first = [0] * len(sizes)
+        for node in range(len(sizes) - 1, self.size - 1, -1):
+            left, right = children[node - self.size]
             first[left], first[right] = first[node], first[node] + sizes[left]
-        return np.stack([first, first + sizes], axis=1)
+        return np.stack([first, np.add(first, sizes)], axis=1)
 
     @cached_property
     def order(self) -> npt.NDArray[np.int64]:
@@ -61,29 +71,42 @@ class ClusterTree:
 
 
 def build_tree(
-    vectors: npt.NDArray[np.floating], linkage: str = "ward", keys: Sequence[str] | None = None
+    vectors: npt.NDArray[np.floating],
+    linkage: str = "ward",
+    keys: Sequence[str] | None = None,
+    *,
+    exact: int = EXACT,
 ) -> ClusterTree:
     """Return the tree of (N, D) vectors by `ward`, `average` or `centroid` linkage, N >= 1.
 
     Rows are taken in the order of their keys (of their bytes, without keys), which breaks ties;
     so the same rows in any order make the same tree. Scores are the monotone envelope
-    score*(c) = max(score(c), score*(children)), since centroid linkage inverts.
-    Raises InvalidSetting for an unknown linkage, InvalidEmbedding for a row that is zero or not
-    finite.
+    score*(c) = max(score(c), score*(children)), since centroid linkage inverts. The tree of more
+    than `exact` rows is made in two levels (`twigs`), in O(exact^2) memory beside the vectors.
+    Raises InvalidSetting for an unknown linkage or no rows, InvalidEmbedding for a row that is
+    zero or not finite.
     """
     if linkage not in LINKAGES:
         known = ", ".join(LINKAGES)
         raise InvalidSetting(setting="linkage", value=linkage, hint=f"use one of {known}")
+    if exact < 1:
+        raise InvalidSetting(setting="exact", value=exact, hint="use a whole number above 0")
+    if not len(vectors):
+        raise InvalidSetting(setting="vectors", value=0, hint="a tree needs one prompt or more")
     check_vectors(vectors)
-    rank = sorted(range(len(vectors)), key=lambda row: _sort_key(vectors, keys, row))
     if len(vectors) == 1:
         return ClusterTree(np.empty((0, 2), dtype=np.int64), np.zeros(1), linkage)
-    ordered: Vectors = np.ascontiguousarray(vectors[rank], dtype=np.float64)
-    merges, heights = LINKAGES[linkage](ordered)
+    rank = np.array(sorted(range(len(vectors)), key=lambda row: _sort_key(vectors, keys, row)))
+    precision = np.float64 if len(vectors) <= _DOUBLE else np.float32
+    ordered: Vectors = vectors[rank].astype(precision, copy=False)
+    if len(vectors) > exact:
+        merges, heights = merge_by_twigs(ordered, linkage, exact)
+    else:
+        merges, heights = LINKAGES[linkage].merge(ordered)
     children = _leftmost_first(merges)
     scores = _envelope(children, heights)
     leaves = children < len(rank)
-    children[leaves] = np.asarray(rank)[children[leaves]]
+    children[leaves] = rank[children[leaves]]
     return ClusterTree(children, scores, linkage)
 
 
@@ -95,21 +118,17 @@ def _sort_key(
 
 def _leftmost_first(merges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return the merges with the child first that holds the smallest leaf."""
-    size = len(merges) + 1
-    smallest = np.arange(2 * size - 1)
-    children = merges.copy()
-    for node, (left, right) in enumerate(merges, start=size):
-        if smallest[right] < smallest[left]:
-            children[node - size] = right, left
-        smallest[node] = min(smallest[left], smallest[right])
-    return children
+    smallest = list(range(len(merges) + 1))
+    for left, right in merges.tolist():
+        smallest.append(min(smallest[left], smallest[right]))
+    below = np.array(smallest)[merges]
+    return np.where(below[:, :1] < below[:, 1:], merges, merges[:, ::-1])
 
 
 def _envelope(
     children: npt.NDArray[np.int64], heights: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    size = len(children) + 1
-    scores = np.zeros(2 * size - 1)
-    for node, (left, right) in enumerate(children, start=size):
-        scores[node] = max(heights[node - size], scores[left], scores[right])
-    return scores
+    scores = [0.0] * (len(children) + 1)
+    for (left, right), height in zip(children.tolist(), heights.tolist(), strict=True):
+        scores.append(max(height, scores[left], scores[right]))
+    return np.array(scores)
