@@ -57,10 +57,12 @@ def solve_tau(
     Ask for a saving (share of evaluations, 0 to 1) or for mean steps per image. A merge of score
     s spares one evaluation at step k once tau (1 - k/K) > s, so the cost falls by one at each of
     the values s / (1 - k/K): the tau of a budget is the smallest number above one of them.
-    Raises InvalidSetting where the budget cannot be met even when all prompts share all but the
-    last step.
+    Raises InvalidSetting for no trees, and where the budget cannot be met even when all prompts
+    share all but the last step.
     """
     trees = [trees] if isinstance(trees, ClusterTree) else list(trees)
+    if not trees:
+        raise InvalidSetting(setting="trees", value=0, hint="a budget needs one tree or more")
     standard = _leaves(trees) * steps
     wanted = math.ceil(_wanted_saving(steps, saving, steps_per_image) * standard - 1e-9)
     if wanted <= 0:

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.linkage import LINKAGES
 from hierdiff_core.plan import Plan, join_plans, make_plan
 from hierdiff_core.schedule import evaluations, make_schedule
@@ -128,3 +129,8 @@ def test_clusters_nested_a_thousand_deep_need_no_deep_recursion() -> None:
     assert len(list(plan.subtree(0))) == len(plan.segments)
     assert len(plan.path(plan.leaf_segment(0))) > 1000
     assert sum(map(len, make_shards(plan, 4))) == len(plan.segments)
+
+
+def test_no_plans_make_no_forest() -> None:
+    with pytest.raises(InvalidSetting, match="a forest needs one plan or more"):
+        join_plans([])

@@ -149,3 +149,8 @@ def test_schedules_out_of_range_are_refused(steps: int, tau: float, message: str
     with pytest.raises(InvalidSetting) as refused:
         make_schedule(steps, tau)
     assert str(refused.value) == message
+
+
+def test_a_budget_without_trees_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match="a budget needs one tree or more"):
+        solve_tau([], 40, saving=0.5)
