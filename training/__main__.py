@@ -14,11 +14,12 @@ from pathlib import Path
 import torch
 from torch import distributed
 
+from hierdiff_core.judges.attributes import save_attribute_judge
 from training.export import export
 from training.report import contact_sheet, plot_losses
 from training.workshop import PLANS, Workshop
 
-STAGES = ("pictures", "autoencoder", "decoder", "clip", "prior", "unet")
+STAGES = ("pictures", "autoencoder", "decoder", "clip", "prior", "unet", "judge")
 
 
 def main() -> None:
@@ -36,6 +37,7 @@ def main() -> None:
         getattr(workshop, asked.only)
         return
     export(workshop.parts(), asked.out)
+    save_attribute_judge(workshop.judge, asked.out / "judge")
     plot_losses(asked.work / "log.jsonl", asked.work / "losses.png")
     contact_sheet(asked.out, asked.work / "sheet.png", seed=asked.seed)
 

@@ -5,6 +5,7 @@ Knows how many pictures and where they lie; knows no network. Both files are pla
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,19 +38,23 @@ def pictures(folder: Path, seed: int, rounds: int, workers: int) -> Pictures:
 
     Rows are shuffled with `seed`, which also seeds each picture.
     """
+    seen, _ = split_attributes()
+    jobs = [(attributes, seed * 1000 + turn) for turn in range(rounds) for attributes in seen]
+    order = np.random.default_rng(seed).permutation(len(jobs))
+    return draw_all(folder, [jobs[row] for row in order], workers)
+
+
+def draw_all(folder: Path, jobs: Sequence[tuple[Attributes, int]], workers: int) -> Pictures:
+    """Draw each (attributes, seed) in that order into `folder`, or load what was drawn there."""
     if not (folder / "labels.npy").exists():
-        _draw_all(folder, seed, rounds, workers)
+        _draw_all(folder, jobs, workers)
     return Pictures(
         pixels=np.load(folder / "pixels.npy", mmap_mode="r"),
         labels=np.load(folder / "labels.npy"),
     )
 
 
-def _draw_all(folder: Path, seed: int, rounds: int, workers: int) -> None:
-    seen, _ = split_attributes()
-    jobs = [(attributes, seed * 1000 + turn) for turn in range(rounds) for attributes in seen]
-    order = np.random.default_rng(seed).permutation(len(jobs))
-    jobs = [jobs[row] for row in order]
+def _draw_all(folder: Path, jobs: Sequence[tuple[Attributes, int]], workers: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     pixels = np.lib.format.open_memmap(
         folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(jobs), PIXELS, PIXELS, 3)

@@ -15,11 +15,13 @@ from diffusers import PriorTransformer, UNet2DConditionModel, VQModel
 from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPTokenizer, CLIPVisionModelWithProjection
 
+from hierdiff_core.judges.attributes import AttributeJudge
 from training import encodings
 from training.autoencoder import train_autoencoder
 from training.captions import caption
 from training.clip import train_clip
 from training.export import Parts
+from training.judge import judge_pictures, train_judge
 from training.loop import Plan
 from training.pictures import Pictures, pictures
 from training.polish import polish_decoder
@@ -35,6 +37,7 @@ PLANS: Mapping[str, Plan] = {
     "clip": Plan(steps=3_000, rate=1e-3, average=0.998),
     "prior": Plan(steps=2_000, rate=1e-3),
     "unet": Plan(steps=20_000, rate=1e-3, average=0.999),
+    "judge": Plan(steps=800, rate=2e-3, average=0.99),
 }
 
 
@@ -111,6 +114,12 @@ class Workshop:
         return train_unet(
             self.latents, self.embeddings, negative, self.plans["unet"], self.folder, self.seed
         )
+
+    @cached_property
+    def judge(self) -> AttributeJudge:
+        """Of the pictures; it shares neither drawings nor seeds with the model."""
+        drawn = judge_pictures(self.folder / "judge_pictures", workers=self.workers)
+        return train_judge(drawn, self.plans["judge"], self.folder)
 
     def parts(self) -> Parts:
         """Return everything, trained."""

@@ -1,0 +1,23 @@
+"""What every judge can do.
+
+Knows the one question that is put to all of them; knows none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Judge(Protocol):
+    """Tells how well a picture shows what its prompt asks for."""
+
+    @property
+    def name(self) -> str:
+        """Under which the scores are reported."""
+
+    def scores(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Return (B,) for pictures (B, H, W, 3) and as many prompts; higher is better."""
