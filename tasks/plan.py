@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from hierdiff_core.forest import Forest, Group, group_prompts, grow_trees, plan_forest
 from hierdiff_core.models.place import find_revision
@@ -38,15 +39,15 @@ def read_budget(settings: Settings) -> Budget:
     return Budget(settings.linkage, settings.tau, settings.saving, settings.steps_per_image)
 
 
-def pin_recipe(recipe: Recipe) -> Recipe:
+def pin_recipe(recipe: Recipe, memory: Path | None = None) -> Recipe:
     """Return the recipe with the revisions of the weights that are there now.
 
-    Raises UnknownModel.
+    With a `memory`, weights that have not changed are not read again. Raises UnknownModel.
     """
     return replace(
         recipe,
-        revision=find_revision(recipe.model),
-        prior_revision=find_revision(recipe.prior),
+        revision=find_revision(recipe.model, memory),
+        prior_revision=find_revision(recipe.prior, memory),
     )
 
 

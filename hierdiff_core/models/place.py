@@ -5,7 +5,6 @@ Knows folders, hub names and torch devices; knows no model family.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from hierdiff_core import miniature
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting, UnknownModel
+from hierdiff_core.models.memory import file_digests
 from hierdiff_core.prompt import Recipe
 
 # Shipped with the package, under names that mean the same on every machine.
@@ -53,14 +53,16 @@ def find_folder(model: str) -> Path:
     return folder
 
 
-def find_revision(model: str) -> str:
+def find_revision(model: str, memory: Path | None = None) -> str:
     """Return what pins the weights: a digest of every file that is loaded, 16 hex digits.
 
-    The content is read, so the same weights have the same revision wherever they lie.
+    The content is read, so the same weights have the same revision wherever they lie; with a
+    `memory` only where a file has changed since it was read last.
     """
     folder = find_folder(model)
     files = sorted({path for pattern in _LOADED for path in folder.rglob(pattern)})
-    facts = [[str(path.relative_to(folder)), _file_digest(path)] for path in files]
+    digests = file_digests(files, memory)
+    facts = [[str(path.relative_to(folder)), digests[path]] for path in files]
     return digest("weights", facts)[:16]
 
 
@@ -131,8 +133,3 @@ def _check_is_pipeline(model: str, folder: Path) -> None:
 
 def _parts(index: dict[str, Any]) -> list[str]:
     return [name for name, kind in index.items() if isinstance(kind, list) and any(kind)]
-
-
-def _file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,65 @@
+"""Digests of files, kept in a file so that gigabytes of weights are read once and not by each
+process.
+
+Knows a file by its path, size, time of change and inode; knows nothing of models. The memory is a
+convenience: damaged or unwritable, it is as if it were empty.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def file_digests(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
+    """Return each file's SHA-256, from the memory where the file has not changed since."""
+    known = _read(memory) if memory is not None else {}
+    found = {path: _known_digest(path, known) for path in paths}
+    made = {path: digest or _digest(path) for path, digest in found.items()}
+    if memory is not None and None in found.values():
+        _write(memory, known | {str(path.resolve()): [*_mark(path), made[path]] for path in made})
+    return made
+
+
+def _known_digest(path: Path, known: dict[str, list[object]]) -> str | None:
+    *mark, digest = known.get(str(path.resolve()), [None])
+    return str(digest) if mark == _mark(path) else None
+
+
+def _mark(path: Path) -> list[object]:
+    facts = path.stat()
+    return [facts.st_size, facts.st_mtime_ns, facts.st_ino]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _read(memory: Path) -> dict[str, list[object]]:
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(memory.read_bytes())
+        if isinstance(known, dict) and all(
+            isinstance(each, list) and each for each in known.values()
+        ):
+            return known
+    return {}
+
+
+def _is_entry(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) > 0
+
+
+def _write(memory: Path, known: dict[str, list[object]]) -> None:
+    # Under a name of its own, then renamed: other processes read and write it too.
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=memory.parent, prefix=memory.name)
+        with os.fdopen(handle, "w") as file:
+            json.dump(known, file)
+        Path(name).replace(memory)
