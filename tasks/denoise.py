@@ -10,28 +10,30 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
 from hierdiff_core.models.kandinsky22 import Decoder, fit_decoder, load_decoder, load_prior
-from hierdiff_core.models.place import choose_device
+from hierdiff_core.models.place import choose_device, find_revision
 from hierdiff_core.prompt import Recipe
-from hierdiff_core.sampler import Finished, Job, rounds
+from hierdiff_core.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import make_solver
-from tasks.draw import Drawn, decode, make_entry
+from tasks.draw import Easel, make_checkpoint
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.hold import Hold, held
 from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
-from tasks.plan import pin_recipe
-from tasks.recorder import Entry, Recorder, store_picture
-from tasks.settings import Settings
+from tasks.recorder import Recorder
+from tasks.settings import DIGESTS_FILE, Settings
+from tasks.shown import shown_splits
+from tasks.slots import probe, settle_slots
 from tasks.stores import Stores
-from tasks.work import StoredStates, Work, by_tree, load_work
+from tasks.work import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +58,16 @@ class _Shift:
     work: Work
     hold: Hold
     report: Callable[[Progress], None]
+    shown: frozenset[int]  # splits that previews are made of
     planned: int = 0
     evaluations: int = 0
     images: int = 0
+    narrowest: int = 0  # rows that the device's memory was found to hold; 0 while all fit
     damaged: set[int] = field(default_factory=set)  # segments whose checkpoint was of no use
     seconds: dict[str, float] = field(default_factory=dict)
     inner: float = 0.0  # seconds of stages inside the one that is being timed
     pipelines: dict[tuple[str, str], object] = field(default_factory=dict)
+    decoders: dict[Recipe, Decoder] = field(default_factory=dict)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -94,7 +99,9 @@ def denoise_shard(
     """
     seconds = settings.lease_seconds
     with held(stores, run, shard, owner, seconds, flow_run_id) as hold:
-        shift = _Shift(stores, settings, load_work(stores, run, shard), hold, report)
+        work = load_work(stores, run, shard)
+        shown = frozenset(shown_splits(work.plan) if settings.previews else ())
+        shift = _Shift(stores, settings, work, hold, report, shown)
         try:
             _note_resumed(shift)
             _draw_missing(shift)
@@ -124,22 +131,60 @@ def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: Stor
     work = shift.work
     decoder = _decoder(shift, tree.recipe)
     solver = make_solver(tree.recipe.solver, decoder.noise_schedule, tree.recipe.steps)
+    conditioning = load_conditioning(shift.stores, work, only)
+    with shift.timed("probe"):
+        slots = settle_slots(
+            shift.stores, shift.settings, work.run, lambda: probe(decoder, conditioning, work.plan)
+        )
     job = Job(
         plan=work.plan,
-        conditioning=work.conditioning,
+        conditioning=conditioning,
         content_keys=work.content_keys,
         seed=tree.recipe.seed,
         initial_noise=tree.recipe.initial_noise,
-        slots=shift.settings.slots,
+        slots=slots,
         only=only,
+        parts=parts_of(work, tree),
+        few_shapes=shift.settings.compile,
     )
     with shift.timed("denoise"), Recorder(shift.stores, work.run, work.shard) as recorder:
-        for each in rounds(job, decoder, solver, states):
-            shift.hold.check()
-            drawn = [_decode(shift, decoder, finished) for finished in each.finished]
-            recorder.note(each.started, each.evaluations, _maker(shift, drawn))
-            shift.evaluations += each.evaluations
-            shift.report(Progress(shift.evaluations, shift.planned, shift.images))
+        _run(shift, job, decoder, rounds(job, decoder, solver, states), recorder)
+
+
+def _run(
+    shift: _Shift, job: Job, decoder: Decoder, course: Iterable[Round], recorder: Recorder
+) -> None:
+    """Hand on each round: end states at once, pictures when enough have gathered to decode."""
+    work, easel = shift.work, Easel(shift.work, shift.settings, decoder)
+    for each in course:
+        shift.hold.check()
+        _warn_of_memory(shift, job, each)
+        made = [partial(make_checkpoint, work, done) for done in each.finished]
+        with shift.timed("decode"):
+            drawn = easel.add(done for done in each.finished if _is_shown(shift, done))
+        recorder.note(each.started, each.evaluations, [*made, *drawn])
+        shift.evaluations += each.evaluations
+        shift.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
+        shift.report(Progress(shift.evaluations, shift.planned, shift.images))
+    with shift.timed("decode"):
+        rest = easel.rest()
+    recorder.note((), 0, rest)
+
+
+def _warn_of_memory(shift: _Shift, job: Job, each: Round) -> None:
+    """Say once for each narrower call that the device's memory ran out."""
+    if each.slots < (shift.narrowest or job.slots):
+        shift.narrowest = each.slots
+        log.warning(
+            "The device's memory does not hold %d rows; it goes on with %d. Pictures may differ "
+            "in their last bits from those of another run; set HIERDIFF_SLOTS to avoid the search",
+            job.slots,
+            each.slots,
+        )
+
+
+def _is_shown(shift: _Shift, done: Finished) -> bool:
+    return shift.work.plan.is_leaf(done.segment) or done.segment.id in shift.shown
 
 
 def _note_done(shift: _Shift) -> None:
@@ -160,54 +205,54 @@ def _take_back(shift: _Shift, segment: int | None, damage: HierdiffError) -> Non
     del shift.work.done[segment]
 
 
-def _decode(shift: _Shift, decoder: Decoder, ended: Finished) -> Drawn:
-    with shift.timed("decode"):
-        drawn = decode(shift.work, shift.settings, decoder, ended)
-    shift.images += shift.work.plan.is_leaf(ended.segment)
-    return drawn
-
-
-def _maker(shift: _Shift, drawn: list[Drawn]) -> Callable[[], list[Entry]] | None:
-    if not drawn:
-        return None
-    return lambda: [make_entry(shift.work, shift.settings, each) for each in drawn]
-
-
 def _draw_missing(shift: _Shift) -> None:
     """Make pictures whose latents are done already, by an earlier run or before a crash."""
     work = shift.work
+    leaves = {work.plan.leaf_segment(leaf).id for leaf in work.undrawn()}
     states = StoredStates(shift.stores.bucket, work.done)
-    for leaf in work.undrawn():
-        segment = work.plan.leaf_segment(leaf)
-        try:
-            state = states[segment.id]
-        except _DAMAGE as damage:
-            _take_back(shift, segment.id, damage)
-            continue
-        decoder = _decoder(shift, work.tree(segment.id).recipe)
-        drawn = _decode(shift, decoder, Finished(segment, state))
-        store_picture(shift.stores, work.run, make_entry(work, shift.settings, drawn))
+    for tree, segments in by_tree(work, sorted(leaves)).items():
+        easel = Easel(work, shift.settings, _decoder(shift, tree.recipe))
+        with Recorder(shift.stores, work.run, work.shard) as recorder:
+            for each in segments:
+                shift.hold.check()
+                recorder.note((), 0, easel.add(_stored_state(shift, states, each)))
+            recorder.note((), 0, easel.rest())
+        shift.images += len(segments)
+
+
+def _stored_state(shift: _Shift, states: StoredStates, segment: int) -> list[Finished]:
+    """Return a finished segment as it was stored, or nothing where that is damaged."""
+    try:
+        return [Finished(shift.work.plan.segments[segment], states[segment])]
+    except _DAMAGE as damage:
+        _take_back(shift, segment, damage)
+        return []
 
 
 def _decoder(shift: _Shift, recipe: Recipe) -> Decoder:
     """Return the denoiser of a recipe; networks are loaded once for all recipes of a model."""
-    device = shift.settings.device
+    settings = shift.settings
     place = (recipe.model, recipe.dtype)
     with shift.timed("load"):
         if place not in shift.pipelines:
-            _check_revision(recipe)
-            shift.pipelines[place] = load_decoder(recipe, device)
-        with shift.stores.session() as session:
-            negative = load_negative(session, recipe)
-        if negative is None:
-            negative = load_prior(recipe, device).embed_negative(recipe)
-        return fit_decoder(shift.pipelines[place], recipe, negative)
+            _check_revision(settings, recipe.model, recipe.revision)
+            shift.pipelines[place] = load_decoder(
+                recipe, settings.device, compiled=settings.compile
+            )
+        if recipe not in shift.decoders:
+            with shift.stores.session() as session:
+                negative = load_negative(session, recipe)
+            if negative is None:
+                _check_revision(settings, recipe.prior, recipe.prior_revision)
+                negative = load_prior(recipe, settings.device).embed_negative(recipe)
+            shift.decoders[recipe] = fit_decoder(shift.pipelines[place], recipe, negative)
+        return shift.decoders[recipe]
 
 
-def _check_revision(recipe: Recipe) -> None:
-    found = pin_recipe(recipe)
-    if found != recipe:
-        raise WrongRevision(model=recipe.model, found=found.revision, wanted=recipe.revision)
+def _check_revision(settings: Settings, model: str, wanted: str) -> None:
+    found = find_revision(model, settings.home / DIGESTS_FILE)
+    if found != wanted:
+        raise WrongRevision(model=model, found=found, wanted=wanted)
 
 
 def _note_resumed(shift: _Shift) -> None:

@@ -1,16 +1,20 @@
 """Drawing: what is stored of a finished segment, decoded and packed.
 
-Knows decoders, pictures and small previews; knows nothing of leases, rounds or threads. `decode`
-needs the device, `make_entry` does not, so the two may run on different threads.
+Knows decoders, pictures and small previews; knows nothing of leases, rounds or threads. Decoding
+needs the device; making an entry of it does not, so the two may run on different threads.
 """
 
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
 
 from hierdiff_core.denoiser import Denoiser
@@ -19,38 +23,89 @@ from tasks.recorder import Entry, Object
 from tasks.settings import Settings
 from tasks.work import Work, checkpoint, picture, preview_key
 
+# Pictures are decoded in calls of this one size, so that none depends on what ended beside it.
+AT_ONCE = 4
 _PREVIEW_SIDE = 96  # pixels
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """A finished segment with what only the device could make of it."""
+class Easel:
+    """Decodes finished segments, a few at once, and tells how to make what is stored of them.
 
-    finished: Finished
-    pixels: npt.NDArray[np.uint8] | None  # (H, W, 3); None for a split that is not shown
-
-
-def decode(work: Work, settings: Settings, denoiser: Denoiser, finished: Finished) -> Drawn:
-    """Decode a segment's latents: always at a leaf, at a split where previews are wanted.
-
-    One by one: a picture must not depend on what ended in the same round.
+    A GPU decodes when a maker is called, on another thread, while its next step is prepared; a CPU
+    has nothing to gain from two networks at once and decodes at once.
     """
-    if not settings.previews and not work.plan.is_leaf(finished.segment):
-        return Drawn(finished, None)
-    return Drawn(finished, denoiser.decode(finished.state.latents[None])[0])
+
+    def __init__(self, work: Work, settings: Settings, denoiser: Denoiser) -> None:
+        self.work, self.settings, self.denoiser = work, settings, denoiser
+        self.waiting: list[Finished] = []
+        self.lock = threading.Lock()  # one decoding at a time: together they may not fit
+
+    def add(self, finished: Iterable[Finished]) -> list[Callable[[], Entry]]:
+        """Take in segments; return makers for those whose turn has come."""
+        makers: list[Callable[[], Entry]] = []
+        for each in finished:
+            self.waiting.append(each)
+            if len(self.waiting) == AT_ONCE:
+                makers += self.rest()
+        return makers
+
+    def rest(self) -> list[Callable[[], Entry]]:
+        """Return makers for all that wait."""
+        if not self.waiting:
+            return []
+        call = _Call(self.denoiser, self.waiting, self.lock)
+        self.waiting = []
+        if self.denoiser.device.type != "cuda":
+            call.pixels()
+        return [partial(self._make, call, place) for place in range(len(call.finished))]
+
+    def _make(self, call: _Call, place: int) -> Entry:
+        return make_picture(self.work, self.settings, call.finished[place], call.pixels()[place])
 
 
-def make_entry(work: Work, settings: Settings, drawn: Drawn) -> Entry:
-    """Return the objects that are stored of a segment."""
-    segment, pixels = drawn.finished.segment, drawn.pixels
-    stored = checkpoint(work, segment, drawn.finished.state)
-    if pixels is None:
-        return Entry(segment.id, stored)
+class _Call:
+    """Segments that are decoded together, once."""
+
+    def __init__(self, denoiser: Denoiser, finished: Sequence[Finished], lock: Lock) -> None:
+        self.denoiser, self.finished, self.lock = denoiser, finished, lock
+        self.decoded: list[npt.NDArray[np.uint8]] | None = None
+
+    def pixels(self) -> list[npt.NDArray[np.uint8]]:
+        with self.lock:
+            if self.decoded is None:
+                self.decoded = decode(self.denoiser, self.finished)
+            return self.decoded
+
+
+def decode(denoiser: Denoiser, finished: Sequence[Finished]) -> list[npt.NDArray[np.uint8]]:
+    """Return the pictures (H, W, 3) of up to AT_ONCE segments, in one call that is padded to it.
+
+    Where the device's memory does not hold that many, they are decoded one by one.
+    """
+    latents = torch.stack([each.state.latents for each in finished])
+    padding = latents[:1].expand(AT_ONCE - len(latents), *latents.shape[1:])
+    try:
+        return list(denoiser.decode(torch.cat([latents, padding]))[: len(latents)])
+    except torch.OutOfMemoryError:
+        pass
+    return [denoiser.decode(row[None])[0] for row in latents]
+
+
+def make_checkpoint(work: Work, finished: Finished) -> Entry:
+    """Return a segment's end state as what is stored."""
+    return Entry(finished.segment.id, checkpoint(work, finished.segment, finished.state))
+
+
+def make_picture(
+    work: Work, settings: Settings, finished: Finished, pixels: npt.NDArray[np.uint8]
+) -> Entry:
+    """Return a leaf's picture, or a split's small one, as what is stored."""
+    segment = finished.segment
     if not work.plan.is_leaf(segment):
         small = Object(preview_key(work.night.keys[segment.id]), _preview(pixels), "image/webp")
-        return Entry(segment.id, stored, preview=small)
+        return Entry(segment.id, preview=small)
     leaf, shown = work.plan.order[segment.first], settings.prompt_in_images
-    return Entry(segment.id, stored, picture(work, leaf, pixels, with_prompt=shown))
+    return Entry(segment.id, picture=picture(work, leaf, pixels, with_prompt=shown))
 
 
 def _preview(pixels: npt.NDArray[np.uint8]) -> bytes:

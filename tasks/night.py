@@ -29,7 +29,7 @@ from tasks.ledger import (
     store_prompts,
 )
 from tasks.plan import grow_forest, pin_recipe, plan_night, read_budget
-from tasks.settings import Settings
+from tasks.settings import DIGESTS_FILE, Settings
 from tasks.sources import Row, read_file, read_source
 from tasks.states import BatchState
 from tasks.stores import Stores
@@ -48,7 +48,7 @@ def read_rows(settings: Settings, source: Source) -> Ingested:
 
     Raises NoSource, what the source raises, MissingColumn, EmptyBatch, UnknownModel.
     """
-    recipe = pin_recipe(settings.recipe)
+    recipe = pin_recipe(settings.recipe, settings.home / DIGESTS_FILE)
     check = partial(check_length, load_tokenizer(recipe))
     return read_batch(_open(settings, source), recipe, check)
 

@@ -35,6 +35,7 @@ from tasks.report import (
     thumbnail_side,
 )
 from tasks.settings import Settings
+from tasks.shown import shown_splits
 from tasks.stores import Stores
 from tasks.work import preview_key
 
@@ -43,8 +44,7 @@ log = logging.getLogger(__name__)
 Key = TypeVar("Key")
 
 _READERS = 16
-_PREVIEWS = 400  # splits that are shown; more would make the page heavy
-_PAID = ("load", "denoise", "decode")  # stages that hold the device
+_PAID = ("load", "probe", "denoise", "decode")  # stages that hold the device
 _BEFORE = ("read", "embed", "plan")  # stages before the run was stored
 
 
@@ -54,8 +54,8 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
         done = set(finished(session, run))
-    splits = [s.id for s in night.plan.segments if s.id in done and not night.plan.is_leaf(s)]
-    shown = {each: preview_key(night.keys[each]) for each in splits[:_PREVIEWS]}
+    splits = [each for each in shown_splits(night.plan) if each in done]
+    shown = {each: preview_key(night.keys[each]) for each in splits}
     return ReportData(
         run=str(run),
         catalogue=facts.catalogue,
@@ -68,6 +68,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         stages=tuple(
             ReportStage(name, seconds, facts.devices[name])
             for name, seconds in facts.seconds.items()
+            if seconds  # slots that are set are found at once
         ),
         parameters=_parameters(facts),
         previews=_fetch(stores, shown) if settings.previews else {},

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import Field, PositiveInt, SecretStr, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -25,6 +25,7 @@ from hierdiff_core.prompt import Recipe
 
 PREFIX = "HIERDIFF_"
 STACK_FILE = "stack.env"  # in the home; written by the stack, readable by its owner only
+DIGESTS_FILE = "digests.json"  # in the home; what is known of weights on this machine
 
 
 class Settings(BaseSettings):
@@ -71,7 +72,8 @@ class Settings(BaseSettings):
     steps_per_image: float | None = Field(default=None, gt=0)  # budget: evaluations per image
 
     shards: int = Field(default=4, ge=1, le=1000)  # subtrees that are run and retried alone
-    slots: int = Field(default=4, ge=1)  # rows denoised at once
+    slots: PositiveInt | Literal["auto"] = "auto"  # rows denoised at once; auto tries the device
+    compile: bool = False  # let torch compile the network: minutes once, then faster on a GPU
     device: str = "auto"  # cuda where there is one, else cpu
     lease_seconds: float = Field(default=60.0, ge=1)  # until a silent worker counts as gone
     previews: bool = True  # small pictures of the latents at each split, for the report

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.embedding import Conditioning, stack
@@ -44,7 +45,6 @@ class Work:
     shard: int
     night: NightPlan
     prompts: tuple[Prompt, ...]  # the first one of each leaf
-    conditioning: Conditioning  # of all leaves
     done: dict[int, Finished]  # of all segments; those found damaged are taken out
     pictures: frozenset[int]  # leaves that have one
 
@@ -82,26 +82,40 @@ class Work:
 
 
 def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
-    """Return a shard's work as it stands now; raises UnknownRun, MissingEmbedding."""
+    """Return a shard's work as it stands now; raises UnknownRun."""
     with stores.session() as session:
         night = load_plan(session, run)
         prompts = {content_key(each): each for each in reversed(load_run_prompts(session, run))}
-        packed = find_embeddings(session, {leaf.embedding_key for leaf in night.leaves})
         done, pictures = finished(session, run), load_images(session, run)
-    keys = [leaf.embedding_key for leaf in night.leaves]
     return Work(
         run=run,
         shard=shard,
         night=night,
         prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
-        conditioning=stack([read_conditioning(packed, key) for key in keys]),
         done=done,
         pictures=frozenset(pictures),
     )
 
 
-def read_conditioning(packed: Mapping[str, bytes], key: str) -> Conditioning:
-    """Return one embedding of those found; raises MissingEmbedding."""
+def load_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> Conditioning:
+    """Return a row for each leaf of the plan; those above which no segment is named are empty.
+
+    Raises MissingEmbedding.
+    """
+    plan, leaves = work.plan, work.night.leaves
+    below = sorted({leaf for each in segments for leaf in plan.members(plan.segments[each])})
+    with stores.session() as session:
+        packed = find_embeddings(session, {leaves[leaf].embedding_key for leaf in below})
+    rows = stack([_read_conditioning(packed, leaves[leaf].embedding_key) for leaf in below])
+    # Zeros are not written before they are needed, so that a large plan costs a shard no memory.
+    tensors: dict[str, torch.Tensor] = {}
+    for name, found in rows.tensors.items():
+        tensors[name] = found.new_zeros(plan.size, *found.shape[1:])
+        tensors[name][below] = found
+    return Conditioning(tensors)
+
+
+def _read_conditioning(packed: Mapping[str, bytes], key: str) -> Conditioning:
     if key not in packed:
         raise MissingEmbedding(key=key)
     return unpack_conditioning(packed[key])
@@ -164,3 +178,8 @@ def by_tree(work: Work, segments: Sequence[int]) -> dict[Tree, list[int]]:
     for each in sorted(segments):
         trees.setdefault(work.tree(each), []).append(each)
     return trees
+
+
+def parts_of(work: Work, tree: Tree) -> tuple[list[int], ...]:
+    """Return a tree's segments in the trunk and in each shard, which are run apart."""
+    return tuple(by_tree(work, shard).get(tree, []) for shard in work.night.shards)

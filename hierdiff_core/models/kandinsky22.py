@@ -160,10 +160,21 @@ def load_prior(recipe: Recipe, device: str = "auto") -> Prior:
     return Prior(pipeline.to(choose_device(device)))
 
 
-def load_decoder(recipe: Recipe, device: str = "auto") -> Any:
-    """Return the decoder's networks, which serve every recipe of one model; raises UnknownModel."""
+def load_decoder(recipe: Recipe, device: str = "auto", *, compiled: bool = False) -> Any:
+    """Return the decoder's networks, which serve every recipe of one model; raises UnknownModel.
+
+    On a GPU convolutions read channels last; a CPU was measured to be slower that way.
+    Attention is torch's own fused kernel, which diffusers chooses by itself. A compiled network
+    takes minutes for its first calls of each width.
+    """
     pipeline = load_pipeline(KandinskyV22Pipeline, recipe.model, choose_dtype(recipe, device))
-    return pipeline.to(choose_device(device))
+    pipeline = pipeline.to(choose_device(device))
+    if pipeline.unet.device.type == "cuda":
+        pipeline.unet.to(memory_format=torch.channels_last)
+        pipeline.movq.to(memory_format=torch.channels_last)
+    if compiled:
+        pipeline.unet.compile(dynamic=False)
+    return pipeline
 
 
 def fit_decoder(pipeline: Any, recipe: Recipe, negative: Conditioning) -> Decoder:

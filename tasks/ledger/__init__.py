@@ -15,7 +15,7 @@ from tasks.ledger.claims import (
     store_prompts,
 )
 from tasks.ledger.embeddings import find_embeddings, store_embeddings
-from tasks.ledger.images import StoredImage, find_images, load_images, record_image
+from tasks.ledger.images import StoredImage, find_images, load_images, record_images
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
@@ -32,6 +32,8 @@ from tasks.ledger.runs import (
     find_flow_run,
     find_night_run,
     find_run,
+    find_slots,
+    keep_slots,
     list_runs,
     note_flow_run,
     note_resumed,
@@ -40,7 +42,7 @@ from tasks.ledger.runs import (
     seconds_per_evaluation,
     set_run_state,
 )
-from tasks.ledger.segments import Finished, finish_segment, finished, start_segments
+from tasks.ledger.segments import Finished, Stored, finish_segments, finished, start_segments
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "Node",
     "RunLine",
     "RunSummary",
+    "Stored",
     "StoredImage",
     "SubtreeLine",
     "Tree",
@@ -62,10 +65,12 @@ __all__ = [
     "find_images",
     "find_night_run",
     "find_run",
-    "finish_segment",
+    "find_slots",
+    "finish_segments",
     "finished",
     "forget_images",
     "forget_segment",
+    "keep_slots",
     "list_runs",
     "load_images",
     "load_nodes",
@@ -76,7 +81,7 @@ __all__ = [
     "note_flow_run",
     "note_resumed",
     "open_subtrees",
-    "record_image",
+    "record_images",
     "record_metric",
     "reject_prompts",
     "release_lease",

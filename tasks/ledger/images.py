@@ -1,13 +1,13 @@
 """Images: which pictures of a run are in the object store.
 
 Knows keys, checksums and sizes; knows nothing of pixels. Store the object first, then call
-`record_image`.
+`record_images`.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Text, any_, literal, select
@@ -30,14 +30,15 @@ class StoredImage:
     height: int
 
 
-def record_image(session: Session, run: uuid.UUID, leaf: int, image: StoredImage) -> None:
-    """Record a leaf's picture, in place of one that was recorded before."""
-    fields = asdict(image)
-    session.execute(
-        insert(ImageRow)
-        .values(run_id=run, leaf=leaf, **fields)
-        .on_conflict_do_update(index_elements=[ImageRow.run_id, ImageRow.leaf], set_=fields)
-    )
+def record_images(session: Session, run: uuid.UUID, images: Mapping[int, StoredImage]) -> None:
+    """Record pictures by leaf, in place of those that were recorded before."""
+    rows = [{"run_id": run, "leaf": leaf, **asdict(image)} for leaf, image in images.items()]
+    if not rows:
+        return
+    new = insert(ImageRow)
+    fields = {column.key: new.excluded[column.key] for column in _FIELDS}
+    key = [ImageRow.run_id, ImageRow.leaf]
+    session.execute(new.on_conflict_do_update(index_elements=key, set_=fields), rows)
 
 
 def load_images(session: Session, run: uuid.UUID) -> dict[int, StoredImage]:

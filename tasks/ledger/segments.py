@@ -1,17 +1,17 @@
 """Segments: which are started and which are done, the ground that a restart stands on.
 
 Knows states and checksums; knows nothing of latents. Store the object first, then call
-`finish_segment`.
+`finish_segments`.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Integer, any_, literal, select, update
+from sqlalchemy import BigInteger, Integer, Text, any_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -27,6 +27,14 @@ class Finished:
 
     key: str
     sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The object that holds a segment's end state."""
+
+    sha256: str
+    bytes: int
 
 
 def start_segments(session: Session, run: uuid.UUID, segments: Iterable[int]) -> None:
@@ -46,16 +54,30 @@ def start_segments(session: Session, run: uuid.UUID, segments: Iterable[int]) ->
     )
 
 
-def finish_segment(session: Session, run: uuid.UUID, segment: int, sha256: str, size: int) -> None:
-    """Mark a segment as done, its object of `size` bytes being stored; raises UnknownRun."""
+def finish_segments(session: Session, run: uuid.UUID, stored: Mapping[int, Stored]) -> None:
+    """Mark segments as done, their objects being stored; raises UnknownRun."""
+    objects = (
+        func.unnest(
+            _numbers(stored),
+            literal([each.sha256 for each in stored.values()], ARRAY(Text)),
+            literal([each.bytes for each in stored.values()], ARRAY(BigInteger)),
+        )
+        .table_valued("segment", "sha256", "bytes", name="stored")
+        .render_derived()
+    )
     done = session.execute(
         update(SegmentRow)
-        .where(SegmentRow.run_id == run, SegmentRow.segment == segment)
-        .values(state=SegmentState.DONE, sha256=sha256, bytes=size, finished_at=now())
+        .where(SegmentRow.run_id == run, SegmentRow.segment == objects.c.segment)
+        .values(
+            state=SegmentState.DONE,
+            sha256=objects.c.sha256,
+            bytes=objects.c.bytes,
+            finished_at=now(),
+        )
         .returning(SegmentRow.segment)
         .execution_options(synchronize_session=False)
-    ).scalar()
-    if done is None:
+    ).all()
+    if len(done) != len(stored):
         raise UnknownRun(run=run)
 
 

@@ -47,7 +47,19 @@ def die_at(point: str, number: int) -> None:
     elif point in ("object", "stored"):
         Bucket.put = dying(Bucket.put, after=point == "stored")  # type: ignore[method-assign]
     elif point == "row":
-        recorder.finish_segment = dying(recorder.finish_segment, after=False)
+        recorder.finish_segments = _dying_before_row(recorder.finish_segments, number)
+
+
+def _dying_before_row(finish: Callable[..., None], number: int) -> Callable[..., None]:
+    left = [number]
+
+    def finish_until(session: Any, run: uuid.UUID, stored: dict[int, Any]) -> None:
+        left[0] -= len(stored)
+        if left[0] <= 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        finish(session, run, stored)
+
+    return finish_until
 
 
 def main(run: str, shard: str, owner: str, point: str = "", number: str = "0") -> None:

@@ -131,8 +131,8 @@ def test_segments_that_an_earlier_night_finished_are_done_at_once(database: Engi
     prompts = make_prompts(6)
     yesterday, plan = store_night(database, prompts, catalogue="yesterday")
     with session_scope(database) as session:
-        ledger.finish_segment(session, yesterday, 0, "0" * 64, 123)
-        ledger.finish_segment(session, yesterday, 3, "3" * 64, 456)
+        ledger.finish_segments(session, yesterday, {0: ledger.Stored("0" * 64, 123)})
+        ledger.finish_segments(session, yesterday, {3: ledger.Stored("3" * 64, 456)})
         ledger.start_segments(session, yesterday, [4])
     today, _ = store_night(database, prompts, catalogue="today")
     with session_scope(database) as session:
@@ -152,12 +152,12 @@ def test_a_reused_segment_whose_object_is_gone_is_done_anew(database: Engine) ->
     prompts = make_prompts(3)
     first, _ = store_night(database, prompts, catalogue="first")
     with session_scope(database) as session:
-        ledger.finish_segment(session, first, 0, "0" * 64, 1)
+        ledger.finish_segments(session, first, {0: ledger.Stored("0" * 64, 1)})
     second, _ = store_night(database, prompts, catalogue="second")
     with session_scope(database) as session:
         ledger.start_segments(session, second, [0])
         assert ledger.finished(session, second) == {}
-        ledger.finish_segment(session, second, 0, "1" * 64, 1)
+        ledger.finish_segments(session, second, {0: ledger.Stored("1" * 64, 1)})
         assert not session.execute(select(SegmentRow.reused).where(SegmentRow.reused)).all()
 
 

@@ -22,7 +22,7 @@ PICTURE = ledger.StoredImage("images/a.png", "a" * 64, 2048, 64, 64)
 def test_only_done_segments_are_finished(database: Engine, run: UUID) -> None:
     with session_scope(database) as session:
         ledger.start_segments(session, run, [0, 1, 2])
-        ledger.finish_segment(session, run, 1, "1" * 64, 100)
+        ledger.finish_segments(session, run, {1: ledger.Stored("1" * 64, 100)})
         done = ledger.finished(session, run)
         key = session.execute(select(SegmentRow.key).where(SegmentRow.segment == 1)).scalar_one()
     assert done == {1: ledger.Finished(key, "1" * 64)}
@@ -32,7 +32,7 @@ def test_a_shard_finds_its_own_and_the_trunks_segments(database: Engine, run: UU
     with session_scope(database) as session:
         shards = ledger.load_plan(session, run).shards
         for segment in (each for shard in shards for each in shard):
-            ledger.finish_segment(session, run, segment, "1" * 64, 1)
+            ledger.finish_segments(session, run, {segment: ledger.Stored("1" * 64, 1)})
         assert set(ledger.finished(session, run, [0, 2])) == {*shards[0], *shards[2]}
         assert ledger.finished(session, run, []) == {}
 
@@ -48,14 +48,14 @@ def test_a_segment_that_is_started_again_counts_its_attempts(database: Engine, r
 
 def test_finishing_a_segment_of_an_unknown_run_is_an_error(database: Engine) -> None:
     with pytest.raises(UnknownRun), session_scope(database) as session:
-        ledger.finish_segment(session, uuid4(), 0, "1" * 64, 1)
+        ledger.finish_segments(session, uuid4(), {0: ledger.Stored("1" * 64, 1)})
 
 
 def test_a_picture_recorded_twice_is_one_picture(database: Engine, run: UUID) -> None:
     newer = ledger.StoredImage("images/b.png", "b" * 64, 4096, 64, 64)
     for picture in (PICTURE, newer):
         with session_scope(database) as session:
-            ledger.record_image(session, run, 3, picture)
+            ledger.record_images(session, run, {3: picture})
     with session_scope(database) as session:
         assert ledger.load_images(session, run) == {3: newer}
         assert ledger.find_images(session, ["images/a.png", "images/b.png"]) == {
@@ -66,8 +66,8 @@ def test_a_picture_recorded_twice_is_one_picture(database: Engine, run: UUID) ->
 def test_a_picture_is_found_by_key_in_other_nights(database: Engine, run: UUID) -> None:
     other, _ = store_night(database, make_prompts(2), catalogue="other")
     with session_scope(database) as session:
-        ledger.record_image(session, run, 0, PICTURE)
-        ledger.record_image(session, other, 1, PICTURE)
+        ledger.record_images(session, run, {0: PICTURE})
+        ledger.record_images(session, other, {1: PICTURE})
     with session_scope(database) as session:
         assert ledger.find_images(session, [PICTURE.key]) == {PICTURE.key: PICTURE}
 
@@ -107,7 +107,7 @@ def test_a_summary_says_what_the_plan_says(database: Engine) -> None:
         ledger.store_prompts(session, night.batch, prompts, rejected)
         ledger.store_embeddings(session, {leaf.embedding_key: b"" for leaf in plan.leaves})
         run = ledger.store_plan(session, night.batch, plan, list(ledger.tree_nodes([tree])))
-        ledger.record_image(session, run, 0, PICTURE)
+        ledger.record_images(session, run, {0: PICTURE})
     with session_scope(database) as session:
         summary = ledger.summarise(session, run)
     assert (summary.catalogue, summary.business_date) == ("shop", NIGHT)
@@ -124,7 +124,7 @@ def test_runs_are_listed_newest_first(database: Engine, run: UUID) -> None:
     newer, _ = store_night(database, make_prompts(3), catalogue="other")
     with session_scope(database) as session:
         ledger.set_run_state(session, newer, RunState.COMPLETED)
-        ledger.record_image(session, newer, 0, PICTURE)
+        ledger.record_images(session, newer, {0: PICTURE})
     with session_scope(database) as session:
         first, second = ledger.list_runs(session)
         assert [line.run for line in ledger.list_runs(session, limit=1)] == [newer]
