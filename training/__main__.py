@@ -29,7 +29,12 @@ def main() -> None:
     if "WORLD_SIZE" in os.environ:
         distributed.init_process_group("gloo")
     plans = {
-        name: replace(plan, minutes=asked.minutes or plan.minutes, compiled=asked.compile)
+        name: replace(
+            plan,
+            minutes=asked.minutes or plan.minutes,
+            compiled=asked.compile,
+            begin=asked.begin,
+        )
         for name, plan in PLANS.items()
     }
     workshop = Workshop(asked.work, asked.seed, plans, workers=asked.workers)
@@ -46,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=main.__doc__)
     parser.add_argument("--out", type=Path, default=Path("hierdiff_core/miniature"))
     parser.add_argument("--work", type=Path, default=Path("build/training"), help="checkpoints")
+    parser.add_argument("--begin", type=Path, help="a former --work, whose weights to go on from")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", choices=STAGES, help="stop after this stage and export nothing")
     parser.add_argument("--minutes", type=float, help="end each training after this wall time")

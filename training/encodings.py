@@ -23,7 +23,7 @@ _CHUNK = 256
 
 
 def latents(pictures: Pictures, autoencoder: VQModel, folder: Path) -> Tensor:
-    """Return (N, 16, 8, 8), from `folder/latents.npy` where it exists."""
+    """Return (N, 4, 16, 16), from `folder/latents.npy` where it exists."""
     return _kept(folder / "latents.npy", pictures, lambda batch: latents_of(autoencoder, batch))
 
 

@@ -77,7 +77,7 @@ def examine(judge: AttributeJudge, drawn: Pictures, damage: Damage) -> list[str]
     score = float(judge.scores(pictures, texts).mean())
     other = judge.features(np.array(drawn.pixels[half:]))
     distance = frechet_distance(judge.features(pictures), other)
-    return [*(f"{share:.1%}" for share in shares), f"{score:.3f}", f"{distance:.2f}"]
+    return [*(f"{share:.1%}" for share in shares), f"{score:.3f}", f"{distance:.3f}"]
 
 
 def _parser() -> argparse.ArgumentParser:

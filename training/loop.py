@@ -36,6 +36,7 @@ class Plan:
     save_every: int = 200
     log_every: int = 20
     compiled: bool = False  # a fifth faster on a processor, where a C++ compiler is at hand
+    begin: Path | None = None  # another run's folder: start from its weights, not at random
 
 
 @dataclass
@@ -62,7 +63,7 @@ def train(
 
     Writes `<name>.safetensors` and appends to `log.jsonl` in `folder`.
     """
-    state = _begin(model, plan)
+    state = _begin(name, model, plan)
     if plan.compiled and not state.finished:
         model.compile()
     path = folder / f"{name}.safetensors"
@@ -88,8 +89,11 @@ def averaged(path: Path) -> dict[str, Tensor]:
     return _below("average/", load_file(path))
 
 
-def _begin(model: nn.Module, plan: Plan) -> State:
+def _begin(name: str, model: nn.Module, plan: Plan) -> State:
     model.train()
+    former = plan.begin / f"{name}.safetensors" if plan.begin is not None else None
+    if former is not None and former.exists():
+        model.load_state_dict(averaged(former))
     average = {key: value.detach().clone() for key, value in model.state_dict().items()}
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     return State(model, average, torch.optim.Adam(trained, plan.rate, betas=(0.9, 0.99)))

@@ -23,8 +23,8 @@ from transformers import (
 from training.tokenizer import MAX_TOKENS
 
 PIXELS = 64
-LATENT_CHANNELS = 16  # as much room as 4 x 16 x 16 at less than half the work
-LATENT_PIXELS = 8
+LATENT_CHANNELS = 4
+LATENT_PIXELS = 16
 EMBEDDING = 128  # of texts and pictures; the text states must be as wide as the embedding
 
 
@@ -72,11 +72,11 @@ def build_image_processor() -> CLIPImageProcessor:
 
 
 def build_autoencoder() -> VQModel:
-    """Return the autoencoder: (B, 3, 64, 64) to (B, 16, 8, 8) and back, without lookup."""
+    """Return the autoencoder: (B, 3, 64, 64) to (B, 4, 16, 16) and back, without lookup."""
     return VQModel(
-        down_block_types=("DownEncoderBlock2D",) * 4,
-        up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(16, 32, 64, 128),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(16, 32, 64),
         layers_per_block=1,
         latent_channels=LATENT_CHANNELS,
         sample_size=PIXELS,
@@ -101,16 +101,16 @@ def build_prior() -> PriorTransformer:
 def build_unet() -> UNet2DConditionModel:
     """Return the denoiser with Kandinsky 2.2's kinds of block.
 
-    Of its 32 output channels the first 16, the noise, are trained; pipelines drop the others.
+    Of its 8 output channels the first 4, the noise, are trained; pipelines drop the others.
     """
     return UNet2DConditionModel(
         sample_size=LATENT_PIXELS,
         in_channels=LATENT_CHANNELS,
         out_channels=2 * LATENT_CHANNELS,
-        down_block_types=("SimpleCrossAttnDownBlock2D",) * 2,
+        down_block_types=("ResnetDownsampleBlock2D", "SimpleCrossAttnDownBlock2D"),
         mid_block_type="UNetMidBlock2DSimpleCrossAttn",
-        up_block_types=("SimpleCrossAttnUpBlock2D",) * 2,
-        block_out_channels=(96, 128),
+        up_block_types=("SimpleCrossAttnUpBlock2D", "ResnetUpsampleBlock2D"),
+        block_out_channels=(64, 96),
         layers_per_block=1,
         norm_num_groups=16,
         cross_attention_dim=EMBEDDING,

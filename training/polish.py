@@ -27,14 +27,14 @@ class Decoder(nn.Module):
         self.decoder = model.decoder
 
     def forward(self, latents: Tensor) -> Tensor:
-        """Turn (B, 16, 8, 8) into (B, 3, 64, 64)."""
+        """Turn (B, 4, 16, 16) into (B, 3, 64, 64)."""
         return self.decoder(self.entry(latents))
 
 
 def polish_decoder(
     model: VQModel, pictures: Pictures, latents: Tensor, plan: Plan, folder: Path, seed: int
 ) -> VQModel:
-    """Train the decoder of `model` further, in place, on noisy latents (N, 16, 8, 8)."""
+    """Train the decoder of `model` further, in place, on noisy latents (N, 4, 16, 16)."""
     decoder = Decoder(model).requires_grad_(True)
 
     def losses(generator: torch.Generator) -> Losses:

@@ -24,7 +24,7 @@ SNR_CEILING = 5.0  # Hang et al. 2023, "Efficient diffusion training via min-SNR
 def train_unet(
     latents: Tensor, embeddings: Tensor, negative: Tensor, plan: Plan, folder: Path, seed: int
 ) -> UNet2DConditionModel:
-    """Train on latents (N, 16, 8, 8) and embeddings (N, 128).
+    """Train on latents (N, 4, 16, 16) and embeddings (N, 128).
 
     `negative`, (128,), is what Kandinsky's prior pipeline passes where nothing is wanted: its
     image encoder's answer to an all-zero picture, not a vector of zeros.

@@ -74,7 +74,7 @@ class Workshop:
 
     @cached_property
     def latents(self) -> Tensor:
-        """Of all pictures, (N, 16, 8, 8)."""
+        """Of all pictures, (N, 4, 16, 16)."""
         return encodings.latents(self.pictures, self.autoencoder, self.folder)
 
     @cached_property

@@ -62,3 +62,21 @@ def test_the_log_has_one_line_of_json_for_each_step(tmp_path: Path) -> None:
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries] == list(range(1, 31))
     assert entries[-1]["loss"] < entries[0]["loss"] / 10
+
+
+def test_a_run_begun_from_a_former_one_starts_with_its_averaged_weights(tmp_path: Path) -> None:
+    (tmp_path / "former").mkdir()
+    (tmp_path / "later").mkdir()
+    former, later = fresh_model(), fresh_model()
+    train("line", former, line_fit(former), PLAN, tmp_path / "former", seed=1)
+    none = Plan(steps=0, rate=0.2, begin=tmp_path / "former")
+    train("line", later, line_fit(later), none, tmp_path / "later", seed=1)
+    assert torch.equal(former.weight, later.weight)
+
+
+def test_a_stage_that_the_former_run_never_reached_starts_afresh(tmp_path: Path) -> None:
+    model = fresh_model()
+    before = model.weight.clone()
+    none = Plan(steps=0, rate=0.2, begin=tmp_path)
+    train("line", model, line_fit(model), none, tmp_path, seed=1)
+    assert torch.equal(model.weight, before)
