@@ -1,0 +1,204 @@
+"""Grids: which settings are measured, as data; and the study that a grid makes of prompt sets.
+
+Knows what `quick`, `default` and `full` stand for. Nothing here decides how a setting is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from hierdiff_core.evaluation.prompt_sets import DEVELOPMENT, REPORT, PromptSet, sample
+from hierdiff_core.evaluation.setting import Setting, standard
+from hierdiff_core.evaluation.unit import Unit, make_unit
+from hierdiff_core.solver import SOLVERS
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What is measured on each set."""
+
+    name: str
+    sample: int  # prompts of a report set whose pictures are made and judged
+    development_sample: int
+    held_out: int  # prompts on which each attribute is judged by itself
+    standards: Mapping[str, tuple[int, ...]]  # K of the standard runs under each solver
+    paper_steps: int  # K of the paper's reference, under DDPM
+    paper_savings: tuple[float, ...]  # of the sharing runs under it, by the paper's method
+    other_savings: tuple[float, ...]  # and by the other linkages
+    fast_steps: tuple[int, ...]  # K of the sharing runs under the fast solver
+    fast_savings: tuple[float, ...]
+    linkages: tuple[str, ...]
+    random_savings: tuple[float, ...]
+    taus: tuple[float, ...]  # of Figure 5
+    sizes: tuple[int, ...]  # N, of one template; the first are parts of the sample
+    emergence: int  # prompts whose steps are looked at one by one
+    diversity: int  # pictures that are compared with each other
+    largest: int | None = None  # prompts that are taken of a set; None: all
+
+
+_LINKAGES = ("ward", "average", "centroid")
+_STANDARDS = {
+    "ddpm": (6, 10, 16, 25, 40),
+    "ddim": (2, 3, 4, 6, 8, 12, 20, 40),
+    "dpmsolver++": (2, 3, 4, 6, 8, 12, 20),
+}
+DEFAULT = Grid(
+    name="default",
+    sample=200,
+    development_sample=150,
+    held_out=300,
+    standards=_STANDARDS,
+    paper_steps=40,
+    paper_savings=(0.3, 0.5, 0.7, 0.85),
+    other_savings=(0.5, 0.7),
+    fast_steps=(6, 12),
+    fast_savings=(0.25, 0.5, 0.7),
+    linkages=_LINKAGES,
+    random_savings=(0.05, 0.2, 0.5),
+    taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+    sizes=(16, 48, 96, 192, 500, 1000, 2000),
+    emergence=64,
+    diversity=100,
+)
+FULL = Grid(
+    name="full",
+    sample=500,
+    development_sample=300,
+    held_out=300,
+    standards={
+        "ddpm": (5, 8, 10, 12, 16, 20, 25, 31, 40),
+        "ddim": (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 40),
+        "dpmsolver++": (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25),
+    },
+    paper_steps=40,
+    paper_savings=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    other_savings=(0.3, 0.5, 0.7, 0.85),
+    fast_steps=(4, 6, 8, 12, 20),
+    fast_savings=(0.15, 0.3, 0.45, 0.6, 0.75),
+    linkages=_LINKAGES,
+    random_savings=(0.02, 0.05, 0.1, 0.15, 0.3, 0.5),
+    taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
+    sizes=(16, 48, 96, 192, 500, 1000, 2000),
+    emergence=128,
+    diversity=100,
+)
+QUICK = Grid(
+    name="quick",
+    sample=12,
+    development_sample=8,
+    held_out=12,
+    standards={"ddpm": (3, 6), "ddim": (2, 4), "dpmsolver++": (2, 4)},
+    paper_steps=6,
+    paper_savings=(0.3, 0.6),
+    other_savings=(0.6,),
+    fast_steps=(4,),
+    fast_savings=(0.25, 0.5),
+    linkages=_LINKAGES,
+    random_savings=(0.1, 0.3),
+    taus=(0.5, 1.0),
+    sizes=(4, 12, 16),
+    emergence=4,
+    diversity=12,
+    largest=16,
+)
+GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in (QUICK, DEFAULT, FULL)}
+# The paper's solver, and the best of those that need few steps.
+PAPER_SOLVER, _FAST = "ddpm", ("dpmsolver++", "ddim")
+PAPER_METHOD = "ward"  # as in the authors' code
+
+
+@dataclass(frozen=True)
+class Study:
+    """A grid over prompt sets: which units there are to run."""
+
+    grid: Grid
+    sets: tuple[PromptSet, ...]
+    solvers: tuple[str, ...]
+
+    @property
+    def report(self) -> tuple[PromptSet, ...]:
+        """The sets whose figures are told."""
+        return tuple(each for each in self.sets if each.purpose == REPORT)
+
+    @property
+    def development(self) -> tuple[PromptSet, ...]:
+        """The sets from which defaults are chosen."""
+        return tuple(each for each in self.sets if each.purpose == DEVELOPMENT)
+
+    @cached_property
+    def fast(self) -> str:
+        """The solver of few steps: the best there is among those asked for."""
+        return next((each for each in _FAST if each in self.solvers), self.solvers[0])
+
+    @cached_property
+    def paper_solver(self) -> str:
+        """DDPM, unless it was not asked for."""
+        return PAPER_SOLVER if PAPER_SOLVER in self.solvers else self.solvers[0]
+
+    @property
+    def reference(self) -> Setting:
+        """The paper's standard run: 40 steps of DDPM for everybody."""
+        return standard(self.paper_solver, self.grid.paper_steps)
+
+    def sample(self, prompts: PromptSet) -> tuple[int, ...]:
+        """Return the places of the prompts that are scored."""
+        grid = self.grid
+        most = grid.sample if prompts.purpose == REPORT else grid.development_sample
+        return sample(prompts, most)
+
+    def unit(self, prompts: PromptSet, setting: Setting) -> Unit:
+        """Return the unit of a setting on a set's sample."""
+        return make_unit(prompts.texts, self.sample(prompts), setting)
+
+    def standards(self) -> list[Setting]:
+        """Return the standard settings, the paper's reference among them."""
+        grid = self.grid
+        found = [standard(each, K) for each in self.solvers for K in grid.standards.get(each, ())]
+        return list(dict.fromkeys([*found, self.reference]))
+
+    def paper_sharing(self, method: str = PAPER_METHOD) -> list[Setting]:
+        """Return the sharing runs under the paper's solver and K."""
+        solver, K = self.paper_solver, self.grid.paper_steps
+        grid = self.grid
+        savings = grid.paper_savings if method == PAPER_METHOD else grid.other_savings
+        return [Setting(method, solver, K, saving=each) for each in savings]
+
+    def fast_sharing(self, method: str = PAPER_METHOD) -> list[Setting]:
+        """Return the sharing runs under the solver of few steps."""
+        grid = self.grid
+        return [
+            Setting(method, self.fast, K, saving=each)
+            for K in grid.fast_steps
+            for each in grid.fast_savings
+        ]
+
+    def sharing(self, prompts: PromptSet) -> list[Setting]:
+        """Return the sharing runs of a set's frontier; by one linkage on development sets.
+
+        Those have their linkages compared among the ablations.
+        """
+        found = []
+        report = prompts.purpose == REPORT
+        for method in self.grid.linkages if report else (PAPER_METHOD,):
+            found += self.paper_sharing(method) + self.fast_sharing(method)
+        return found
+
+
+def make_study(grid: Grid, sets: Sequence[PromptSet], solvers: Sequence[str] = ()) -> Study:
+    """Return the study over the sets, cut to the grid's largest; all known solvers for none."""
+    known = tuple(each for each in _STANDARDS if each in SOLVERS)
+    return Study(grid, tuple(_cut(each, grid.largest) for each in sets), tuple(solvers) or known)
+
+
+def _cut(prompts: PromptSet, largest: int | None) -> PromptSet:
+    if largest is None or len(prompts) <= largest:
+        return prompts
+    chosen = np.sort(np.random.default_rng(0).permutation(len(prompts))[:largest])
+    entries = tuple(prompts.entries[int(each)] for each in chosen)
+    return PromptSet(
+        prompts.name, prompts.title, prompts.purpose, entries, prompts.paper, prompts.paper_saving
+    )

@@ -1,0 +1,125 @@
+"""The page: all sections as markdown and as JSON.
+
+Knows their order and what stands around them; measures nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.prompt_sets import REPORT
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.sections import SECTIONS
+from hierdiff_core.evaluation.setting import label
+from hierdiff_core.evaluation.told import Table, Told
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the figures depend on beside the study."""
+
+    command: str  # that repeats them
+    machine: Mapping[str, str]
+    model: Mapping[str, str]
+    judges: tuple[str, ...]
+
+
+def tell_all(study: Study, results: Results) -> dict[str, Told]:
+    """Return every section by name, told from what is there."""
+    return {name: section.tell(study, results) for name, section in SECTIONS.items()}
+
+
+def write_markdown(
+    study: Study, sections: Mapping[str, Told], about: Circumstances, pictures: str
+) -> str:
+    """Return the page; `pictures` is the folder of the plots, as links name it (empty: none)."""
+    parts = ["# Evaluation", _about(study, about), _sets(study).markdown()]
+    for told in sections.values():
+        parts.append(f"## {told.title}")
+        parts += ["\n".join(f"- {each}" for each in told.sentences)] if told.sentences else []
+        if pictures:
+            parts += [f"![{told.title}]({pictures}/{name})" for name in told.pictures]
+        parts += [table.markdown() for table in told.tables if table.rows]
+    return "\n\n".join(parts) + "\n"
+
+
+def write_json(study: Study, sections: Mapping[str, Told], about: Circumstances) -> dict[str, Any]:
+    """Return everything that was told, as JSON values."""
+    found: dict[str, Any] = {
+        "command": about.command,
+        "machine": dict(about.machine),
+        "model": dict(about.model),
+        "judges": list(about.judges),
+        "grid": study.grid.name,
+        "solvers": list(study.solvers),
+        "sets": {
+            each.name: {
+                "title": each.title,
+                "purpose": each.purpose,
+                "prompts": len(each),
+                "scored": len(study.sample(each)),
+                "held_out": sum(bool(entry.held_out) for entry in each.entries),
+            }
+            for each in study.sets
+        },
+    }
+    for name, told in sections.items():
+        found[name] = {"sentences": list(told.sentences), **told.figures}
+    return _finite(found)
+
+
+def _about(study: Study, about: Circumstances) -> str:
+    model = ", ".join(f"{name} {value}" for name, value in about.model.items())
+    machine = ", ".join(f"{name} {value}" for name, value in about.machine.items())
+    return "\n".join(
+        [
+            "Written by the command below, sentences included; every figure is repeated by it.",
+            "",
+            f"    {about.command}",
+            "",
+            f"- Model: {model}.",
+            f"- Judged by {', '.join(about.judges)}; score is the first one's, higher is better.",
+            f"- Machine: {machine}.",
+            f"- Reference: {label(study.reference)} for every prompt alone, as in the paper. The "
+            "same seeds everywhere; intervals are 95 %, by bootstrap over prompts.",
+            "- Detail is the Fréchet distance, in the judge's features, to fresh drawings of the "
+            "same prompts (to the reference's pictures where there are none); compare it inside a "
+            "set only.",
+            "- A sharing run plans its whole set; a random sample of it, half of it held-out "
+            "prompts where there are enough, is denoised and judged.",
+            "- A failed picture makes its setting incomplete: it is left out and named, and never "
+            "counts as a draw.",
+        ]
+    )
+
+
+def _sets(study: Study) -> Table:
+    rows = [
+        [
+            each.name,
+            each.title,
+            f"{len(each):,}",
+            f"{len(study.sample(each)):,}",
+            f"{sum(bool(entry.held_out) for entry in each.entries):,}",
+            "report" if each.purpose == REPORT else "development",
+            each.paper or "–",
+        ]
+        for each in study.sets
+    ]
+    columns = ("set", "what", "prompts", "judged", "held out", "purpose", "stands for")
+    return Table(columns, rows, "Prompt sets. Defaults are chosen on development sets only.")
+
+
+def _finite(value: Any) -> Any:
+    """Return JSON values with null for what is no number."""
+    if isinstance(value, Mapping):
+        return {str(name): _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

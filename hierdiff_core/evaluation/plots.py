@@ -1,0 +1,210 @@
+"""Plots: lines over evaluations, and sheets of pictures, as PNG.
+
+Knows matplotlib, which only development installs need, hence imported when a plot is drawn. Knows
+nothing of settings or statistics. Sharing is orange as in a plan's picture, standard runs are grey.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.palette import LIGHT
+
+INK, QUIET, RULE = "#1f1b16", "#6f675c", "#e8e3da"
+SHARED = (LIGHT[6], LIGHT[4], "#d0a020", LIGHT[5])
+ALONE = ("#3f4a54", "#8a949c", "#5f7f95", "#b3b9bd")
+BLIND = "#2f7f79"  # sharing that knows nothing of the prompts
+_DOTS = 200  # a page shows the picture at half its size
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points that are one family."""
+
+    label: str  # stands at its end; empty where another line of its family is labelled
+    xs: Sequence[float]
+    ys: Sequence[float]
+    colour: str
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    marker: str = "o"
+    thin: bool = False
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Level:
+    """A value to compare with, as a horizontal line."""
+
+    label: str
+    value: float
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One pair of axes."""
+
+    title: str
+    across: str
+    up: str
+    lines: Sequence[Line]
+    levels: Sequence[Level] = ()
+    logarithmic: bool = False
+    key: Sequence[tuple[str, str]] = ()  # (marker, what it stands for)
+    ticks: Sequence[float] = ()
+
+
+def draw_panels(heading: str, panels: Sequence[Panel], note: str = "") -> bytes:
+    """Return the panels side by side as PNG."""
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(
+        1, len(panels), figsize=(6.4 * len(panels), 4.5), squeeze=False, layout="constrained"
+    )
+    for axis, panel in zip(axes[0], panels, strict=True):
+        _draw_panel(axis, panel)
+    figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold")
+    if note:
+        figure.supxlabel(note, x=0.01, ha="left", color=QUIET, fontsize=8.5)
+    return _png(pyplot, figure)
+
+
+def draw_sheet(
+    heading: str,
+    rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]],
+    columns: Sequence[str] = (),
+    below: Sequence[Sequence[str]] = (),
+) -> bytes:
+    """Return rows of pictures with a name at the left, and column names above, as PNG.
+
+    `below` holds for each row what stands under its pictures.
+    """
+    pyplot = _pyplot()
+    width = max(len(pictures) for _, pictures in rows)
+    size = (1.5 * width + 1.7, 1.62 * len(rows) + 0.7 + 0.25 * bool(below))
+    figure, axes = pyplot.subplots(
+        len(rows), width, figsize=size, squeeze=False, layout="constrained"
+    )
+    for axis in axes.ravel():
+        axis.set_axis_off()
+    for at, (name, pictures) in enumerate(rows):
+        for column, picture in enumerate(pictures):
+            axis = axes[at][column]
+            axis.imshow(picture, interpolation="nearest")
+            text = below[at][column] if below and column < len(below[at]) else ""
+            axis.text(
+                0.5, -0.05, text, transform=axis.transAxes, ha="center", va="top",
+                fontsize=6.5, color=QUIET, wrap=True,
+            )  # fmt: skip
+            if at == 0 and column < len(columns):
+                axis.set_title(columns[column], fontsize=9, color=QUIET)
+        axes[at][0].text(
+            -0.08, 0.5, name, transform=axes[at][0].transAxes, ha="right", va="center",
+            fontsize=9, color=INK,
+        )  # fmt: skip
+    figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=12, fontweight="bold")
+    return _png(pyplot, figure)
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib
+    except ImportError:
+        hint = "plots need matplotlib; pip install 'hierdiff[dev]', or use --no-plots"
+        raise InvalidSetting(setting="plots", value=True, hint=hint) from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    pyplot.rcParams.update({"font.size": 9.5, "font.family": "DejaVu Sans"})
+    return pyplot
+
+
+def _draw_panel(axis: Any, panel: Panel) -> None:
+    for line in panel.lines:
+        _draw_line(axis, line)
+    for level in panel.levels:
+        axis.axhline(level.value, color=QUIET, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+    if panel.logarithmic:
+        axis.set_xscale("log")
+    if panel.ticks:
+        axis.set_xticks(list(panel.ticks), [f"{each:g}" for each in panel.ticks])
+        axis.minorticks_off()
+    axis.set_title(panel.title, loc="left", color=INK, fontsize=10.5)
+    axis.set_xlabel(panel.across, color=QUIET)
+    axis.set_ylabel(panel.up, color=QUIET)
+    axis.grid(color=RULE, linewidth=0.7)
+    axis.set_axisbelow(True)
+    axis.tick_params(colors=QUIET, length=0)
+    for side, spine in axis.spines.items():
+        spine.set_visible(side == "bottom")
+        spine.set_color(QUIET)
+    _label_ends(axis, panel)
+    for marker, meaning in panel.key:
+        axis.plot([], [], marker=marker, linestyle="", color=QUIET, markersize=5, label=meaning)
+    if panel.key:
+        axis.legend(frameon=False, fontsize=8.5, labelcolor=QUIET, loc="best", handletextpad=0.2)
+
+
+def _draw_line(axis: Any, line: Line) -> None:
+    order = np.argsort(line.xs)
+    xs, ys = (np.asarray(each, dtype=float)[order] for each in (line.xs, line.ys))
+    axis.plot(
+        xs, ys, color=line.colour, marker=line.marker, markersize=3.5 if line.thin else 5,
+        linewidth=0.9 if line.thin else 1.9, alpha=0.75 if line.thin else 1.0,
+        linestyle=(0, (4, 2)) if line.dashed else "-", zorder=2 if line.thin else 3,
+    )  # fmt: skip
+    if line.low is not None and line.high is not None:
+        low, high = (np.asarray(each, dtype=float)[order] for each in (line.low, line.high))
+        axis.fill_between(xs, low, high, color=line.colour, alpha=0.13, linewidth=0)
+
+
+def _label_ends(axis: Any, panel: Panel) -> None:
+    """Write labels at the right of the axes, moved apart where they would overlap."""
+    axis.margins(x=0.04)
+    bottom, top = axis.get_ylim()
+    ends = [
+        (line.ys[int(np.argmax(line.xs))], line.label, line.colour)
+        for line in panel.lines
+        if line.label and len(line.xs)
+    ]
+    ends += [(level.value, level.label, QUIET) for level in panel.levels]
+    places = _apart([end[0] for end in ends], gap=(top - bottom) * 0.05)
+    highest = max([top, *places])
+    lowest = min([bottom, *places])
+    axis.set_ylim(lowest, highest)
+    for (_, text, colour), place in zip(ends, places, strict=True):
+        axis.annotate(
+            text, (1.01, place), xycoords=("axes fraction", "data"), color=colour,
+            fontsize=8.5, va="center", annotation_clip=False,
+        )  # fmt: skip
+
+
+def _apart(values: Sequence[float], gap: float) -> list[float]:
+    """Return the values moved as little as may be so that neighbours are a gap apart."""
+    order = np.argsort(values)
+    placed = np.asarray(values, dtype=float)[order]
+    for _ in range(200):
+        gaps = np.diff(placed)
+        tight = np.flatnonzero(gaps < gap * 0.999)
+        if not len(tight):
+            break
+        for at in tight:
+            short = (gap - (placed[at + 1] - placed[at])) / 2
+            placed[at] -= short
+            placed[at + 1] += short
+    found = np.empty(len(placed))
+    found[order] = placed
+    return [float(each) for each in found]
+
+
+def _png(pyplot: Any, figure: Any) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=_DOTS, facecolor="white")
+    pyplot.close(figure)
+    return file.getvalue()

@@ -1,0 +1,91 @@
+"""Results: what has been measured so far, looked up by what was to be measured.
+
+Knows outcomes and the features of reference pictures. A unit that was not run, or of which a
+picture failed, has no figures: a failed picture is never counted as a draw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.setting import Setting
+from hierdiff_core.evaluation.unit import Outcome, Unit
+from hierdiff_core.judges.frechet import frechet_distance
+
+Features = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Results:
+    """Outcomes by job; features of drawings by the name of their set."""
+
+    outcomes: Mapping[Job, Outcome]
+    drawings: Mapping[str, Features] = field(default_factory=dict)
+    impossible: Mapping[Job, str] = field(default_factory=dict)  # budgets that cannot be met
+
+    def whole(self, job: Job) -> Outcome | None:
+        """Return the outcome where every picture was made and judged."""
+        found = self.outcomes.get(job)
+        return found if found is not None and not found.missing else None
+
+    def lack(self, job: Job) -> str:
+        """Return why a job has no figures; empty where it has."""
+        if job in self.impossible:
+            return "not possible"
+        found = self.outcomes.get(job)
+        if found is None:
+            return "not run"
+        count = len(found.main)
+        return f"incomplete: {found.missing} of {count} failed" if found.missing else ""
+
+    def measured(self, study: Study, prompts: PromptSet, setting: Setting) -> Measured | None:
+        """Return cost and scores of a setting on a set's sample, where it is complete."""
+        return self.measured_unit(study.unit(prompts, setting))
+
+    def measured_unit(self, unit: Unit) -> Measured | None:
+        """Return cost and scores of a unit, where it is complete."""
+        found = self.whole(unit)
+        return None if found is None else Measured(unit.setting, found.per_image, found.main)
+
+    def all_measured(
+        self, study: Study, prompts: PromptSet, settings: list[Setting]
+    ) -> list[Measured]:
+        """Return those of the settings that are complete."""
+        found = [self.measured(study, prompts, each) for each in settings]
+        return [each for each in found if each is not None]
+
+    def detail(self, study: Study, prompts: PromptSet, setting: Setting) -> float | None:
+        """Return the Frechet distance to drawings of the same prompts, where there are some.
+
+        Without drawings the pictures of the reference run stand in for them.
+        """
+        found = self.whole(study.unit(prompts, setting))
+        target = self._target(study, prompts, setting)
+        if found is None or found.features is None or target is None:
+            return None
+        return _distance(found.features, target)
+
+    def floor(self, prompts: PromptSet) -> float | None:
+        """Return the distance of two halves of the drawings: no model can come below it."""
+        drawn = self.drawings.get(prompts.name)
+        return None if drawn is None else _distance(drawn[::2], drawn[1::2])
+
+    def _target(self, study: Study, prompts: PromptSet, setting: Setting) -> Features | None:
+        if prompts.name in self.drawings:
+            return self.drawings[prompts.name][::2]
+        found = self.whole(study.unit(prompts, study.reference))
+        return None if found is None or setting == study.reference else found.features
+
+
+def _distance(ours: Features, theirs: Features) -> float | None:
+    # With fewer rows the covariances say little and the bias is all there is.
+    few = min(len(ours), len(theirs)) < 50
+    return None if few else frechet_distance(ours, theirs)

@@ -1,0 +1,34 @@
+"""The sections of the evaluation's page, one file each, in the order of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from hierdiff_core.evaluation.sections import (
+    ablations,
+    attributes,
+    diversity,
+    emergence,
+    families,
+    figure5,
+    frontier,
+    growth,
+    strips,
+    table1,
+    table2,
+)
+from hierdiff_core.evaluation.told import Section
+
+SECTIONS: Mapping[str, Section] = {
+    "attributes": attributes,
+    "frontier": frontier,
+    "table1": table1,
+    "table2": table2,
+    "figure5": figure5,
+    "emergence": emergence,
+    "growth": growth,
+    "ablations": ablations,
+    "diversity": diversity,
+    "strips": strips,
+    "families": families,
+}

@@ -1,0 +1,136 @@
+"""How the gain grows with the number of prompts of one template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
+from hierdiff_core.evaluation.frontier import Measured, saving_at_equal_score
+from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
+from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.plots import SHARED, Level, Line, Panel, draw_panels
+from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.setting import Setting, label, standard
+from hierdiff_core.evaluation.told import Table, Told, number, score, share
+from hierdiff_core.evaluation.unit import Unit
+
+
+def jobs(study: Study) -> list[Job]:
+    """See Section."""
+    prompts = _set(study)
+    if prompts is None:
+        return []
+    shared = [_unit(study, prompts, size, each) for size in _sizes(study, prompts)
+              for each in _settings(study)]  # fmt: skip
+    return [_alone(study, prompts), *shared]
+
+
+def tell(study: Study, results: Results) -> Told:
+    """See Section."""
+    title = "How the gain grows with the number of prompts"
+    prompts = _set(study)
+    reference = None if prompts is None else results.measured_unit(_alone(study, prompts))
+    if prompts is None or reference is None:
+        return Told(title, ["Not measured yet."])
+    rows, figures, curves = [], dict[str, object](), dict[int, list[Measured]]()
+    for size in _sizes(study, prompts):
+        units = [_unit(study, prompts, size, each) for each in _settings(study)]
+        family = [found for unit in units if (found := results.measured_unit(unit)) is not None]
+        if not family:
+            continue
+        saving = saving_at_equal_score(family, reference)
+        curves[size] = family
+        scores = {f"{each.per_image:.2f}": each.mean for each in family}
+        means = [f"{each.mean:.3f} at {number(each.per_image, 2)}" for each in family]
+        rows.append([f"{size:,}", share(saving), ", ".join(means)])
+        figures[str(size)] = {"saving": saving.to_json(), "scores": scores}
+    name = label(reference.setting)
+    caption = (
+        f"The same {len(reference.scores)} prompts of `{prompts.name}`, among N of its prompts "
+        f"(below that, dealt into catalogues of N); {name} alone scores "
+        f"{score(estimate_mean(reference.scores))}."
+    )
+    columns = ("N", f"saved over {name} at equal score", "mean score at evaluations per image")
+    pictures = {"growth.png": partial(_draw, reference, curves)} if curves else {}
+    return Told(title, [], [Table(columns, rows, caption)], pictures, figures)
+
+
+def _set(study: Study) -> PromptSet | None:
+    """Return the largest report set of one template, or the largest."""
+    sets = sorted(study.report, key=len, reverse=True)
+    return next(iter(sets), None)
+
+
+def _sizes(study: Study, prompts: PromptSet) -> list[int]:
+    return [size for size in study.grid.sizes if size <= len(prompts)]
+
+
+def _order(study: Study, prompts: PromptSet) -> tuple[list[str], int]:
+    """Return the prompts, those that are scored first, and how many these are."""
+    sizes = _sizes(study, prompts) or [len(prompts)]
+    # Catalogues smaller than the sample must divide it.
+    inside = [size for size in sizes if size <= study.grid.sample] or [min(sizes)]
+    scored = max(inside)
+    order = np.random.default_rng(1).permutation(len(prompts))
+    return [prompts.entries[int(each)].text for each in order], scored
+
+
+def _unit(study: Study, prompts: PromptSet, size: int, setting: Setting) -> Unit:
+    texts, scored = _order(study, prompts)
+    if size >= scored:
+        return Unit(tuple(texts[:size]), tuple(range(scored)), setting)
+    whole = scored // size
+    groups = (size,) * whole + ((scored - whole * size,) if scored % size else ())
+    return Unit(tuple(texts[:scored]), tuple(range(scored)), setting, groups)
+
+
+def _alone(study: Study, prompts: PromptSet) -> Unit:
+    texts, scored = _order(study, prompts)
+    steps = max(study.grid.fast_steps)
+    return Unit(tuple(texts[:scored]), tuple(range(scored)), standard(study.fast, steps))
+
+
+def _settings(study: Study) -> list[Setting]:
+    steps = max(study.grid.fast_steps)
+    return [
+        Setting(PAPER_METHOD, study.fast, steps, saving=each) for each in study.grid.fast_savings
+    ]
+
+
+def _draw(reference: Measured, curves: dict[int, list[Measured]]) -> bytes:
+    sizes = list(curves)
+    alone = [Level("every prompt alone", reference.mean)]
+    lines = []
+    savings = sorted({each.setting.saving or 0 for family in curves.values() for each in family})
+    for at, saving in enumerate(savings):
+        points = [
+            (size, estimate_mean(each.scores))
+            for size, family in curves.items()
+            for each in family
+            if each.setting.saving == saving
+        ]
+        lines.append(_line(f"{saving:.0%} saved", points, SHARED[at % len(SHARED)]))
+    gains = [(size, saving_at_equal_score(curves[size], reference)) for size in sizes]
+    panels = [
+        Panel("Score at a fixed saving", "prompts of one template, N", "mean score", lines, alone,
+              True, (), sizes),
+        Panel("Saved at equal score", "prompts of one template, N", "share of evaluations",
+              [_line("", gains, SHARED[0])], (), True, (), sizes),
+    ]  # fmt: skip
+    return draw_panels(f"Gain against N: {label(reference.setting)}", panels,
+                       "bands: 95 % intervals")  # fmt: skip
+
+
+def _line(name: str, points: Sequence[tuple[int, Estimate]], colour: str) -> Line:
+    return Line(
+        name,
+        [size for size, _ in points],
+        [each.value for _, each in points],
+        colour,
+        [each.low for _, each in points],
+        [each.high for _, each in points],
+    )

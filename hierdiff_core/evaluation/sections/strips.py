@@ -1,0 +1,46 @@
+"""Figure 2: from coarse to fine, latents and predicted pictures along a standard run."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.looks import FRAMES, Job, Watch
+from hierdiff_core.evaluation.plots import draw_sheet
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.sections.emergence import watch_of
+from hierdiff_core.evaluation.setting import SOLVER_NAMES
+from hierdiff_core.evaluation.told import Told
+from hierdiff_core.evaluation.unit import Outcome
+
+_ROWS = ("latents", "predicted")
+
+
+def jobs(study: Study) -> list[Job]:
+    """See Section."""
+    watch = watch_of(study)
+    return [] if watch is None else [watch]
+
+
+def tell(study: Study, results: Results) -> Told:
+    """See Section."""
+    title = "Figure 2: from coarse to fine"
+    watch = watch_of(study)
+    found = None if watch is None else results.whole(watch)
+    if watch is None or found is None:
+        return Told(title, ["Not made yet."])
+    kept = ", ".join(f"“{text}”" for text in watch.texts[: watch.kept])
+    return Told(title, [f"Prompts: {kept}."], [], {"strips.png": partial(_draw, watch, found)})
+
+
+def _draw(watch: Watch, found: Outcome) -> bytes:
+    rows = [
+        (
+            "latents" if at % 2 == 0 else "predicted",
+            list(found.pictures[at * FRAMES : (at + 1) * FRAMES]),
+        )
+        for at in range(len(found.pictures) // FRAMES)
+    ]
+    columns = [f"step {each}" for each in watch.frames()]
+    solver = SOLVER_NAMES.get(watch.solver, watch.solver)
+    return draw_sheet(f"From coarse to fine: {solver} {watch.steps}", rows, columns)

@@ -1,0 +1,119 @@
+"""Table 1: saving, win % and mean score of sharing as the paper does it, set by set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hierdiff_core.evaluation.bootstrap import estimate_mean, win_rate
+from hierdiff_core.evaluation.frontier import Measured, largest_within
+from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
+from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.setting import Setting, label
+from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
+
+_COLUMNS = ("set", "N", "setting", "evaluations per image", "saving", "win %", "ties",
+            "mean score", "standard's", "held-out only")  # fmt: skip
+
+
+def jobs(study: Study) -> list[Job]:
+    """See Section."""
+    return [
+        study.unit(prompts, each)
+        for prompts in study.report
+        for each in [study.reference, *_settings(study, prompts), *study.paper_sharing()]
+    ]
+
+
+def tell(study: Study, results: Results) -> Told:
+    """See Section."""
+    rows, within, figures = [], [], dict[str, object]()
+    sentences = []
+    for prompts in study.report:
+        reference = results.measured(study, prompts, study.reference)
+        if reference is None:
+            lack = results.lack(study.unit(prompts, study.reference))
+            sentences.append(f"`{prompts.name}`: no figures ({lack}).")
+            continue
+        found = {}
+        for setting in _settings(study, prompts):
+            row, facts = _row(study, results, prompts, setting, reference)
+            rows.append(row)
+            found[label(setting)] = facts
+        within.append(_within(study, results, prompts, reference))
+        figures[prompts.name] = found
+    reference_name = label(study.reference)
+    caption = (
+        f"Sharing with {PAPER_METHOD} linkage against {reference_name} for everybody, same seeds; "
+        "a win is a higher score on a prompt, a tie (equal to the last bit) counts half."
+    )
+    largest = Table(
+        ("set", "the paper's set", "paper", "largest measured saving", "win %", "mean score"),
+        within,
+        "Largest measured saving whose mean score cannot be told from the standard run's "
+        "(the 95 % interval of the paired difference reaches 0).",
+    )
+    return Told(
+        "Table 1: sharing at the paper's setting",
+        sentences,
+        [Table(_COLUMNS, rows, caption), largest],
+        figures=figures,
+    )
+
+
+def _settings(study: Study, prompts: PromptSet) -> list[Setting]:
+    """Return tau = 1, as the paper recommends, and the paper's own saving for that kind of set."""
+    solver, K = study.paper_solver, study.grid.paper_steps
+    found = [Setting(PAPER_METHOD, solver, K, tau=1.0)]
+    if prompts.paper_saving is not None:
+        found.append(Setting(PAPER_METHOD, solver, K, saving=prompts.paper_saving))
+    return found
+
+
+def _row(
+    study: Study, results: Results, prompts: PromptSet, setting: Setting, reference: Measured
+) -> tuple[list[str], dict[str, object]]:
+    unit = study.unit(prompts, setting)
+    ours = results.measured_unit(unit)
+    head = [prompts.name, f"{len(prompts):,}", label(setting)]
+    if ours is None:
+        return [*head, results.lack(unit), *["–"] * 6], {"lack": results.lack(unit)}
+    saving = 1 - ours.per_image / study.grid.paper_steps
+    wins, ties = win_rate(ours.scores, reference.scores)
+    mean, theirs = estimate_mean(ours.scores), estimate_mean(reference.scores)
+    row = [
+        *head, number(ours.per_image, 2), percent(saving, 1), share(wins),
+        f"{ties} of {len(ours.scores)}", score(mean), score(theirs),
+        _held_out(study, prompts, ours, reference),
+    ]  # fmt: skip
+    return row, {
+        "evaluations_per_image": ours.per_image,
+        "saving": saving,
+        "win": wins.to_json(),
+        "ties": ties,
+        "score": mean.to_json(),
+        "score_standard": theirs.to_json(),
+    }
+
+
+def _held_out(study: Study, prompts: PromptSet, ours: Measured, reference: Measured) -> str:
+    sample = study.sample(prompts)
+    held_out = np.array([bool(prompts.entries[place].held_out) for place in sample])
+    if held_out.all() or held_out.sum() < 2:
+        return "all" if held_out.all() and len(held_out) else "–"
+    mine, theirs = ours.scores[held_out].mean(), reference.scores[held_out].mean()
+    return f"{mine:.3f}, standard's {theirs:.3f} ({held_out.sum()})"
+
+
+def _within(study: Study, results: Results, prompts: PromptSet, reference: Measured) -> list[str]:
+    family = results.all_measured(
+        study, prompts, [*study.paper_sharing(), *_settings(study, prompts)]
+    )
+    found = largest_within(family, reference)
+    head = [prompts.name, prompts.paper or "–", percent(prompts.paper_saving)]
+    if found is None:
+        return [*head, "none", "–", "–"]
+    wins, _ = win_rate(found.scores, reference.scores)
+    saving = 1 - found.per_image / study.grid.paper_steps
+    return [*head, percent(saving, 1), share(wins), score(estimate_mean(found.scores))]

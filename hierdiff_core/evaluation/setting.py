@@ -1,0 +1,48 @@
+"""Settings: how a set's pictures are made, and what people call it.
+
+Knows names and numbers; knows nothing of how a method makes its plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+STANDARD = "standard"
+SOLVER_NAMES = {"ddpm": "DDPM", "ddim": "DDIM", "dpmsolver++": "DPM-Solver++", "euler": "Euler"}
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One way to make the pictures of a set; of saving and tau, one or none is given."""
+
+    method: str  # STANDARD, or how prompts share steps
+    solver: str
+    steps: int  # K
+    saving: float | None = None  # share of the set's evaluations to save
+    tau: float | None = None
+    initial_noise: str = "root"
+
+    @property
+    def shares(self) -> bool:
+        """Whether prompts share steps at all."""
+        return self.method != STANDARD
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def label(setting: Setting) -> str:
+    """Return what people call a setting, such as `ward, DDPM 40, saving 70 %`."""
+    solver = f"{SOLVER_NAMES.get(setting.solver, setting.solver)} {setting.steps}"
+    if not setting.shares:
+        return solver
+    asked = "" if setting.saving is None else f", saving {100 * setting.saving:g} %"
+    asked += "" if setting.tau is None else f", tau {setting.tau:g}"
+    noise = "" if setting.initial_noise == "root" else ", one initial noise"
+    return f"{setting.method}, {solver}{asked}{noise}"
+
+
+def standard(solver: str, steps: int) -> Setting:
+    """Return the setting in which every prompt takes every step alone."""
+    return Setting(STANDARD, solver, steps)

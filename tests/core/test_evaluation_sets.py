@@ -1,0 +1,198 @@
+"""Prompt sets, units and methods of the evaluation keep their promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn
+from hierdiff_core.evaluation.grid import GRIDS, make_study
+from hierdiff_core.evaluation.looks import choose_family, job_key
+from hierdiff_core.evaluation.methods import METHODS, Group, make_setting_plan
+from hierdiff_core.evaluation.prompt_sets import (
+    DEVELOPMENT,
+    REPORT,
+    built_in_sets,
+    choose_sets,
+    read_sets,
+    sample,
+)
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.sections import SECTIONS
+from hierdiff_core.evaluation.setting import Setting, standard
+from hierdiff_core.evaluation.unit import Outcome, make_unit, needed_segments
+from hierdiff_core.tree import build_tree
+
+SETS = built_in_sets()
+SIZES = {"diverse": 600, "templates": 2000, "styles": 100, "words": 500, "subjects": 500,
+         "tryon": 16}  # fmt: skip
+VECTORS = np.random.default_rng(0).normal(size=(40, 6))
+GROUP = Group(VECTORS, [f"{at:02d}" for at in range(40)])
+
+
+def test_there_is_a_set_for_each_of_the_papers() -> None:
+    assert {each.name: len(each) for each in SETS if each.purpose == REPORT} == SIZES
+
+
+def test_no_set_asks_for_a_prompt_twice() -> None:
+    assert all(len(set(each.texts)) == len(each) for each in SETS)
+
+
+def test_development_sets_share_no_combination_with_report_sets_and_hold_none_out() -> None:
+    def named(purpose: str) -> set[tuple[str, ...]]:
+        return {
+            tuple(entry.attributes.values())
+            for each in SETS
+            if each.purpose == purpose
+            for entry in each.entries
+            if len(entry.attributes) == 5
+        }
+
+    assert not named(REPORT) & named(DEVELOPMENT)
+    assert not any(
+        entry.held_out for each in SETS if each.purpose == DEVELOPMENT for entry in each.entries
+    )
+
+
+def test_the_shipped_sets_are_those_that_training_writes(tmp_path: Path) -> None:
+    from hierdiff_core.evaluation.prompt_sets import FOLDER
+    from training.sets import write_sets
+
+    write_sets(tmp_path)
+    written = {each.name: each.read_bytes() for each in tmp_path.iterdir()}
+    assert written == {each.name: each.read_bytes() for each in FOLDER.iterdir()}
+
+
+def test_a_sample_is_the_same_each_time_and_half_of_it_held_out_where_it_can_be() -> None:
+    templates = choose_sets(SETS, ["templates"])[0]
+    places = sample(templates, 200)
+    assert places == sample(templates, 200)
+    assert len(set(places)) == 200
+    assert sum(bool(templates.entries[place].held_out) for place in places) >= 100
+
+
+def test_a_small_set_is_scored_whole() -> None:
+    assert sample(choose_sets(SETS, ["tryon"])[0], 200) == tuple(range(16))
+
+
+def test_a_users_file_becomes_one_set_for_each_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("set,prompt\nshoes,a red shoe\nshoes,a red shoe\nhats,a hat\n")
+    assert {each.name: each.texts for each in read_sets(file)} == {
+        "shoes": ("a red shoe",),
+        "hats": ("a hat",),
+    }
+
+
+def test_a_users_file_without_prompts_is_refused_by_column_and_row(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("title\nmug\n")
+    with pytest.raises(MissingColumn, match="prompt"):
+        read_sets(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("prompt,set\nmug,x\n,x\n")
+    with pytest.raises(EmptyPrompt, match="Row 3"):
+        read_sets(tmp_path / "b.csv")
+
+
+def test_an_unknown_set_is_refused_with_those_there_are() -> None:
+    with pytest.raises(InvalidSetting, match="tryon"):
+        choose_sets(SETS, ["animals"])
+
+
+@pytest.mark.parametrize("method", [each for each in METHODS if each != "standard"])
+def test_every_method_meets_its_budget_to_the_evaluation(method: str) -> None:
+    plan = make_setting_plan([GROUP], Setting(method, "ddim", 10, saving=0.4))
+    assert plan.saving >= 0.4
+    assert plan.saving == pytest.approx(0.4, abs=0.03 if method == "ward-log" else 1 / 400 + 1e-9)
+
+
+def test_groups_share_nothing_with_each_other_and_meet_one_budget() -> None:
+    groups = [Group(VECTORS[:16], GROUP.keys[:16]), Group(VECTORS[16:], GROUP.keys[16:])]
+    plan = make_setting_plan(groups, Setting("ward", "ddim", 10, saving=0.5))
+    assert plan.saving == pytest.approx(0.5, abs=0.01)
+    for segment in plan.segments:
+        assert len({leaf < 16 for leaf in plan.members(segment)}) == 1
+
+
+def test_a_saving_that_a_set_cannot_reach_is_refused() -> None:
+    with pytest.raises(InvalidSetting):
+        make_setting_plan([Group(VECTORS[:2], ["a", "b"])], Setting("ward", "ddim", 4, saving=0.9))
+    with pytest.raises(InvalidSetting, match="method"):
+        make_setting_plan([GROUP], Setting("magic", "ddim", 4))
+
+
+def test_a_samples_pictures_take_only_the_segments_above_them() -> None:
+    plan = make_setting_plan([GROUP], Setting("ward", "ddim", 10, saving=0.5))
+    needed = needed_segments(plan, [3])
+    assert needed == {segment.id for segment in plan.path(plan.leaf_segment(3))}
+    assert needed_segments(plan, range(40)) == {segment.id for segment in plan.segments}
+
+
+def test_where_nothing_is_shared_the_rest_of_the_set_does_not_matter() -> None:
+    alone = standard("ddim", 5)
+    assert make_unit(["a", "b", "c"], [1], alone) == make_unit(["b", "x"], [0], alone)
+    shared = Setting("ward", "ddim", 5, saving=0.1)
+    assert make_unit(["a", "b"], [1], shared) != make_unit(["b", "x"], [0], shared)
+
+
+def test_a_key_changes_with_the_model_and_the_setting() -> None:
+    unit = make_unit(["a"], [0], standard("ddim", 5))
+    keys = {
+        job_key(unit, ["model", 1]),
+        job_key(unit, ["model", 2]),
+        job_key(make_unit(["a"], [0], standard("ddim", 6)), ["model", 1]),
+        job_key(make_unit(["b"], [0], standard("ddim", 5)), ["model", 1]),
+    }
+    assert len(keys) == 4
+    assert job_key(unit, ["model", 1]) in keys
+
+
+def test_an_outcome_comes_back_from_its_bytes() -> None:
+    outcome = Outcome(
+        {"attributes": np.array([0.5, np.nan]), "clip": np.array([20.0, 21.0])},
+        np.ones((1, 3), np.float32),
+        {"colour": np.array([1.0, np.nan])},
+        np.zeros((1, 4, 4, 3), np.uint8),
+        {"evaluations": 7.0, "images": 2.0},
+    )
+    back = Outcome.unpack(outcome.pack())
+    assert np.array_equal(back.main, outcome.main, equal_nan=True)
+    assert list(back.scores) == ["attributes", "clip"]
+    assert (back.missing, back.per_image) == (1, 3.5)
+    assert back.features is not None
+    assert np.array_equal(back.right["colour"], outcome.right["colour"], equal_nan=True)
+
+
+def test_a_failed_picture_leaves_its_setting_without_figures() -> None:
+    study = make_study(GRIDS["quick"], SETS)
+    prompts = study.report[0]
+    unit = study.unit(prompts, study.reference)
+    scores = np.full(len(unit.scored), 0.5)
+    scores[0] = np.nan
+    facts = {"evaluations": 6.0, "images": 1.0}
+    pictures = np.zeros((0, 4, 4, 3), np.uint8)
+    results = Results({unit: Outcome({"attributes": scores}, None, {}, pictures, facts)})
+    assert results.measured(study, prompts, study.reference) is None
+    assert results.lack(unit) == f"incomplete: 1 of {len(scores)} failed"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_section_tells_what_it_can_of_nothing(section: str) -> None:
+    study = make_study(GRIDS["quick"], SETS)
+    told = SECTIONS[section].tell(study, Results({}))
+    assert told.title
+    assert not told.pictures
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_reference_is_among_the_standard_settings_of_every_grid(grid: str) -> None:
+    study = make_study(GRIDS[grid], SETS)
+    assert study.reference in study.standards()
+    assert study.reference.solver == "ddpm"
+
+
+def test_the_family_that_is_shown_fits_a_page() -> None:
+    left, right = choose_family(build_tree(VECTORS))
+    assert 2 <= len(left) + len(right) <= 16
+    assert not set(left) & set(right)
