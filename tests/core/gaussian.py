@@ -90,8 +90,9 @@ def draw(seed: int, *shape: int) -> torch.Tensor:
 
 
 def stock_scheduler(name: str, config: Mapping[str, Any], steps: int) -> Any:
-    """Return diffusers' scheduler at its first step."""
-    scheduler = STOCK[name].from_config(dict(config))
+    """Return diffusers' scheduler at its first step; those but DDPM's are told of no variance."""
+    told = {key: value for key, value in config.items() if key != "variance_type"}
+    scheduler = STOCK[name].from_config(dict(config) if name == "ddpm" else told)
     scheduler.set_timesteps(steps)
     return scheduler
 

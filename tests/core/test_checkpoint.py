@@ -52,6 +52,31 @@ def test_numbers_that_are_not_finite_survive() -> None:
     assert unpack(pack(state)).latents.numpy().tobytes() == state.latents.numpy().tobytes()
 
 
+# Written before any solver had a history; whatever is stored of that time must stay readable.
+EARLY = (
+    b'\xd0\x00\x00\x00\x00\x00\x00\x00{"__metadata__":{"hierdiff":"{\\"digest\\": \\"eddb50930d05'
+    b'adc01c6bf568f80741a379ccb12725c04e79d049e354962adc1c\\", \\"facts\\": {}, \\"step\\": 3}"},'
+    b'"latents":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}       '
+    b"\x00\x00\x80?\x00\x00\x00\xc0"
+)
+
+
+def test_checkpoints_from_before_there_were_histories_are_still_read() -> None:
+    assert_same(unpack(EARLY), State(torch.tensor([1.0, -2.0]), 3))
+
+
+def test_a_history_is_under_the_seal_and_cannot_be_dropped_or_swapped() -> None:
+    packed = pack(make_state(2))
+    tensors = safetensors.torch.load(packed)
+    length = int.from_bytes(packed[:8], "little")
+    header = json.loads(packed[8 : 8 + length])["__metadata__"]
+    dropped = {name: each for name, each in tensors.items() if name != "history.1"}
+    swapped = tensors | {"history.0": tensors["history.1"], "history.1": tensors["history.0"]}
+    for changed in (dropped, swapped):
+        with pytest.raises(CorruptCheckpoint, match="their digest differs"):
+            unpack(safetensors.torch.save(changed, header))
+
+
 def test_equal_states_have_equal_bytes() -> None:
     assert pack(make_state(2), {"b": 1, "a": 2}) == pack(make_state(2), {"a": 2, "b": 1})
 

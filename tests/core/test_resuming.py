@@ -19,7 +19,7 @@ from hierdiff_core.tree import build_tree
 
 K = 6
 SIZE = 10
-every_solver = pytest.mark.parametrize("name", ["ddim", "ddpm"])
+every_solver = pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmsolver++"])
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, KandinskyV22Pipeline
+from diffusers import (
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    KandinskyV22Pipeline,
+)
 
 from hierdiff_core.checkpoint import node_keys
 from hierdiff_core.embedding import Conditioning, flatten
@@ -132,22 +137,24 @@ def test_ddpm_without_sharing_equals_the_stock_pipeline(
 
 @every_schedule
 @pytest.mark.parametrize("slots", [1, 3, 8])
-@pytest.mark.parametrize("guidance", [4.0, 1.0])
-def test_ddim_without_sharing_equals_the_stock_pipeline(
+@pytest.mark.parametrize(
+    ("name", "kind"), [("ddim", DDIMScheduler), ("dpmsolver++", DPMSolverMultistepScheduler)]
+)
+def test_other_solvers_without_sharing_equal_the_stock_pipeline_with_their_scheduler_in_it(
     denoiser: Decoder,
     plan: Plan,
     conditioning: Conditioning,
     monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    kind: Any,
     config: Mapping[str, Any],
     slots: int,
-    guidance: float,
 ) -> None:
-    fitted = replace(denoiser, guidance=guidance)
-    found = ours(fitted, plan, conditioning, "ddim", config, slots)
+    found = ours(denoiser, plan, conditioning, name, config, slots)
     # A scheduler that knows no variance is told of none, or the pipeline would hand it one.
     told = {name: value for name, value in config.items() if name != "variance_type"}
-    scheduler = DDIMScheduler.from_config(told)
-    assert_equal(found, theirs(fitted, plan, conditioning, scheduler, monkeypatch))
+    scheduler = kind.from_config(told)
+    assert_equal(found, theirs(denoiser, plan, conditioning, scheduler, monkeypatch))
 
 
 def test_pictures_equal_the_stock_pipelines_to_the_byte(denoiser: Decoder) -> None:
