@@ -16,7 +16,7 @@ from hierdiff_core.models.place import find_revision
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key, embedding_key
 from hierdiff_core.schedule import Schedule, make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import ClusterTree
+from hierdiff_core.tree import EXACT, ClusterTree
 from tasks.embed import load_embeddings
 from tasks.errors import EmptyBatch
 from tasks.ledger import Leaf, NightPlan, Tree, store_plan, tree_nodes
@@ -32,11 +32,18 @@ class Budget:
     tau: float
     saving: float | None = None
     steps_per_image: float | None = None
+    exact: int = EXACT  # prompts up to which a tree is exact
 
 
 def read_budget(settings: Settings) -> Budget:
     """Return the budget that is set."""
-    return Budget(settings.linkage, settings.tau, settings.saving, settings.steps_per_image)
+    return Budget(
+        settings.linkage,
+        settings.tau,
+        settings.saving,
+        settings.steps_per_image,
+        settings.exact_prompts,
+    )
 
 
 def pin_recipe(recipe: Recipe, memory: Path | None = None) -> Recipe:
@@ -61,7 +68,7 @@ def grow_forest(stores: Stores, prompts: Sequence[Prompt], budget: Budget) -> Fo
     groups = group_prompts(_embedded(prompts, set(embeddings)))
     if not groups:
         raise EmptyBatch(reason="no prompt has an embedding")
-    trees = grow_trees(groups, embeddings, budget.linkage)
+    trees = grow_trees(groups, embeddings, budget.linkage, exact=budget.exact)
     return plan_forest(groups, trees, _schedule(trees, groups[0].recipe.steps, budget))
 
 

@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     saving: float | None = Field(default=None, ge=0, lt=1)  # budget: share of evaluations
     steps_per_image: float | None = Field(default=None, gt=0)  # budget: evaluations per image
 
+    exact_prompts: int = Field(default=20_000, ge=1)  # trees of more are made in two levels
+
     shards: int = Field(default=4, ge=1, le=1000)  # subtrees that are run and retried alone
     slots: PositiveInt | Literal["auto"] = "auto"  # rows denoised at once; auto tries the device
     compile: bool = False  # let torch compile the network: minutes once, then faster on a GPU
