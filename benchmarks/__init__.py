@@ -14,4 +14,6 @@ ORDER = (
     "first_image",
     "cold_start",
     "equality",
+    "gpu",
+    "profile",
 )

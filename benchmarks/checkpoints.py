@@ -138,8 +138,8 @@ def _outcome(laps: Laps, prompts: int, steps: int) -> Outcome:
             f"{len(laps.laps)} alternating laps, each on a copy of the planned night and an empty "
             "bucket. The seconds to load weights are left out.",
             "Without checkpoints nothing is packed and no checkpoint uploaded; pictures and rows "
-            "are stored as ever. Nothing stored is the sampler and the decoder alone, a picture at a "
-            "time. Previews of splits are switched off on all sides.",
+            "are stored as ever. Nothing stored is the sampler and the decoder alone, a picture at "
+            "a time. Previews of splits are switched off on all sides.",
             "The servers and the thread that stores share the cores with the network here; on a "
             "machine with a GPU they run beside it.",
         ),

@@ -1,0 +1,40 @@
+"""A quick run measures everything at tiny sizes, and its page has every figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks import ORDER
+from benchmarks.__main__ import main
+
+FIGURES = {
+    "throughput": "hierdiff over stock, denoising alone",
+    "saving": "Seconds beside evaluations",
+    "checkpoints": "cost of checkpoints, on against off",
+    "first_image": "peak memory of the frontier",
+    "cold_start": "process start to first evaluation",
+    "equality": "greatest difference of latents between slots 1, 4 and 16",
+    "gpu": "share of the matrix-product peak",
+    "profile": "share of the denoiser's calls, shared run",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_quick_run_puts_its_figure_on_the_page(name: str, tmp_path: Path) -> None:
+    results, work = tmp_path / "results", tmp_path / "work"
+    words = [name, "--quick", "--device", "cpu", "--results", str(results), "--work", str(work)]
+    assert main(words) == 0
+    page = (results / "README.md").read_text()
+    assert FIGURES[name] in page
+    assert f"## {name}" in page
+    stored = json.loads((results / f"{name}.json").read_text())
+    assert stored["quick"]
+    assert stored["machine"]["threads"] >= 1
+
+
+def test_every_benchmark_of_the_sampler_is_tried() -> None:
+    assert set(FIGURES) == set(ORDER) - {"planning"}
