@@ -14,6 +14,7 @@ ORDER = (
     "first_image",
     "cold_start",
     "equality",
+    "planning",
     "gpu",
     "profile",
 )

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.lab import Lab
-from benchmarks.machine import commit
+from benchmarks.machine import ROOT, commit
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Plot, Table
 from hierdiff_core.checkpoint import segment_keys
 from hierdiff_core.digest import digest
@@ -53,7 +53,8 @@ def _child(lab: Lab, case: str, size: int) -> Found:
     kept = lab.folder("planning") / f"{case}-{size}-{commit()}.json"
     if not kept.exists() or commit().endswith("+"):
         words = [sys.executable, "-m", "benchmarks.planning", case, str(size)]
-        kept.write_text(subprocess.run(words, check=True, capture_output=True, text=True).stdout)
+        said = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        kept.write_text(said.stdout)
         lab.say(f"{case} {size}: {kept.read_text()[:200].strip()}")
     return dict(json.loads(kept.read_text().splitlines()[-1]))
 
