@@ -61,7 +61,8 @@ class Batch:
         state = self._initial(row) if above is None else above
         if len(state.history) != len(self.history):
             reason = f"it holds {len(state.history)} past predictions, not {len(self.history)}"
-            raise CorruptCheckpoint(key=f"of segment {row.segment.parent}", reason=reason)
+            parent = row.segment.parent
+            raise CorruptCheckpoint(key=f"of segment {parent}", reason=reason, segment=parent)
         self.latents[row.slot] = state.latents.to(self.device)
         for past, kept in zip(self.history, state.history, strict=True):
             past[row.slot] = kept.to(self.device)

@@ -122,7 +122,8 @@ def _denoise(shift: _Shift) -> None:
                 _denoise_tree(shift, tree, only, states)
             except _DAMAGE as damage:
                 _note_done(shift)
-                _take_back(shift, states.damaged, damage)
+                # A state may be whole and yet lack what the solver has to remember.
+                _take_back(shift, damage.facts.get("segment", states.damaged), damage)
                 break
             _note_done(shift)
 
@@ -194,9 +195,9 @@ def _note_done(shift: _Shift) -> None:
     shift.work.done.update(done)
 
 
-def _take_back(shift: _Shift, segment: int | None, damage: HierdiffError) -> None:
+def _take_back(shift: _Shift, segment: object, damage: HierdiffError) -> None:
     """Let a segment be done again whose checkpoint is damaged; a second time is too often."""
-    if segment is None or segment in shift.damaged:
+    if not isinstance(segment, int) or segment in shift.damaged:
         raise damage
     log.warning("%s", damage)
     shift.damaged.add(segment)
