@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo standalone test lint types unit bench format clean
+.PHONY: help install demo standalone evaluate test lint types unit bench format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,9 @@ demo: $(READY) ## the whole stack on this machine, a sample catalogue, one night
 
 standalone: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/hierdiff standalone
+
+evaluate: $(READY) ## what sharing saves, measured on the miniature, into benchmarks/results
+	@$(BIN)/hierdiff evaluate $(ARGS)
 
 test: lint unit ## everything CI checks
 

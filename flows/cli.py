@@ -28,6 +28,7 @@ _COMMANDS: Mapping[str, str] = {
     "retry": "flows.commands.night:retry",
     "status": "flows.commands.look:status",
     "report": "flows.commands.look:report",
+    "evaluate": "flows.commands.evaluate:evaluate",
 }
 
 

@@ -42,8 +42,8 @@ class Grid:
 
 _LINKAGES = ("ward", "average", "centroid")
 _STANDARDS = {
-    "ddpm": (6, 10, 16, 25, 40),
-    "ddim": (2, 3, 4, 6, 8, 12, 20, 40),
+    "ddpm": (8, 16, 25, 40),
+    "ddim": (2, 3, 4, 6, 8, 12, 25),
     "dpmsolver++": (2, 3, 4, 6, 8, 12, 20),
 }
 DEFAULT = Grid(

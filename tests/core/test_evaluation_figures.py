@@ -145,8 +145,8 @@ def test_the_tree_is_measured_against_five_times_what_random_embeddings_save() -
     assert "saves nothing" in against_random(_prompts(9), tree, Estimate(0.0, 0, 0))
 
 
-def test_an_early_emergence_is_said_to_leave_little_to_sharing() -> None:
-    assert "save little" in few_steps([0.5, 0.96, *[1.0] * 8], 10)
+def test_an_early_emergence_is_said_to_make_few_steps_enough() -> None:
+    assert "few steps are enough" in few_steps([0.5, 0.96, *[1.0] * 8], 10)
     assert "(late)" in few_steps([0.1] * 9 + [1.0], 10)
 
 

@@ -1,0 +1,109 @@
+"""Carrying out a unit: its pictures are made, judged and dropped.
+
+Knows the sampler, the subject and the panel; knows nothing of files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hierdiff_core.embedding import flatten
+from hierdiff_core.evaluation.looks import Family, Job, Watch
+from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.unit import Outcome, Unit, needed_segments
+from hierdiff_core.plan import Plan
+from hierdiff_core.sampler import Job as SamplerJob
+from hierdiff_core.sampler import rounds
+from tasks.evaluation.look_inside import show_family, watch_run
+from tasks.evaluation.panel import Panel
+from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key
+from tasks.evaluation.subject import Subject
+
+KEPT = 6  # pictures of a unit that are kept for people
+DIVERSITY = 100  # pictures that are compared with each other, as in the paper
+
+
+def carry_out(job: Job, subject: Subject, panel: Panel, report: Report = lambda _: None) -> Outcome:
+    """Return what comes of a job; embeddings of its texts must be there.
+
+    Raises InvalidSetting for a budget that cannot be met.
+    """
+    if isinstance(job, Watch):
+        return watch_run(job, subject, panel, report)
+    if isinstance(job, Family):
+        return show_family(job, subject, panel, report)
+    return _unit(job, subject, panel, report)
+
+
+def _unit(unit: Unit, subject: Subject, panel: Panel, report: Report) -> Outcome:
+    vectors = flatten(subject.conditioning(unit.texts))
+    keys = [noise_key(text) for text in unit.texts]
+    groups = [Group(vectors[first:last], keys[first:last]) for first, last in unit.bounds]
+    plan = make_setting_plan(groups, unit.setting)
+    latents = _denoise(unit, plan, subject, report)
+    facts = {
+        "evaluations": float(plan.evaluations),
+        "images": float(plan.size),
+        "tau": plan.tau,
+        "segments": float(len(plan.segments)),
+    }
+    return _judge(latents, unit.scored_texts, subject, panel, facts)
+
+
+def _denoise(unit: Unit, plan: Plan, subject: Subject, report: Report) -> list[torch.Tensor]:
+    """Return final latents of the scored prompts; only what lies above them is denoised."""
+    setting = unit.setting
+    job = SamplerJob(
+        plan,
+        subject.conditioning(unit.texts),
+        [noise_key(text) for text in unit.texts],
+        subject.recipe.seed,
+        setting.initial_noise,
+        slots=SLOTS,
+        only=needed_segments(plan, unit.scored),
+    )
+    found: dict[int, torch.Tensor] = {}
+    for each in rounds(job, subject.denoiser(), subject.solver(setting.solver, setting.steps)):
+        report(each.evaluations)
+        for ended in each.finished:
+            if plan.is_leaf(ended.segment):
+                found[plan.order[ended.segment.first]] = ended.state.latents
+    return [found[leaf] for leaf in unit.scored]
+
+
+def _judge(
+    latents: Sequence[torch.Tensor],
+    prompts: Sequence[str],
+    subject: Subject,
+    panel: Panel,
+    facts: dict[str, float],
+) -> Outcome:
+    """Return what the panel says of pictures, NaN for latents that are no picture."""
+    made = [at for at, each in enumerate(latents) if bool(torch.isfinite(each).all())]
+    if not made:
+        nothing = np.full(len(prompts), np.nan)
+        pictures = np.zeros((0, subject.recipe.height, subject.recipe.width, 3), np.uint8)
+        return Outcome({judge.name: nothing for judge in panel.judges}, None, {}, pictures, facts)
+    pictures = decode([latents[at] for at in made], subject)
+    texts = [prompts[at] for at in made]
+    alike = panel.diversity(pictures[:DIVERSITY])
+    return Outcome(
+        {name: _spread(each, made, len(prompts)) for name, each in
+         panel.scores(pictures, texts).items()},
+        panel.features(pictures),
+        {name: _spread(each, made, len(prompts)) for name, each in
+         panel.right(pictures, texts).items()},
+        pictures[:KEPT],
+        facts if alike is None else facts | {"diversity": alike},
+    )  # fmt: skip
+
+
+def _spread(values: NDArray[np.float64], made: Sequence[int], count: int) -> NDArray[np.float64]:
+    """Return the values at the places of the pictures that were made, NaN elsewhere."""
+    found = np.full(count, np.nan)
+    found[list(made)] = values
+    return found

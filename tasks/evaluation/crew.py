@@ -1,0 +1,116 @@
+"""The crew: processes that carry out jobs and put what comes of them into the work folder.
+
+Knows how a job is found again and who makes it; knows nothing of what the results mean.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import cached_property
+
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.evaluation.looks import Job, job_key
+from hierdiff_core.evaluation.unit import Outcome, Unit
+from hierdiff_core.prompt import Recipe
+from tasks.evaluation.carry_out import carry_out
+from tasks.evaluation.panel import Panel, load_panel
+from tasks.evaluation.pictures import Report
+from tasks.evaluation.subject import Subject, context, load_subject
+from tasks.evaluation.work_folder import WorkFolder
+
+
+@dataclass(frozen=True)
+class Bench:
+    """All that a process needs to carry out jobs; loaded when it is first asked for."""
+
+    recipe: Recipe  # pinned
+    judges: tuple[str, ...]
+    device: str
+    folder: WorkFolder
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The model and the embeddings that are known."""
+        return load_subject(self.recipe, self.device, self.folder)
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The judges."""
+        return load_panel(self.judges, self.recipe.prior, self.device)
+
+    def fingerprint(self, prompt: str) -> str:
+        """Return what tells the panel from others."""
+        return self.panel.fingerprint(prompt, (self.recipe.height, self.recipe.width))
+
+    def keys(self, jobs: Sequence[Job], fingerprint: str) -> dict[Job, str]:
+        """Return each job's content key."""
+        facts = context(self.recipe, fingerprint)
+        return {job: job_key(job, facts) for job in dict.fromkeys(jobs)}
+
+
+def find_missing(folder: WorkFolder, keys: dict[Job, str]) -> list[Job]:
+    """Return the jobs without a result; one of which pictures failed is tried again."""
+    return [job for job, key in keys.items() if folder.refusal(key) is None and _lacks(folder, key)]
+
+
+def make_one(bench: Bench, job: Job, key: str, report: Report = lambda _: None) -> str:
+    """Carry out one job and keep what comes of it, or why nothing can."""
+    try:
+        outcome: Outcome = carry_out(job, bench.subject, bench.panel, report)
+    except InvalidSetting as error:
+        if error.facts.get("setting") not in ("saving", "steps_per_image", "steps"):
+            raise
+        bench.folder.refuse(key, str(error))
+        return key
+    bench.folder.save(key, outcome)
+    return key
+
+
+def make_all(bench: Bench, jobs: dict[Job, str], workers: int) -> Iterator[Job]:
+    """Yield each job when it is done; one worker is this process."""
+    if workers <= 1 or len(jobs) <= 1:
+        for job, key in jobs.items():
+            make_one(bench, job, key)
+            yield job
+        return
+    # A forked process would inherit torch's locks in any state.
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (bench,))
+    try:
+        waiting: dict[Future[str], Job] = {
+            pool.submit(_work, job, key): job for job, key in jobs.items()
+        }
+        for done in as_completed(waiting):
+            done.result()
+            yield waiting[done]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def weight(job: Job) -> int:
+    """Return roughly how many evaluations a job takes, for a progress bar."""
+    if not isinstance(job, Unit):
+        return job.steps * (len(job.texts) if job.__class__.__name__ == "Watch" else 12)
+    spared = job.setting.saving if job.setting.saving is not None else 0.5 * job.setting.shares
+    return max(1, round(len(job.scored) * job.setting.steps * min(1.0, 1.15 - spared)))
+
+
+_bench: list[Bench] = []  # of a worker process
+
+
+def _begin(bench: Bench) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    _bench[:] = [bench]
+
+
+def _work(job: Job, key: str) -> str:
+    return make_one(_bench[0], job, key)
+
+
+def _lacks(folder: WorkFolder, key: str) -> bool:
+    found = folder.load(key)
+    return found is None or found.missing > 0

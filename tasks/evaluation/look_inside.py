@@ -1,0 +1,117 @@
+"""Looks inside a run: the predicted picture after each step, and pictures of mean embeddings.
+
+Knows the sampler, the subject and the panel; knows nothing of files.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from diffusers import DDPMScheduler
+
+from hierdiff_core.checkpoint import node_keys
+from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.evaluation.looks import FRAMES, Family, Watch, choose_family
+from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.setting import standard
+from hierdiff_core.evaluation.unit import Outcome
+from hierdiff_core.noise import initial_noise, step_noise
+from hierdiff_core.sampler import Job as SamplerJob
+from hierdiff_core.sampler import rounds
+from hierdiff_core.tree import build_tree
+from tasks.evaluation.panel import Panel
+from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key
+from tasks.evaluation.subject import Subject
+
+
+def watch_run(watch: Watch, subject: Subject, panel: Panel, report: Report) -> Outcome:
+    """Follow a standard run; predicted x_0 = (x - sqrt(1 - abar) eps) / sqrt(abar)."""
+    steps = list(_follow(watch, subject, report))
+    frames = set(watch.frames())
+    shown, scores, features = [], [], []
+    for at, (latents, predicted) in enumerate(steps):
+        if at in frames:
+            shown.append((decode(list(latents[: watch.kept]), subject),
+                          decode(list(predicted[: watch.kept]), subject)))  # fmt: skip
+        if at:  # before the first step nothing is predicted yet
+            pictures = decode(list(predicted), subject)
+            scores.append(panel.scores(pictures, watch.texts))
+            features.append(panel.features(pictures))
+    strips = [pair[row][prompt] for prompt in range(min(watch.kept, len(watch.texts)))
+              for row in range(2) for pair in shown[:FRAMES]]  # fmt: skip
+    known = [each for each in features if each is not None]
+    return Outcome(
+        {name: np.concatenate([each[name] for each in scores]) for name in scores[0]},
+        np.concatenate(known) if known else None,
+        {},
+        np.stack(strips),
+        {"steps": float(watch.steps), "prompts": float(len(watch.texts)),
+         "evaluations": float(watch.steps), "images": 1.0},
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def _follow(
+    watch: Watch, subject: Subject, report: Report
+) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Return latents and predicted x_0 before the first step and after each."""
+    denoiser, solver = subject.denoiser(), subject.solver(watch.solver, watch.steps)
+    solver = solver.to(denoiser.device)
+    device, seed = denoiser.device, subject.recipe.seed
+    keys, shape = _drawing_keys(watch), denoiser.latent_shape
+    latents = torch.stack([initial_noise(seed, key, shape) for key in keys]).to(device)
+    latents = latents * solver.initial_scale
+    history = tuple(torch.zeros_like(latents) for _ in range(solver.history_size))
+    given = subject.conditioning(watch.texts).tensors
+    given = {name: tensor.to(device) for name, tensor in given.items()}
+    alphas = DDPMScheduler.from_config(dict(denoiser.noise_schedule)).alphas_cumprod.to(device)
+    found = [(latents, latents)]
+    for step in range(watch.steps):
+        at = torch.full((len(keys),), step, device=device)
+        times = solver.timesteps[at]
+        predicted = denoiser.predict(solver.scale(latents, at), times, given)
+        alpha = alphas[times.round().long()].view(-1, *[1] * (latents.dim() - 1))
+        epsilon = predicted[:, : latents.shape[1]]
+        x0 = (latents - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
+        noise = None
+        if solver.draws_noise:
+            noise = torch.stack([step_noise(seed, key, step, shape) for key in keys]).to(device)
+        latents, history = solver.step(latents, predicted, noise, at, history)
+        found.append((latents, x0))
+        report(len(keys))
+    return found
+
+
+def _drawing_keys(watch: Watch) -> tuple[str, ...]:
+    """Return the keys under which the sampler draws the noise of these prompts."""
+    keys = [noise_key(text) for text in watch.texts]
+    plan = make_setting_plan(
+        [Group(np.zeros((len(keys), 1)), keys)], standard(watch.solver, watch.steps)
+    )
+    return node_keys(plan, keys)
+
+
+def show_family(family: Family, subject: Subject, panel: Panel, report: Report) -> Outcome:
+    """Denoise a node's mean to the end, its children's means, and its prompts."""
+    vectors = flatten(subject.conditioning(family.texts))
+    tree = build_tree(vectors, "ward", [noise_key(text) for text in family.texts])
+    left, right = choose_family(tree)
+    leaves, rows = [*left, *right], subject.conditioning(family.texts)
+    clusters = [leaves, left, right, *([leaf] for leaf in leaves)]
+    means = torch.cat([rows.mean(cluster).tensors[name] for cluster in clusters
+                       for name in rows.tensors])  # fmt: skip
+    setting = standard(family.solver, family.steps)
+    plan = make_setting_plan([Group(means.numpy(), [str(at) for at in range(len(clusters))])],
+                             setting)  # fmt: skip
+    # One initial noise for all, so that only the embeddings differ.
+    job = SamplerJob(plan, Conditioning({next(iter(rows.tensors)): means}),
+                     [str(at) for at in range(len(clusters))], subject.recipe.seed, "shared",
+                     slots=SLOTS)  # fmt: skip
+    found: dict[int, torch.Tensor] = {}
+    for each in rounds(job, subject.denoiser(), subject.solver(family.solver, family.steps)):
+        report(each.evaluations)
+        found |= {plan.order[end.segment.first]: end.state.latents for end in each.finished}
+    pictures = decode([found[at] for at in range(len(clusters))], subject)
+    facts = {f"leaf.{at}": float(leaf) for at, leaf in enumerate(leaves)}
+    facts |= {"left": float(len(left)), "evaluations": float(plan.evaluations), "images": 1.0}
+    return Outcome({panel.judges[0].name: np.zeros(len(clusters))}, None, {}, pictures, facts)

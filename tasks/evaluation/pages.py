@@ -1,0 +1,72 @@
+"""The pages of an evaluation: JSON, markdown and plots, rewritten whenever more is known.
+
+Knows files; what stands in them comes from `hierdiff_core.evaluation`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.page import (
+    Circumstances,
+    tell_all,
+    write_json,
+    write_markdown,
+)
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.unit import Outcome
+from tasks.evaluation.work_folder import Vectors, WorkFolder, write_whole
+
+NAME = "evaluation"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Where the pages are."""
+
+    json: Path
+    markdown: Path
+    pictures: tuple[Path, ...]
+
+
+def gather(
+    folder: WorkFolder,
+    keys: Mapping[Job, str],
+    known: dict[Job, Outcome],
+    drawings: Mapping[str, Vectors],
+) -> Results:
+    """Return what the work folder holds by now; outcomes are read once and added to `known`."""
+    impossible = {}
+    for job, key in keys.items():
+        if job in known:
+            continue
+        outcome = folder.load(key)
+        if outcome is not None:
+            known[job] = outcome
+        elif reason := folder.refusal(key):
+            impossible[job] = reason
+    return Results(known, drawings, impossible)
+
+
+def write_pages(
+    out: Path, study: Study, results: Results, about: Circumstances, plots: bool
+) -> Written:
+    """Write what can be told by now."""
+    sections = tell_all(study, results)
+    found = write_json(study, sections, about)
+    written = Written(out / f"{NAME}.json", out / f"{NAME}.md", ())
+    pictures: list[Path] = []
+    if plots:
+        for told in sections.values():
+            for name, draw in told.pictures.items():
+                pictures.append(out / NAME / name)
+                write_whole(pictures[-1], draw())
+    write_whole(written.json, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    page = write_markdown(study, sections, about, NAME if plots else "")
+    write_whole(written.markdown, page.encode())
+    return Written(written.json, written.markdown, tuple(pictures))

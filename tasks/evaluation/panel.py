@@ -1,0 +1,90 @@
+"""The panel: the judges that look at every picture.
+
+Knows what judges may offer beside scores (features, attributes, diversity); loads them by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hierdiff_core.digest import digest
+from hierdiff_core.errors import HierdiffError
+from hierdiff_core.judges.choose import load_judge
+from hierdiff_core.judges.judge import Judge
+
+Pictures = NDArray[np.uint8]
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Judges; the first one's scores are those that count."""
+
+    judges: tuple[Judge, ...]
+    clip: Any = None  # whatever tells how diverse pictures are, or None
+
+    def scores(self, pictures: Pictures, prompts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+        """Return (B,) scores by judge."""
+        return {judge.name: judge.scores(pictures, prompts) for judge in self.judges}
+
+    def features(self, pictures: Pictures) -> NDArray[np.float32] | None:
+        """Return (B, F) of the first judge that has features, or None."""
+        for judge in self.judges:
+            if hasattr(judge, "features"):
+                found: NDArray[np.float32] = np.asarray(judge.features(pictures), np.float32)
+                return found
+        return None
+
+    def right(
+        self, pictures: Pictures, prompts: Sequence[str]
+    ) -> Mapping[str, NDArray[np.float64]]:
+        """Return (B,) by attribute: 1, 0, or NaN where it is not named; empty without a judge."""
+        for judge in self.judges:
+            if hasattr(judge, "right"):
+                found = judge.right(pictures, prompts)
+                return {
+                    name: np.ma.filled(np.ma.asarray(each, np.float64), np.nan)
+                    for name, each in found.items()
+                }
+        return {}
+
+    def diversity(self, pictures: Pictures) -> float | None:
+        """Return how alike pictures are to CLIP; None without CLIP, or for a single picture."""
+        few = self.clip is None or len(pictures) < 2
+        return None if few else float(self.clip.diversity(pictures))
+
+    def fingerprint(self, prompt: str, size: tuple[int, int]) -> str:
+        """Return what tells panels apart: what they answer to pictures of noise.
+
+        So a judge with other weights has another fingerprint, whatever it is made of.
+        """
+        rng = np.random.default_rng(0)
+        noise = rng.integers(0, 256, (2, *size, 3)).astype(np.uint8)
+        answers = [
+            [judge.name, [float(f"{each:.3g}") for each in judge.scores(noise, [prompt] * 2)]]
+            for judge in self.judges
+        ]
+        alike = self.diversity(noise)
+        return digest("panel", answers, None if alike is None else float(f"{alike:.3g}"))[:16]
+
+
+def load_panel(names: Sequence[str], prior: str, device: str) -> Panel:
+    """Return the judges of these names, and the CLIP that ships with the prior, where it does.
+
+    Raises InvalidSetting and UnknownModel, naming the judge.
+    """
+    judges = tuple(load_judge(name, device) for name in names)
+    clip = next((judge for judge in judges if hasattr(judge, "diversity")), None)
+    return Panel(judges, clip or _clip_of(prior, device))
+
+
+def _clip_of(prior: str, device: str) -> Any:
+    try:
+        return load_judge(f"clip:{prior}", device)
+    except HierdiffError:
+        return None  # diversity is then left out, and the page says so

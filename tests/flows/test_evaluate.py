@@ -1,0 +1,111 @@
+"""The command `evaluate` as people meet it: on the shipped miniature, in small."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flows.cli import cli, exit_code
+
+pytestmark = pytest.mark.slow
+PROMPTS = "prompt,set\n" + "".join(
+    f"a {colour} {product},mugs\n" for colour in ("red", "blue") for product in ("mug", "lamp")
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with prompts, in which one small evaluation was made."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "mine.csv").write_text(PROMPTS)
+    done = evaluate(folder)
+    assert done.code == 0, done.stderr
+    return folder
+
+
+def evaluate(place: Path, *more: str) -> Done:
+    """Run the command in this process on the prompts of a folder."""
+    arguments = [
+        "evaluate", "--prompts", str(place / "mine.csv"), "--grid", "quick", "--only", "figure5",
+        "--workers", "1", "--out", str(place / "out"), "--work", str(place / "work"), *more,
+    ]  # fmt: skip
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv("HIERDIFF_PRIOR_STEPS", "3")
+        patch.setenv("HIERDIFF_HOME", str(place / "home"))
+        code = exit_code(lambda: cli(arguments, standalone_mode=False))
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def units(place: Path) -> dict[str, int]:
+    """Return when each result was written."""
+    return {each.name: each.stat().st_mtime_ns for each in (place / "work/units").iterdir()}
+
+
+def test_pages_tell_the_figures_the_command_and_what_is_not_measured(place: Path) -> None:
+    page = (place / "out/evaluation.md").read_text()
+    figures = json.loads((place / "out/evaluation.json").read_text())
+    assert "hierdiff " in page
+    assert "ward, DDPM 6, tau 1" in page
+    assert "Not made yet" in page
+    assert figures["sets"]["mugs"]["prompts"] == 4
+    assert len(figures["figure5"]["mugs"]) == 4
+    assert (place / "out/evaluation/figure5.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_was_measured_is_not_measured_again(place: Path) -> None:
+    before = units(place)
+    assert evaluate(place).code == 0
+    assert units(place) == before
+
+
+def test_only_what_is_missing_is_measured_after_a_stop(place: Path) -> None:
+    before = units(place)
+    lost, damaged, *kept = sorted(before)
+    (place / "work/units" / lost).unlink()
+    (place / "work/units" / damaged).write_bytes(b"half of it")
+    plan = json.loads(evaluate(place, "--dry-run", "--json").stdout)
+    assert [each["jobs"] for each in plan] == [2]
+    assert evaluate(place).code == 0
+    after = units(place)
+    assert set(after) == set(before)
+    assert {each: after[each] for each in kept} == {each: before[each] for each in kept}
+
+
+def test_a_script_is_told_where_the_pages_are(place: Path) -> None:
+    told = json.loads(evaluate(place, "--json", "--no-plots").stdout)
+    assert told["incomplete"] == 0
+    assert Path(told["markdown"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--sets", "animals"), "--sets"),
+        (("--only", "table9"), "--only"),
+        (("--solvers", "heun"), "--solvers"),
+        (("--judge", "taste"), "taste"),
+        (("--model", "/no/such/folder"), "/no/such/folder"),
+    ],
+)
+def test_a_wrong_setting_is_named_in_one_line(
+    place: Path, arguments: tuple[str, ...], named: str
+) -> None:
+    done = evaluate(place, *arguments)
+    assert done.code == 2
+    assert named in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
