@@ -63,19 +63,18 @@ class Batch:
             reason = f"it holds {len(state.history)} past predictions, not {len(self.history)}"
             parent = row.segment.parent
             raise CorruptCheckpoint(key=f"of segment {parent}", reason=reason, segment=parent)
-        self.latents[row.slot] = state.latents.to(self.device)
+        self.latents[row.slot] = self._send(state.latents)
         for past, kept in zip(self.history, state.history, strict=True):
-            past[row.slot] = kept.to(self.device)
+            past[row.slot] = self._send(kept)
         mean = self.conditioning.mean(self.draws.plan.members(row.segment))
         for name, tensor in mean.tensors.items():
-            self.steering[name][row.slot] = tensor[0].to(self.device)
+            self.steering[name][row.slot] = self._send(tensor[0])
 
     def step(self, rows: Sequence[Row], width: int) -> None:
         """Let rows take one step in one call; those that pad it are copies of the first."""
-        count, pad = len(rows), [rows[0]] * (width - len(rows))
-        slots, steps = self._send(
-            [[r.slot for r in (*rows, *pad)], [r.step for r in (*rows, *pad)]]
-        )
+        count, padded = len(rows), [*rows, *[rows[0]] * (width - len(rows))]
+        places = [[row.slot for row in padded], [row.step for row in padded]]
+        slots, steps = self._send(torch.tensor(places))
         latents = self.latents[slots]
         prediction = self.denoiser.predict(
             self.solver.scale(latents, steps),
@@ -102,11 +101,11 @@ class Batch:
             for row in rows
         ]
 
-    def _send(self, numbers: list[list[int]]) -> torch.Tensor:
-        # From pinned memory a copy waits for nothing.
-        if self.on_gpu:
-            return torch.tensor(numbers).pin_memory().to(self.device, non_blocking=True)
-        return torch.tensor(numbers)
+    def _send(self, tensor: torch.Tensor) -> torch.Tensor:
+        # From pinned memory a copy waits for nothing; from any other for all that runs.
+        if self.on_gpu and tensor.device.type == "cpu":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def _key(self, segment: Segment) -> str:
         drawn = self.solver.draws_noise or segment.parent is None
@@ -121,7 +120,7 @@ class Batch:
 
     def _noise(self, rows: Sequence[Row], width: int) -> torch.Tensor:
         shape = self.denoiser.latent_shape
-        noise = torch.zeros(width, *shape, pin_memory=self.on_gpu)
+        noise = torch.zeros(width, *shape)
         for place, row in enumerate(rows):
             noise[place] = step_noise(self.draws.seed, self.keys[row.slot], row.step, shape)
-        return noise.to(self.device, non_blocking=True)
+        return self._send(noise)

@@ -146,7 +146,7 @@ class _Desk:
         except torch.OutOfMemoryError:
             if width == 1:
                 raise
-            self.limit = width // 2
+            self.limit = (width + 1) // 2
         else:
             return True
         # Out of the handler, whose traceback holds on to what did not fit.

@@ -186,7 +186,9 @@ def fit_decoder(pipeline: Any, recipe: Recipe, negative: Conditioning) -> Decode
         _latent_side(recipe.width, scale),
     )
     size = (recipe.height, recipe.width)
-    return Decoder(pipeline, recipe.guidance, negative.tensors[EMBEDDING], shape, size)
+    # Where the weights are: a step that fetched it from elsewhere would wait for the one before.
+    steered_from = negative.tensors[EMBEDDING].to(pipeline.unet.device)
+    return Decoder(pipeline, recipe.guidance, steered_from, shape, size)
 
 
 def _latent_side(pixels: int, scale: int) -> int:

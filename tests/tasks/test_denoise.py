@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from sqlalchemy import text
 
+from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
 from tasks.denoise import Progress, denoise_shard
 from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
@@ -129,6 +131,26 @@ def test_a_picture_that_vanished_from_the_bucket_is_made_again_without_an_evalua
     assert sum(each.evaluations for each in run_all(planned)) == 0
     assert publish(planned.stores, planned.settings, planned.run).complete
     assert bucket.get(images[3].key, images[3].sha256)
+
+
+def test_a_device_that_runs_out_of_memory_still_makes_every_picture_and_says_so_once(
+    planned: SmallNight, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    predict = Decoder.predict
+
+    def small(self: Decoder, latents: torch.Tensor, *rest: Any) -> torch.Tensor:
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return predict(self, latents, *rest)
+
+    monkeypatch.setattr(Decoder, "predict", small)
+    denoise_shard(planned.stores, planned.settings, planned.run, 0, owner="worker 0")
+    caplog.clear()
+    done = denoise_shard(planned.stores, planned.settings, planned.run, 1, owner="worker 1")
+    assert done.evaluations == done.planned
+    told = [record.getMessage() for record in caplog.records if "memory" in record.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("The device's memory does not hold 4 rows; it goes on with 2.")
 
 
 def test_other_weights_than_those_of_the_plan_are_refused_in_one_line(
