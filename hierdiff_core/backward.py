@@ -1,0 +1,133 @@
+"""Cuts built backwards: who shares each step, merged from the last step to the first at one price.
+
+Knows points per step and the price of an evaluation; knows nothing of prompts, solvers or plans.
+At the last step everyone is alone. For k = K-1 .. 1 the clusters of step k+1 merge by Ward's
+criterion on the points of step k while a merge costs no more than the price, so that the cuts are
+nested. `docs/method.md` says when that is the optimum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hierdiff_core.merging import Merging, merge_by_weighted_ward
+from hierdiff_core.points import StepPoints, cluster_means
+
+_SLACK = 0.005  # a price is good enough when its cuts leave over so little of the budget
+_TRIALS = 24  # prices that are tried
+_RANGE = 40.0  # between the logarithms of the lowest price and the highest
+_STRIDE = 0.25  # away from the first guess
+_SAMPLE = 500  # rows and more are first solved on every fourth of them
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """The merges of every step, from step K-1 down to step 1, and how many of them are made."""
+
+    size: int  # N
+    price: float
+    merges: tuple[Merging, ...]  # each of the clusters that all merges of the one before leave
+    made: tuple[int, ...]  # the first so many of each are made at their step
+
+    @property
+    def steps(self) -> int:
+        """K."""
+        return len(self.merges) + 1
+
+    @property
+    def evaluations(self) -> int:
+        """Clusters, summed over the K steps."""
+        clusters = [each.size - made for each, made in zip(self.merges, self.made, strict=True)]
+        return self.size + sum(clusters)
+
+
+def merge_backwards(points: StepPoints, price: float) -> Cuts:
+    """Return the cuts of one price."""
+    labels, merges = np.arange(points.size), list[Merging]()
+    for k in range(points.steps - 1, 0, -1):
+        means, weights = cluster_means(points.at(k), labels)
+        merges.append(merge_by_weighted_ward(means, weights, price))
+        labels = merges[-1].labels()[labels]
+    return Cuts(points.size, price, tuple(merges), tuple(len(each.children) for each in merges))
+
+
+def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
+    """Return cuts of each set that together take exactly so many evaluations, at one price.
+
+    Give K N evaluations at most and N + K - 1 at least, summed over the sets. The price is searched
+    on a logarithmic scale. Evaluations need not fall steadily with the price, since merges at late
+    steps decide which are offered at early ones; so the search keeps the dearest cuts found that
+    fit, and what they leave over takes back merges in falling order of what these cost.
+    """
+    if evaluations >= sum(each.size * each.steps for each in sets):
+        return _cut(sets, -1.0)
+    best = _search(sets, evaluations)
+    return _take_back(best, evaluations - _evaluations(best))
+
+
+def _cut(sets: Sequence[StepPoints], price: float) -> tuple[Cuts, ...]:
+    return tuple(merge_backwards(each, price) for each in sets)
+
+
+def _evaluations(cuts: Sequence[Cuts]) -> int:
+    return sum(each.evaluations for each in cuts)
+
+
+def _search(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
+    """Return cuts that take at most so many evaluations, and at best few less."""
+    slack = max(1, int(_SLACK * evaluations))
+    high = math.log(max(map(_most, sets)))
+    low, best = high - _RANGE, _cut(sets, math.exp(high))
+    guess, stride = _guess(sets, evaluations, low, high), _STRIDE
+    for _ in range(_TRIALS):
+        cuts = _cut(sets, math.exp(guess))
+        left = evaluations - _evaluations(cuts)
+        if 0 <= left <= evaluations - _evaluations(best):
+            best = cuts
+        if 0 <= left <= slack:
+            break
+        # Out from the guess in growing strides until the budget is passed, then by halves.
+        if left >= 0:
+            high, guess = guess, max((low + guess) / 2, guess - stride)
+        else:
+            low, guess = guess, min((high + guess) / 2, guess + stride)
+        stride *= 2
+    return best
+
+
+def _most(points: StepPoints) -> float:
+    """Return a price at which all of a set is one cluster at every step but the last."""
+    steps = range(max(1, points.steps - 1), points.steps)
+    spread = sum(float(np.var(points.at(k), axis=0).sum()) for k in steps)
+    return spread * points.size * 1.01 + 1e-300
+
+
+def _guess(sets: Sequence[StepPoints], evaluations: int, low: float, high: float) -> float:
+    """Return the logarithm of a price to start from: that of every fourth row."""
+    size = sum(each.size for each in sets)
+    if size < _SAMPLE:
+        return (low + high) / 2
+    sample = [each.take(np.arange(0, each.size, 4)) for each in sets]
+    fewer = evaluations * sum(each.size for each in sample) // size
+    price = _search(sample, fewer)[0].price
+    return min(high, max(low, math.log(price)))
+
+
+def _take_back(cuts: Sequence[Cuts], count: int) -> tuple[Cuts, ...]:
+    """Return the cuts without the dearest merges; they stay nested, as they only get finer."""
+    merges = [each for cut in cuts for each in cut.merges]
+    made = np.array([each for cut in cuts for each in cut.made], dtype=np.int64)
+    if not count or not made.sum():
+        return tuple(cuts)
+    increases = np.concatenate([each.increases for each in merges])
+    step = np.repeat(np.arange(len(merges)), made)
+    rank = np.concatenate([np.arange(each) for each in made])
+    dearest = np.lexsort((-rank, step, -increases))[:count]
+    made = made - np.bincount(step[dearest], minlength=len(merges))
+    ends = np.cumsum([len(cut.merges) for cut in cuts])[:-1]
+    kept = [tuple(map(int, each)) for each in np.split(made, ends)]
+    return tuple(replace(cut, made=each) for cut, each in zip(cuts, kept, strict=True))

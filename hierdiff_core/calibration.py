@@ -1,0 +1,66 @@
+"""A model's calibration: where the denoiser would put any conditioning, at any noise level.
+
+Knows maps and levels; knows nothing of files, of how maps were measured (`readings`) or of plans.
+A map takes a conditioning to a point such that squared distances of points are the squared
+distances of guided predictions at that level, in the mean over a few probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hierdiff_core.kernel import Matrix, kernel
+from hierdiff_core.levels import Levels, step_widths
+from hierdiff_core.points import StepPoints
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """One map per noise level, and how much a deviation there matters in the end."""
+
+    levels: Levels  # (L,) sigma, falling
+    examples: Matrix  # (n, D) conditionings that were measured
+    scale: float  # of the kernel
+    coefficients: npt.NDArray[np.float64]  # (L, n, r)
+    influence: tuple[float, float]  # rho(sigma) = exp(a + b log sigma)
+    facts: Mapping[str, Any]  # where it comes from and how well it predicts; JSON values
+
+    def points(self, vectors: npt.NDArray[np.floating], levels: Levels) -> StepPoints:
+        """Return the points of (N, D) conditionings at the K steps of these noise levels (K,).
+
+        Squared distances are interpolated in log sigma, by standing the points of both levels side
+        by side, and weighed by rho(sigma_k) w_k, with w the step's width: then their sum over the
+        steps estimates the squared deviation of final latents, whatever K is.
+        """
+        kernels = kernel(np.asarray(vectors, dtype=np.float64), self.examples, self.scale)
+        return self.place(np.stack([kernels @ each for each in self.coefficients]), levels)
+
+    def place(self, mapped: Matrix, levels: Levels) -> StepPoints:
+        """Return points at the K steps of what the maps of all levels make of N rows, (L, N, r)."""
+        weights = self.weights(levels)
+
+        def find(k: int) -> Matrix:
+            upper, share = self._between(float(levels[k - 1]))
+            lower = min(upper + 1, len(mapped) - 1)
+            both = [np.sqrt(1 - share) * mapped[upper], np.sqrt(share) * mapped[lower]]
+            kept = both[:1] if share == 0 else both
+            return np.asarray(np.sqrt(weights[k - 1]) * np.concatenate(kept, axis=1))
+
+        return StepPoints(len(levels), mapped.shape[1], find)
+
+    def weights(self, levels: Levels) -> Levels:
+        """Return what a squared distance of predictions counts at each of the K steps."""
+        a, b = self.influence
+        return np.asarray(np.exp(a + b * np.log(levels)) * step_widths(levels))
+
+    def _between(self, sigma: float) -> tuple[int, float]:
+        """Return the level above a sigma and how far towards the next it lies, in log sigma."""
+        heights = -np.log(self.levels)
+        place = float(np.interp(-np.log(sigma), heights, np.arange(len(heights))))
+        upper = min(int(place), len(heights) - 1)
+        return upper, place - upper

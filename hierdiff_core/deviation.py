@@ -1,0 +1,180 @@
+"""The plan that deviates least: which clusters share which steps, by what the denoiser would do.
+
+Knows points per step, budgets and plans; knows nothing of networks or of how points were found. A
+plan's deviation is, summed over steps and clusters, the squared distance of the members' points
+from their mean; per image, in the squared units of the points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hierdiff_core.backward import Cuts, spend
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.levels import Levels
+from hierdiff_core.merging import Ids, Merging, Weights, chain_merging, merge_by_weighted_ward
+from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.points import StepPoints, cluster_means, spread_within
+from hierdiff_core.tree import ClusterTree
+
+LINKAGE = "calibrated"
+
+
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """A plan and the binary tree whose nodes its segments are."""
+
+    plan: Plan
+    tree: ClusterTree
+
+
+def make_deviation_plan(
+    vectors: npt.NDArray[np.floating],
+    calibration: Calibration,
+    levels: Levels,
+    *,
+    saving: float | None = None,
+    steps_per_image: float | None = None,
+    keys: Sequence[str] | None = None,
+) -> Plan:
+    """Return the plan of (N, D) conditionings over the K steps of these noise levels (K,).
+
+    It takes as many evaluations as the budget allows: a saving (share of N K) or steps per image.
+    The same rows in any order give the same plan, by keys, or by bytes without them. Raises
+    InvalidSetting for a budget that even sharing all steps but the last cannot meet.
+    """
+    points = calibration.points(vectors, levels)
+    evaluations = count_evaluations(len(vectors), len(levels), saving, steps_per_image)
+    keys = [row.tobytes().hex() for row in vectors] if keys is None else keys
+    return plan_points([points], evaluations, [keys])[0].plan
+
+
+def count_evaluations(
+    size: int, steps: int, saving: float | None = None, steps_per_image: float | None = None
+) -> int:
+    """Return the evaluations that a budget allows N images of K steps; raises InvalidSetting."""
+    if (saving is None) == (steps_per_image is None):
+        hint = "ask for either a saving or steps per image"
+        raise InvalidSetting(setting="saving", value=saving, hint=hint)
+    if saving is not None and not 0 <= saving < 1:
+        raise InvalidSetting(setting="saving", value=saving, hint="use 0 to below 1")
+    each = (1 - saving) * steps if saving is not None else float(steps_per_image or 0)
+    if not 0 < each <= steps:
+        hint = f"use above 0 to {steps}"
+        raise InvalidSetting(setting="steps_per_image", value=steps_per_image, hint=hint)
+    return math.floor(each * size + 1e-6)
+
+
+def plan_points(
+    sets: Sequence[StepPoints], evaluations: int, keys: Sequence[Sequence[str]]
+) -> tuple[Grown, ...]:
+    """Return each set's plan, all at one price and within so many evaluations together.
+
+    Rows are taken in the order of their keys, which breaks ties. Raises InvalidSetting where
+    sharing all steps but the last takes more.
+    """
+    least = sum(each.size + each.steps - 1 for each in sets)
+    if evaluations < least:
+        images = sum(each.size for each in sets)
+        least_each = math.ceil(least / images * 1e3) / 1e3
+        hint = f"this batch needs {least_each} at the least"
+        raise InvalidSetting(setting="steps_per_image", value=evaluations / images, hint=hint)
+    orders = [np.array(sorted(range(len(each)), key=each.__getitem__)) for each in keys]
+    ordered = [each.take(order) for each, order in zip(sets, orders, strict=True)]
+    return tuple(map(_grow, ordered, spend(ordered, evaluations), orders))
+
+
+def predicted_deviation(plan: Plan, points: StepPoints) -> float:
+    """Return the deviation per image of any plan of these prompts and steps."""
+    ordered, total = points.take(np.asarray(plan.order)), 0.0
+    for k in range(1, plan.steps):
+        starts = np.sort([segment.first for segment in plan.active(k)])
+        labels = np.searchsorted(starts, np.arange(plan.size), side="right")
+        total += spread_within(ordered.at(k), labels)
+    return total / plan.size
+
+
+def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> Grown:
+    """Return the plan of cuts and one binary tree over all their merges; leaf i is `order[i]`."""
+    size, steps = cuts.size, cuts.steps
+    numbers, children, heights = _number(points, cuts)
+    starts, stops = np.full(2 * size - 1, steps), np.zeros(2 * size - 1, dtype=np.int64)
+    starts[:size], stops[:size] = steps - 1, steps
+    for step, (merging, made) in enumerate(zip(cuts.merges, cuts.made, strict=True)):
+        k = steps - 1 - step
+        active = numbers[step][_left(merging.children[:made], merging.size + made)]
+        starts[active], stops[active] = k - 1, np.maximum(stops[active], k)
+    tree = _tree(children, heights, order)
+    place = np.concatenate([order, np.arange(size, 2 * size - 1)])
+    there = np.argsort(place)
+    return Grown(_cut_tree(tree, starts[there], stops[there], steps, cuts.price), tree)
+
+
+def _left(children: Ids, count: int) -> Ids:
+    """Return which of so many clusters are part of no other, ascending."""
+    free = np.ones(count, dtype=bool)
+    free[children] = False
+    return np.flatnonzero(free)
+
+
+def _number(points: StepPoints, cuts: Cuts) -> tuple[list[Ids], Ids, Weights]:
+    """Return the tree's number of each cluster of each step, and its merges with their increases.
+
+    Merges are numbered from the last step to the first. What never shares a step is merged at the
+    end as if it shared the first, since a tree has one root.
+    """
+    nodes = labels = np.arange(cuts.size)
+    numbers, children, heights, first = list[Ids](), list[Ids](), list[Weights](), cuts.size
+    for k in range(cuts.steps - 1, -1, -1):
+        merging = cuts.merges[cuts.steps - 1 - k] if k else _merge_all(points, labels)
+        count = len(merging.children)
+        numbers.append(np.concatenate([nodes, first + np.arange(count)]))
+        children.append(numbers[-1][merging.children])
+        heights.append(merging.increases)
+        nodes = numbers[-1][_left(merging.children, merging.size + count)]
+        labels, first = merging.labels()[labels], first + count
+    return numbers, np.concatenate(children), np.concatenate(heights)
+
+
+def _merge_all(points: StepPoints, labels: Ids) -> Merging:
+    if points.steps == 1:  # no step is shared, so one tree is as good as another
+        return chain_merging(points.size)
+    return merge_by_weighted_ward(*cluster_means(points.at(1), labels))
+
+
+def _tree(children: Ids, heights: Weights, order: Ids) -> ClusterTree:
+    """Return the tree, the child with the smallest leaf first, scores never falling upwards."""
+    size = len(children) + 1
+    smallest, scores = np.arange(2 * size - 1), np.zeros(2 * size - 1)
+    children = children.copy()
+    for node, (left, right) in enumerate(children, start=size):
+        if smallest[right] < smallest[left]:
+            children[node - size] = right, left
+        smallest[node] = min(smallest[left], smallest[right])
+        scores[node] = max(heights[node - size], scores[left], scores[right])
+    leaves = children < size
+    children[leaves] = order[children[leaves]]
+    return ClusterTree(children, scores, LINKAGE)
+
+
+def _cut_tree(tree: ClusterTree, starts: Ids, stops: Ids, steps: int, price: float) -> Plan:
+    """Return the plan in which each node takes the steps from its start to its stop, if any."""
+    nodes = np.flatnonzero(starts < stops)
+    spans = tree.spans
+    segments: list[Segment] = []
+    open_path: list[Segment] = []
+    for node in map(int, nodes[np.lexsort((starts[nodes], spans[nodes, 0]))]):
+        first, last = map(int, spans[node])
+        while open_path and open_path[-1].last <= first:
+            open_path.pop()
+        parent = open_path[-1].id if open_path else None
+        span = (int(starts[node]), int(stops[node]))
+        open_path.append(Segment(len(segments), node, *span, parent, first, last))
+        segments.append(open_path[-1])
+    return Plan(steps, tuple(map(int, tree.order)), tuple(segments), price, tree.linkage)

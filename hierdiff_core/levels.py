@@ -1,0 +1,55 @@
+"""Noise levels: how noisy a solver's latents are before each step, and how wide a step is.
+
+Knows the noise schedules of diffusers' configs; knows no solver's arithmetic. A level is
+sigma = sqrt((1 - abar) / abar), noise over signal; for flow matching it is t / (1 - t).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import DDPMScheduler
+
+from hierdiff_core.solvers.prediction import predicted_noise
+
+Levels = npt.NDArray[np.float64]  # (K,) one sigma per step, falling
+
+# Flow matching starts at pure noise, whose level is infinite; nothing is interpolated beyond this.
+_HIGHEST = 1e4
+
+
+def noise_levels(config: Mapping[str, Any], timesteps: torch.Tensor) -> Levels:
+    """Return sigma before each of the steps (K,) of a model's noise schedule."""
+    times = timesteps.double().numpy()
+    if "shift" in config:  # flow matching: latents are (1 - t) x_0 + t noise, t in thousandths
+        share = times / config.get("num_train_timesteps", 1000)
+        return np.asarray(np.minimum(share / np.maximum(1 - share, 1e-12), _HIGHEST))
+    bars = DDPMScheduler.from_config(dict(config)).alphas_cumprod.double().numpy()
+    bars = np.interp(times, np.arange(len(bars)), bars)
+    return np.asarray(np.minimum(np.sqrt((1 - bars) / np.maximum(bars, 1e-12)), _HIGHEST))
+
+
+def step_widths(levels: Levels) -> Levels:
+    """Return w_k = (sigma_k - sigma_{k+1}) / sigma_k for each step; the last, to 0, is 1.
+
+    A step replaces the share w of the noise that latents hold by noise that the network predicts:
+    z' = (sigma'/sigma) z + w x_0, with z = x_0 + sigma epsilon. Steps are so weighed by their width
+    in log sigma, on which w = 1 - exp(log sigma' - log sigma) depends alone.
+    """
+    after = np.append(levels[1:], 0.0)
+    return np.asarray((levels - after) / levels)
+
+
+def as_noise(config: Mapping[str, Any], predictions: torch.Tensor, sigma: float) -> torch.Tensor:
+    """Return predictions times what a unit of them adds to the predicted noise at this level."""
+    if "shift" in config:  # velocity = noise - x_0, so that noise = x + (1 - t) velocity
+        return predictions / (1 + sigma)
+    alpha = torch.tensor(1 / np.sqrt(1 + sigma**2), dtype=torch.float64)
+    _, weight = predicted_noise(
+        config.get("prediction_type", "epsilon"), alpha, torch.tensor(sigma) * alpha
+    )
+    return predictions * float(weight)

@@ -1,0 +1,58 @@
+"""Points per step: where each prompt stands at each step, so that distances are what sharing costs.
+
+Knows numbers only; `calibration` predicts points from conditionings, `readings` measures them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from hierdiff_core.merging import Ids, Points, Weights
+
+
+@dataclass(frozen=True, eq=False)
+class StepPoints:
+    """N prompts' points at the steps k = 1..K-1; the last step is shared by nobody.
+
+    The cost of letting prompts share step k is the sum of their squared distances from the mean of
+    their points there.
+    """
+
+    steps: int  # K
+    size: int  # N
+    find: Callable[[int], Points]  # k -> (N, D_k)
+    rows: Ids | None = None  # which of them, in which order; None for all
+
+    def at(self, k: int) -> Points:
+        """Return the points of step k, float64."""
+        points = np.asarray(self.find(k), dtype=np.float64)
+        return points if self.rows is None else points[self.rows]
+
+    def take(self, rows: Ids) -> StepPoints:
+        """Return some of the rows, in the order given."""
+        kept = rows if self.rows is None else self.rows[rows]
+        return replace(self, size=len(rows), rows=kept)
+
+
+def list_points(size: int, points: Sequence[Points]) -> StepPoints:
+    """Return points that are at hand, (N, D_k) for k = 1..K-1."""
+    return StepPoints(len(points) + 1, size, lambda k: points[k - 1])
+
+
+def cluster_means(points: Points, labels: Ids) -> tuple[Points, Weights]:
+    """Return the mean of each cluster's points, by ascending label, and how many there are."""
+    order = np.argsort(labels, kind="stable")
+    starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
+    sizes = np.diff(starts, append=len(labels)).astype(np.float64)
+    return np.add.reduceat(points[order], starts, axis=0) / sizes[:, None], sizes
+
+
+def spread_within(points: Points, labels: Ids) -> float:
+    """Return the sum of squared distances of points from the means of their clusters."""
+    points = points - points.mean(axis=0)  # rounding takes less from small numbers
+    means, sizes = cluster_means(points, labels)
+    within = np.vdot(points, points) - (sizes * np.einsum("nd,nd->n", means, means)).sum()
+    return float(max(0.0, within))

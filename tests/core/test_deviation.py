@@ -1,0 +1,152 @@
+"""Plans of least deviation: exact budgets, nested cuts, and how far the best plan lies below."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hierdiff_core.deviation import count_evaluations, plan_points, predicted_deviation
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.measured import unshared_plan
+from hierdiff_core.plan import Plan
+from hierdiff_core.points import StepPoints, list_points, spread_within
+from tests.core.partitions import least_deviations
+
+
+def _keys(size: int) -> list[str]:
+    return [f"{each:05d}" for each in range(size)]
+
+
+def _points(size: int, steps: int, seed: int = 0) -> list[np.ndarray]:
+    """Points that lie apart more and more, and not in the same directions at each step."""
+    rng = np.random.default_rng(seed)
+    base = rng.normal(size=(size, 3))
+    return [(k + 1) * (base + 0.7 * rng.normal(size=(size, 3))) for k in range(steps - 1)]
+
+
+def _plan(points: StepPoints, evaluations: int) -> Plan:
+    return plan_points([points], evaluations, [_keys(points.size)])[0].plan
+
+
+def _members(plan: Plan) -> set[tuple[int, int, frozenset[int]]]:
+    return {(s.start, s.stop, frozenset(plan.members(s))) for s in plan.segments}
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 6), st.floats(0, 1), st.integers(0, 9))
+def test_a_budget_is_spent_to_the_last_evaluation(
+    size: int, steps: int, share: float, seed: int
+) -> None:
+    least = size + steps - 1
+    budget = least + int(share * (size * steps - least))
+    plan = _plan(list_points(size, _points(size, steps, seed)), budget)
+    assert plan.evaluations == budget
+    for k in range(1, steps + 1):
+        taken = [leaf for segment in plan.active(k) for leaf in plan.members(segment)]
+        assert sorted(taken) == list(range(size))
+
+
+def test_the_whole_budget_shares_nothing() -> None:
+    plan = _plan(list_points(9, _points(9, 4)), 36)
+    assert _members(plan) == _members(unshared_plan(9, 4))
+    assert predicted_deviation(plan, list_points(9, _points(9, 4))) == pytest.approx(0, abs=1e-9)
+
+
+def test_the_least_budget_shares_all_steps_but_the_last() -> None:
+    plan = _plan(list_points(9, _points(9, 4)), 12)
+    assert [segment.steps for segment in plan.segments] == [3] + 9 * [1]
+
+
+def test_a_budget_below_that_is_refused() -> None:
+    with pytest.raises(InvalidSetting, match=r"1\.334 at the least"):
+        _plan(list_points(9, _points(9, 4)), 11)
+
+
+def test_a_segment_starts_where_a_segment_that_holds_it_stops() -> None:
+    plan = _plan(list_points(60, _points(60, 6)), 200)
+    for segment in plan.segments:
+        if segment.parent is None:
+            assert segment.start == 0
+            continue
+        above = plan.segments[segment.parent]
+        assert above.stop == segment.start
+        assert set(plan.members(segment)) < set(plan.members(above))
+
+
+def test_each_segment_is_a_node_of_the_tree() -> None:
+    grown = plan_points([list_points(40, _points(40, 5))], 120, [_keys(40)])[0]
+    assert len({segment.node for segment in grown.plan.segments}) == len(grown.plan.segments)
+    for segment in grown.plan.segments:
+        assert set(grown.plan.members(segment)) == set(grown.tree.members(segment.node).tolist())
+    above = grown.tree.parents[:-1]
+    assert (grown.tree.scores[above] >= grown.tree.scores[:-1]).all()
+
+
+def test_a_cluster_may_part_into_more_than_two() -> None:
+    plan = _plan(list_points(30, _points(30, 3)), 60)
+    assert max(map(len, plan.children)) > 2
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    points, keys = _points(50, 5), _keys(50)
+    order = np.random.default_rng(3).permutation(50)
+    turned = list_points(50, [each[order] for each in points])
+    plan = _plan(list_points(50, points), 150)
+    other = plan_points([turned], 150, [[keys[each] for each in order]])[0].plan
+    named = {(a, b, frozenset(order[list(c)].tolist())) for a, b, c in _members(other)}
+    assert named == _members(plan)
+
+
+def test_several_sets_share_one_budget_at_one_price() -> None:
+    near, far = [each / 10 for each in _points(30, 4)], _points(30, 4, seed=1)
+    sets = [list_points(30, near), list_points(30, far)]
+    plans = [each.plan for each in plan_points(sets, 150, [_keys(30), _keys(30)])]
+    assert sum(plan.evaluations for plan in plans) == 150
+    assert plans[0].evaluations < plans[1].evaluations
+
+
+def test_a_dearer_plan_deviates_less() -> None:
+    points = list_points(80, _points(80, 6))
+    found = [predicted_deviation(_plan(points, each), points) for each in range(100, 481, 20)]
+    assert (np.diff(found) < 0).all()
+
+
+def test_deviation_is_the_spread_of_points_within_clusters() -> None:
+    points = _points(12, 4)
+    plan = _plan(list_points(12, points), 30)
+    total = 0.0
+    for k in range(1, 4):
+        for segment in plan.active(k):
+            members = points[k - 1][list(plan.members(segment))]
+            total += float(((members - members.mean(axis=0)) ** 2).sum())
+    assert predicted_deviation(plan, list_points(12, points)) == pytest.approx(total / 12)
+
+
+def test_merging_backwards_is_the_optimum_in_four_cases_of_five() -> None:
+    ratios = []
+    for seed in range(30):
+        size, steps = 3 + seed % 3, 2 + seed % 2
+        points = _points(size, steps, seed)
+        least = least_deviations(points)
+        for budget in range(size + steps - 1, size * steps):
+            plan = _plan(list_points(size, points), budget)
+            found = predicted_deviation(plan, list_points(size, points)) * size
+            ratios.append(found / least[budget])
+    assert min(ratios) > 1 - 1e-9
+    assert np.mean(np.array(ratios) < 1 + 1e-9) >= 0.8
+    assert np.mean(ratios) <= 1.1
+    assert max(ratios) <= 6  # where next to nothing deviates in the optimum
+
+
+def test_spread_within_is_zero_where_everyone_is_alone() -> None:
+    assert spread_within(_points(7, 2)[0], np.arange(7)) == pytest.approx(0, abs=1e-12)
+
+
+def test_a_budget_is_asked_for_in_one_way_only() -> None:
+    assert count_evaluations(10, 6, saving=0.5) == 30
+    assert count_evaluations(10, 6, steps_per_image=2.55) == 25
+    for wrong in ({}, {"saving": 0.1, "steps_per_image": 3}, {"saving": 1}, {"steps_per_image": 7}):
+        with pytest.raises(InvalidSetting):
+            count_evaluations(10, 6, **wrong)
