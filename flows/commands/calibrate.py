@@ -1,0 +1,78 @@
+"""The command that calibrates a model: measure once what may be shared at which step.
+
+Knows options and what is said of the result; knows nothing of how it is measured.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from flows.quiet import quiet_libraries
+from hierdiff_core.readings import Design
+from tasks.calibrate import Calibrated
+from tasks.calibrate import calibrate as measure
+from tasks.plan import pin_recipe
+from tasks.settings import read_settings
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.argument("model", required=False)
+@click.option("--prior", help="folder or hub name; HIERDIFF_PRIOR unless given")
+@click.option("--file", type=_FILE, help="CSV, TSV or JSONL: a sample of the model's prompts")
+@click.option("--solver", help="its family; HIERDIFF_SOLVER unless given")
+@click.option("--guidance", type=float, help="HIERDIFF_GUIDANCE unless given")
+@click.option("--height", type=int, help="pixels; HIERDIFF_HEIGHT unless given")
+@click.option("--width", type=int, help="pixels; HIERDIFF_WIDTH unless given")
+@click.option("--levels", default=8, show_default=True, help="noise levels that get a map")
+@click.option("--evaluations", default=4000, show_default=True, help="at the most, in all")
+@click.option("--out", type=click.Path(path_type=Path), help="beside the model unless given")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+def calibrate(
+    file: Path | None,
+    levels: int,
+    evaluations: int,
+    out: Path | None,
+    as_json: bool,
+    **given: object,
+) -> None:
+    """Learn what the model lets prompts share; a stopped run goes on where it was."""
+    quiet_libraries()
+    settings = read_settings(**{name: each for name, each in given.items() if each is not None})
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(file=sys.stderr)
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
+        shown = bar.add_task("loading", total=None)
+        made = measure(
+            settings,
+            pin_recipe(settings.recipe),
+            file=file,
+            evaluations=evaluations,
+            design=Design(levels=levels),
+            out=out,
+            report=lambda what, done, total: bar.update(
+                shown, description=what, completed=done, total=total
+            ),
+        )
+    facts = dict(made.calibration.facts)
+    click.echo(json.dumps({"file": str(made.path)} | facts) if as_json else _say(made))
+
+
+def _say(made: Calibrated) -> str:
+    """Return what was learned as a few lines; all of it on prompts that were left out."""
+    facts, calibration = made.calibration.facts, made.calibration
+    lines = [
+        f"{facts['prompts']} prompts, {facts['evaluations']:,} evaluations, "
+        f"model {facts['revision']}",
+        "noise      explained (R2)   ranking of pairs (Spearman), prompts left out",
+    ]
+    for sigma, r2, rank in zip(calibration.levels, facts["r2"], facts["spearman"], strict=True):
+        lines.append(f"{sigma:8.3f}   {r2:14.3f}   {rank:.3f}")
+    return "\n".join([*lines, f"written to {made.path}"])

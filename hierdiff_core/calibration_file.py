@@ -1,0 +1,82 @@
+"""The file of a calibration: its bytes, and where it lies beside a model.
+
+Knows safetensors and names of files; knows nothing of what the numbers mean.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.errors import UnknownModel
+from hierdiff_core.models.place import find_folder
+from hierdiff_core.prompt import Recipe
+
+FORMAT = 1
+FOLDER = "calibration"  # beside the model's folder, since revisions cover all that is in it
+_ENTRY = "hierdiff"
+
+
+def calibration_path(recipe: Recipe) -> Path:
+    """Return where the calibration of a pinned recipe lies: one for each way to denoise.
+
+    What it holds for is in the name: revision, solver, guidance and size. Raises UnknownModel.
+    """
+    size = f"{recipe.width}x{recipe.height}"
+    name = f"{recipe.revision}-{recipe.solver}-{recipe.guidance:g}-{size}.safetensors"
+    return find_folder(recipe.model).parent / FOLDER / name
+
+
+def find_calibration(recipe: Recipe) -> Calibration | None:
+    """Return the calibration of a pinned recipe, or None where the model has none.
+
+    Raises UnknownModel for a model or a file that is damaged.
+    """
+    path = calibration_path(recipe)
+    return load_calibration(path) if path.is_file() else None
+
+
+def save_calibration(calibration: Calibration, path: Path) -> None:
+    """Write it as safetensors, whole or not at all; equal calibrations make equal files."""
+    tensors = {
+        "levels": calibration.levels,
+        "examples": calibration.examples.astype(np.float32),
+        "coefficients": calibration.coefficients.astype(np.float32),
+    }
+    rest = {
+        "format": FORMAT,
+        "scale": calibration.scale,
+        "influence": list(calibration.influence),
+        "facts": dict(calibration.facts),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    packed = {name: np.ascontiguousarray(each) for name, each in tensors.items()}
+    beside.write_bytes(safetensors.numpy.save(packed, {_ENTRY: json.dumps(rest, sort_keys=True)}))
+    beside.replace(path)
+
+
+def load_calibration(path: Path) -> Calibration:
+    """Return what `save_calibration` wrote; raises UnknownModel, which names the file."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            rest = json.loads(file.metadata()[_ENTRY])
+            tensors = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
+        if rest["format"] != FORMAT:
+            raise ValueError(f"format {rest['format']}")
+        return Calibration(
+            tensors["levels"],
+            tensors["examples"],
+            float(rest["scale"]),
+            tensors["coefficients"],
+            (float(rest["influence"][0]), float(rest["influence"][1])),
+            rest["facts"],
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        hint = f"its calibration is damaged ({error}); remove it or run `hierdiff calibrate` again"
+        raise UnknownModel(model=str(path), hint=hint) from None

@@ -1,0 +1,167 @@
+"""Calibrating: what the denoiser says of a sample of prompts, measured once and kept beside it.
+
+Knows models, prompts and the files that readings are kept in until all of them are there. Knows
+nothing of what is made of them (`hierdiff_core.calibrating`). What a stopped calibration has
+measured is found again by what decides it: weights, recipe, prompts and design.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from hierdiff_core.calibrating import fit_calibration
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.calibration_file import calibration_path, load_calibration, save_calibration
+from hierdiff_core.digest import digest
+from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.evaluation.prompt_sets import FOLDER as SETS
+from hierdiff_core.levels import noise_levels
+from hierdiff_core.models.kandinsky22 import (
+    check_length,
+    fit_decoder,
+    load_decoder,
+    load_prior,
+    load_tokenizer,
+)
+from hierdiff_core.models.place import SHIPPED
+from hierdiff_core.prompt import Prompt, Recipe, embedding_key
+from hierdiff_core.readings import Design, Reading, measure
+from hierdiff_core.solver import make_solver
+from tasks.ingest import read_batch
+from tasks.settings import Settings
+from tasks.sources import read_file
+
+# Prompts in the miniature's words, none of which the evaluation reports on.
+_SAMPLE = SETS / "diverse-dev.csv"
+# What a recipe says that changes nothing of what may be shared.
+_UNCOUNTED = ("steps", "initial_noise")
+_CHUNK = 32  # prompts embedded between two saves
+
+Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A calibration and the file that it was written to."""
+
+    calibration: Calibration
+    path: Path
+
+
+def calibrate(
+    settings: Settings,
+    recipe: Recipe,
+    *,
+    file: Path | None = None,
+    evaluations: int = 4000,
+    design: Design | None = None,
+    out: Path | None = None,
+    report: Report = lambda what, done, total: None,
+) -> Calibrated:
+    """Calibrate the model of a pinned recipe on prompts of a file, and write the result.
+
+    As many prompts are taken as the evaluations are enough for, chosen by the digest of their text.
+    Raises UnknownModel, InvalidSetting, and what reading prompts raises.
+    """
+    design = design or Design()
+    prompts = _choose(_read(recipe, file), design, evaluations)
+    texts = [each.text for each in prompts]
+    path = out or calibration_path(recipe)
+    facts = _facts(recipe, texts, design)
+    work = path.with_name(path.name + ".readings") / digest("calibration", facts)[:16]
+    conditioning, negative = _embed(recipe, settings.device, prompts, work, report)
+    denoiser = fit_decoder(load_decoder(recipe, settings.device), recipe, negative)
+    make = partial(make_solver, recipe.solver, denoiser.noise_schedule)
+    readings = _known(work)
+    parts = design.levels + 3
+    for name, reading in measure(denoiser, make, conditioning, design, dict(readings)):
+        readings[name] = reading
+        _keep(work / f"{name}.npy", reading)
+        report("measuring", len(readings), parts)
+    levels, branch_levels = (
+        noise_levels(denoiser.noise_schedule, make(steps).timesteps)
+        for steps in (design.levels, design.branch_steps)
+    )
+    facts |= {"calibrated_at": datetime.now(UTC).isoformat(timespec="seconds")}
+    vectors = flatten(conditioning)
+    made = fit_calibration(vectors, readings, design, levels, branch_levels, facts)
+    save_calibration(made, path)
+    shutil.rmtree(work.parent)
+    return Calibrated(load_calibration(path), path)
+
+
+def _read(recipe: Recipe, file: Path | None) -> list[Prompt]:
+    if file is None and recipe.model not in SHIPPED:
+        hint = "name a file with a sample of the prompts that the model is used for"
+        raise InvalidSetting(setting="--file", value=None, hint=hint)
+    check = partial(check_length, load_tokenizer(recipe))
+    found = read_batch(read_file(file or _SAMPLE), recipe, check).prompts
+    # Columns of the catalogue that change the recipe would need a calibration of their own.
+    distinct = {embedding_key(each): each for each in found if each.recipe == recipe}
+    return sorted(distinct.values(), key=lambda each: digest("sample", each.text))
+
+
+def _choose(prompts: Sequence[Prompt], design: Design, evaluations: int) -> list[Prompt]:
+    wanted = design.prompts(evaluations)
+    least = design.prompts_at_least
+    if len(prompts) < least:
+        hint = f"it has {len(prompts)} different prompts; use {least} or more"
+        raise InvalidSetting(setting="--file", value=len(prompts), hint=hint)
+    return list(prompts[:wanted])
+
+
+def _facts(recipe: Recipe, texts: Sequence[str], design: Design) -> dict[str, object]:
+    """Return where a calibration comes from, all but the date."""
+    kept = {name: value for name, value in recipe.to_json().items() if name not in _UNCOUNTED}
+    return kept | {
+        "prompts_digest": digest("prompts", list(texts)),
+        "design": asdict(design),
+    }
+
+
+def _embed(
+    recipe: Recipe, device: str, prompts: Sequence[Prompt], work: Path, report: Report
+) -> tuple[Conditioning, Conditioning]:
+    """Return the prompts' conditioning and the one that guidance steers away from."""
+    chunks = range(0, len(prompts), _CHUNK)
+    names = [f"prompts-{first}" for first in chunks]
+    prior = None
+    for first, name in zip((*chunks, None), (*names, "negative"), strict=True):
+        file = work / f"{name}.safetensors"
+        if file.is_file():
+            continue
+        prior = prior or load_prior(recipe, device)
+        if first is None:
+            rows = prior.embed_negative(recipe)
+        else:
+            rows = stack(prior.embed(prompts[first : first + _CHUNK]))
+            report("embedding", min(first + _CHUNK, len(prompts)), len(prompts))
+        _write(file, pack(rows))
+    conditionings = [unpack((work / f"{name}.safetensors").read_bytes()) for name in names]
+    return stack(conditionings), unpack((work / "negative.safetensors").read_bytes())
+
+
+def _known(work: Path) -> dict[str, Reading]:
+    return {file.stem: np.load(file, allow_pickle=False) for file in sorted(work.glob("*.npy"))}
+
+
+def _keep(file: Path, reading: Reading) -> None:
+    beside = file.with_name(file.name + ".part")
+    with beside.open("wb") as opened:
+        np.save(opened, reading, allow_pickle=False)
+    beside.replace(file)
+
+
+def _write(file: Path, content: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(file.name + ".part")
+    beside.write_bytes(content)
+    beside.replace(file)
