@@ -26,6 +26,7 @@ _COMMANDS: Mapping[str, str] = {
     "plan": "flows.commands.night:plan",
     "run": "flows.commands.night:run",
     "retry": "flows.commands.night:retry",
+    "calibrate": "flows.commands.calibrate:calibrate",
     "status": "flows.commands.look:status",
     "report": "flows.commands.look:report",
     "evaluate": "flows.commands.evaluate:evaluate",
