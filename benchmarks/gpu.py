@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.catalogue import Catalogue, cut
 from benchmarks.lab import Lab, clock
 from benchmarks.outcome import Cell, Column, Figure, Goal, Outcome, Table
 from benchmarks.pairs import Laps, Spread, alternate
-from benchmarks.real_size import REAL, SHRUNK, Scale, fit, make_catalogue, make_networks, make_unet
+from benchmarks.peak import flops_per_row, matrix_peak
+from benchmarks.real_size import REAL, SHRUNK, Scale, fit, make_catalogue, make_networks
 from benchmarks.stock import make_stock
 from benchmarks.throughput import Sides, search
 from benchmarks.turns import Timed, take_turns
@@ -62,7 +62,7 @@ def measure(lab: Lab) -> Outcome:
     setup = _setup(lab, device)
     worst = _check(setup)
     sides = setup.sides(setup.dtype, setup.images, setup.steps)
-    peak, flops = matrix_peak(setup), flops_per_row(setup.scale)
+    peak, flops = matrix_peak(device, setup.dtype), flops_per_row(setup.scale)
     lab.say(f"{peak / 1e12:.2f} TFLOP/s of matrix products, {flops / 1e12:.3f} TFLOP a row")
     calls = [_call_row(setup, sides.decoder, size) for size in setup.sizes]
     laps, best = _against_stock(setup, sides)
@@ -90,30 +90,6 @@ def _check(setup: Setup) -> float:
         torch.backends.cudnn.allow_tf32 = exact
         if setup.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def matrix_peak(setup: Setup) -> float:
-    """Return FLOP/s of the fastest large square matrix product, the best of several."""
-    side = 8192 if setup.device.type == "cuda" else 256
-    left = torch.randn(side, side, device=setup.device, dtype=setup.dtype)
-    seconds = []
-    for _ in range(12):
-        began = clock(setup.device)
-        for _ in range(8):
-            left @ left
-        seconds.append((clock(setup.device) - began) / 8)
-    return 2 * side**3 / min(seconds)
-
-
-def flops_per_row(scale: Scale) -> float:
-    """Return FLOP of one evaluation, a guided pair, counted on a network without weights."""
-    with torch.device("meta"):
-        unet = make_unet(scale).eval()
-        side = scale.pixels // 8
-        latents, embeds = torch.zeros(2, 4, side, side), torch.zeros(2, scale.width)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            unet(latents, torch.zeros(2), None, added_cond_kwargs={"image_embeds": embeds})
-    return float(counter.get_total_flops())
 
 
 def _call_row(setup: Setup, decoder: Decoder, rows: int) -> tuple[int, float | None, float | None]:
@@ -165,7 +141,7 @@ def _forgiving(side: Callable[[int], dict[str, float]]) -> Callable[[int], dict[
 def _saving_row(setup: Setup, sides: Sides, count: int, slots: int) -> tuple[Cell, ...]:
     """Return N, evaluation ratio, seconds ratio, realised saving, GiB at the peak."""
     catalogue = make_catalogue(setup.scale, count, setup.steps)
-    decoder = replace(sides.decoder)
+    decoder = sides.decoder
     solver = make_solver("ddim", decoder.noise_schedule, setup.steps)
     _forget_peak(setup)
     runs = {
