@@ -40,8 +40,8 @@ Found = dict[str, Any]
 
 def measure(lab: Lab) -> Outcome:
     """Measure each case in a fresh process; what was found at this commit is not repeated."""
-    sizes = tuple(size // 20 for size in SIZES) if lab.quick else SIZES
-    at = LOSS_AT // 20 if lab.quick else LOSS_AT
+    sizes = tuple(size // 100 for size in SIZES) if lab.quick else SIZES
+    at = LOSS_AT // 100 if lab.quick else LOSS_AT
     plans = {size: _child(lab, "plan", size) for size in sizes}
     scipy = {size: _child(lab, "scipy", size) for size in sizes if size <= at}
     ledger = {size: _child(lab, "ledger", size) for size in sizes}
