@@ -58,6 +58,17 @@ class Calibration:
         a, b = self.influence
         return np.asarray(np.exp(a + b * np.log(levels)) * step_widths(levels))
 
+    def discretisation(self, steps: int) -> float:
+        """Return the squared deviation of K plain steps from many, per image.
+
+        Interpolated in log K between the measured ones, of which the fewest stand for fewer still.
+        """
+        found = {int(each): error for each, error in self.facts["plain"].items()}
+        found[int(self.facts["reference_steps"])] = 0.0
+        known = sorted(found)
+        errors = [found[each] for each in known]
+        return float(np.interp(np.log(steps), np.log(known), errors))
+
     def _between(self, sigma: float) -> tuple[int, float]:
         """Return the level above a sigma and how far towards the next it lies, in log sigma."""
         heights = -np.log(self.levels)

@@ -8,7 +8,7 @@ from their mean; per image, in the squared units of the points.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,6 +53,31 @@ def make_deviation_plan(
     evaluations = count_evaluations(len(vectors), len(levels), saving, steps_per_image)
     keys = [row.tobytes().hex() for row in vectors] if keys is None else keys
     return plan_points([points], evaluations, [keys])[0].plan
+
+
+def choose_plan(
+    vectors: npt.NDArray[np.floating],
+    calibration: Calibration,
+    levels: Mapping[int, Levels],
+    steps_per_image: float,
+    keys: Sequence[str] | None = None,
+) -> Plan:
+    """Return, of the plans of several K (their noise levels by K), the one that deviates least.
+
+    What counts is what sharing adds to the error that K plain steps make themselves. Raises
+    InvalidSetting where no K can meet the budget.
+    """
+    found: list[tuple[float, Plan]] = []
+    for steps in sorted(levels):
+        least = (len(vectors) + steps - 1) / len(vectors)
+        if least <= steps_per_image or steps == min(levels):
+            budget = min(steps_per_image, float(steps))
+            plan = make_deviation_plan(
+                vectors, calibration, levels[steps], steps_per_image=budget, keys=keys
+            )
+            shared = predicted_deviation(plan, calibration.points(vectors, levels[steps]))
+            found.append((shared + calibration.discretisation(steps), plan))
+    return min(found, key=lambda each: each[0])[1]
 
 
 def count_evaluations(

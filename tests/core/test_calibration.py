@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 from hierdiff_core.calibrating import fit_calibration
 from hierdiff_core.calibration import Calibration
 from hierdiff_core.calibration_file import load_calibration, save_calibration
-from hierdiff_core.deviation import make_deviation_plan, predicted_deviation
+from hierdiff_core.deviation import choose_plan, make_deviation_plan, predicted_deviation
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.kernel import fit, kernel, spread
@@ -131,6 +131,28 @@ def test_predicted_deviation_is_that_of_final_latents(calibration: Calibration) 
         for plan in plans
     ]
     assert spearmanr(predicted, measured).statistic > 0.9
+
+
+def test_more_is_shared_of_more_steps_only_where_steps_are_worth_it(
+    calibration: Calibration,
+) -> None:
+    vectors, levels = flatten(_conditioning(20, seed=7)), {K: _levels(K) for K in (3, 6, 9)}
+    chosen = [choose_plan(vectors, calibration, levels, each) for each in (1.6, 3, 9)]
+    assert all(
+        plan.evaluations <= each * 20 for plan, each in zip(chosen, (1.6, 3, 9), strict=True)
+    )
+    assert chosen[0].steps <= chosen[1].steps <= chosen[2].steps == 9
+    with pytest.raises(InvalidSetting):
+        choose_plan(vectors, calibration, levels, 1.05)
+
+
+def test_the_error_of_plain_steps_falls_to_nothing_at_the_reference(
+    calibration: Calibration,
+) -> None:
+    errors = [calibration.discretisation(each) for each in (2, 3, 4, 6, 9, 12, 40)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] == errors[1] == pytest.approx(calibration.facts["plain"]["3"])
+    assert errors[-2:] == [0, 0]
 
 
 def test_a_plan_without_sharing_does_not_deviate() -> None:
