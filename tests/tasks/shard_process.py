@@ -13,6 +13,7 @@ import signal
 import sys
 import uuid
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import torch
@@ -28,15 +29,15 @@ from tasks.stores import open_stores
 
 def die_at(point: str, number: int) -> None:
     """Arrange for SIGKILL at the nth time that a point is reached."""
-    left = [number]
+    calls = count(1)
 
     def dying(step: Callable[..., Any], *, after: bool) -> Callable[..., Any]:
         def stepped(*args: Any, **kwargs: Any) -> Any:
-            left[0] -= 1
-            if left[0] == 0 and not after:
+            mine = next(calls)  # several threads may come here at once
+            if mine == number and not after:
                 os.kill(os.getpid(), signal.SIGKILL)
             done = step(*args, **kwargs)
-            if left[0] == 0:
+            if mine == number:
                 os.kill(os.getpid(), signal.SIGKILL)
             return done
 
