@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.page import Circumstances
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.sections import SECTIONS
+from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.unit import Outcome
 from hierdiff_core.models.place import SHIPPED
 from tasks.evaluation.crew import Bench, find_missing, make_all, weight
@@ -45,6 +46,7 @@ class Evaluation:
     quiet: bool
     known: dict[Job, Outcome] = field(default_factory=dict)
     drawings: dict[str, Vectors] = field(default_factory=dict)
+    distances: dict[tuple[str, Setting], float] = field(default_factory=dict)
     written: Written | None = None
     _pages: float = 0.0  # when they were last written
 
@@ -80,22 +82,22 @@ class Evaluation:
                     # A job that an earlier section shares is done by now.
                     jobs = {job: key for job, key in waiting[name].items() if job in total}
                     bar.update(task, description=name)
-                    self._section(bar, task, jobs, total, workers)
+                    self._section(name, bar, task, jobs, total, workers)
             finally:
-                self._write(plots=self.plots)
+                self._write(redrawn=None)
                 bar.update(task, description="done")
 
     def _section(
-        self, bar: Progress, task: TaskID, jobs: dict[Job, str], total: dict[Job, None],
+        self, name: str, bar: Progress, task: TaskID, jobs: dict[Job, str], total: dict[Job, None],
         workers: int,
     ) -> None:  # fmt: skip
         for job in make_all(self.bench, jobs, workers):
             total.pop(job, None)
             bar.advance(task, weight(job))
             if time.monotonic() - self._pages > _PAGES_EVERY:
-                self._write(plots=False)
+                self._write(redrawn=())
         if jobs:
-            self._write(plots=self.plots)
+            self._write(redrawn=(name,))
 
     def _embed(self, bar: Progress, waiting: dict[str, dict[Job, str]]) -> None:
         texts = [text for jobs in waiting.values() for job in jobs for text in job.texts]
@@ -124,8 +126,8 @@ class Evaluation:
         entries = [prompts.entries[place] for place in self.study.sample(prompts)]
         return drawn_features(entries, self.bench.panel, self.fingerprint, self.bench.folder)
 
-    def _write(self, plots: bool) -> None:
-        results = gather(self.bench.folder, self.keys, self.known, self.drawings)
+    def _write(self, redrawn: Collection[str] | None) -> None:
+        results = gather(self.bench.folder, self.keys, self.known, self.drawings, self.distances)
         recipe = self.bench.recipe
         model = {
             "decoder": f"{recipe.model} ({recipe.revision})",
@@ -136,7 +138,7 @@ class Evaluation:
         }
         judges = (*self.bench.judges, f"fingerprint {self.fingerprint}")
         about = Circumstances(_command(), describe_machine(), model, judges)
-        self.written = write_pages(self.out, self.study, results, about, plots)
+        self.written = write_pages(self.out, self.study, results, about, self.plots, redrawn)
         self._pages = time.monotonic()
 
 

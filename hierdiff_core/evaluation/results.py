@@ -30,6 +30,7 @@ class Results:
     outcomes: Mapping[Job, Outcome]
     drawings: Mapping[str, Features] = field(default_factory=dict)
     impossible: Mapping[Job, str] = field(default_factory=dict)  # budgets that cannot be met
+    distances: dict[tuple[str, Setting], float] = field(default_factory=dict)  # known already
 
     def whole(self, job: Job) -> Outcome | None:
         """Return the outcome where every picture was made and judged."""
@@ -67,11 +68,17 @@ class Results:
 
         Without drawings the pictures of the reference run stand in for them.
         """
+        known = self.distances.get((prompts.name, setting))
+        if known is not None:
+            return known
         found = self.whole(study.unit(prompts, setting))
         target = self._target(study, prompts, setting)
         if found is None or found.features is None or target is None:
             return None
-        return _distance(found.features, target)
+        distance = _distance(found.features, target)
+        if distance is not None:
+            self.distances[prompts.name, setting] = distance
+        return distance
 
     def floor(self, prompts: PromptSet) -> float | None:
         """Return the distance of two halves of the drawings: no model can come below it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hierdiff_core.errors import InvalidSetting
@@ -76,8 +76,10 @@ def make_all(bench: Bench, jobs: dict[Job, str], workers: int) -> Iterator[Job]:
             make_one(bench, job, key)
             yield job
         return
-    # A forked process would inherit torch's locks in any state.
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, (bench,))
+    # A forked process would inherit torch's locks in any state; a spawned one gets the bench's
+    # fields alone and loads its own networks.
+    bare = (replace(bench),)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, bare)
     try:
         waiting: dict[Future[str], Job] = {
             pool.submit(_work, job, key): job for job, key in jobs.items()

@@ -6,7 +6,7 @@ Knows files; what stands in them comes from `hierdiff_core.evaluation`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from hierdiff_core.evaluation.page import (
     write_markdown,
 )
 from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.unit import Outcome
 from tasks.evaluation.work_folder import Vectors, WorkFolder, write_whole
 
@@ -39,8 +40,12 @@ def gather(
     keys: Mapping[Job, str],
     known: dict[Job, Outcome],
     drawings: Mapping[str, Vectors],
+    distances: dict[tuple[str, Setting], float],
 ) -> Results:
-    """Return what the work folder holds by now; outcomes are read once and added to `known`."""
+    """Return what the work folder holds by now.
+
+    Outcomes are read once and added to `known`; `distances` are kept between pages likewise.
+    """
     impossible = {}
     for job, key in keys.items():
         if job in known:
@@ -50,21 +55,30 @@ def gather(
             known[job] = outcome
         elif reason := folder.refusal(key):
             impossible[job] = reason
-    return Results(known, drawings, impossible)
+    return Results(known, drawings, impossible, distances)
 
 
 def write_pages(
-    out: Path, study: Study, results: Results, about: Circumstances, plots: bool
+    out: Path,
+    study: Study,
+    results: Results,
+    about: Circumstances,
+    plots: bool = True,
+    redrawn: Collection[str] | None = None,
 ) -> Written:
-    """Write what can be told by now."""
+    """Write what can be told by now.
+
+    Of the plots those of the sections `redrawn` are drawn, for None all; the page names every plot
+    that is there.
+    """
     sections = tell_all(study, results)
     found = write_json(study, sections, about)
     written = Written(out / f"{NAME}.json", out / f"{NAME}.md", ())
     pictures: list[Path] = []
-    if plots:
-        for told in sections.values():
-            for name, draw in told.pictures.items():
-                pictures.append(out / NAME / name)
+    for section, told in sections.items() if plots else ():
+        for name, draw in told.pictures.items():
+            pictures.append(out / NAME / name)
+            if redrawn is None or section in redrawn or not pictures[-1].is_file():
                 write_whole(pictures[-1], draw())
     write_whole(written.json, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
     page = write_markdown(study, sections, about, NAME if plots else "")

@@ -109,3 +109,10 @@ def test_a_wrong_setting_is_named_in_one_line(
     assert done.code == 2
     assert named in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_two_processes_measure_what_one_would(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(PROMPTS)
+    assert evaluate(tmp_path, "--workers", "2").code == 0
+    alone = json.loads((place / "out/evaluation.json").read_text())["figure5"]
+    assert json.loads((tmp_path / "out/evaluation.json").read_text())["figure5"] == alone

@@ -113,7 +113,7 @@ def _draw(reference: Measured, curves: dict[int, list[Measured]]) -> bytes:
             for each in family
             if each.setting.saving == saving
         ]
-        lines.append(_line(f"{saving:.0%} saved", points, SHARED[at % len(SHARED)]))
+        lines.append(_line(f"{100 * saving:g} % saved", points, SHARED[at % len(SHARED)]))
     gains = [(size, saving_at_equal_score(curves[size], reference)) for size in sizes]
     panels = [
         Panel("Score at a fixed saving", "prompts of one template, N", "mean score", lines, alone,
