@@ -36,13 +36,13 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--model", help="folder or hub name of a decoder; HIERDIFF_MODEL unless given")
 @click.option("--prior", help="folder or hub name of a prior; HIERDIFF_PRIOR unless given")
 @click.option("--prompts", type=_FILE, help="CSV with a column `prompt` and, if you like, `set`")
-@click.option("--sets", help=f"some of the sets, as {'a,b'}; all unless given")
-@click.option("--solvers", help="some of ddpm,ddim,dpmsolver++; all unless given")
+@click.option("--sets", help="some of the sets, such as diverse,tryon")
+@click.option("--solvers", help="some of ddpm,ddim,dpmsolver++")
 @click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
               help="attributes, clip[:MODEL] or vqascore:MODEL; the first one counts")  # fmt: skip
 @click.option("--grid", type=click.Choice(list(GRIDS)), default="default", show_default=True,
               help="how much is measured")  # fmt: skip
-@click.option("--only", help=f"some of the sections: {','.join(SECTIONS)}")
+@click.option("--only", help=f"some of {', '.join(SECTIONS)}")
 @click.option("--sample", type=click.IntRange(min=2), help="prompts of a set that are judged")
 @click.option("--workers", type=click.IntRange(min=1), help="processes; chosen unless given")
 @click.option("--out", type=_FOLDER, default=OUT, show_default=True, help="where the pages go")

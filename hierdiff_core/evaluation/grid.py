@@ -160,6 +160,13 @@ class Study:
         found = [standard(each, K) for each in self.solvers for K in grid.standards.get(each, ())]
         return list(dict.fromkeys([*found, self.reference]))
 
+    def papers_own(self, prompts: PromptSet) -> list[Setting]:
+        """Return the sharing run that saves what the paper saves on that kind of set."""
+        if prompts.paper_saving is None:
+            return []
+        solver, K = self.paper_solver, self.grid.paper_steps
+        return [Setting(PAPER_METHOD, solver, K, saving=prompts.paper_saving)]
+
     def paper_sharing(self, method: str = PAPER_METHOD) -> list[Setting]:
         """Return the sharing runs under the paper's solver and K."""
         solver, K = self.paper_solver, self.grid.paper_steps

@@ -6,8 +6,9 @@ Knows what the paper reports and what the goals are; measures nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from hierdiff_core.evaluation.bootstrap import Estimate
+from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.prompt_sets import REPORT, PromptSet
 from hierdiff_core.evaluation.setting import label
@@ -17,23 +18,43 @@ LARGE = 500  # prompts from which on sharing is wanted to pay against any standa
 RANDOM_FACTOR = 5  # the tree shall save so many times what blind sharing saves
 
 
-def over_reference(prompts: PromptSet, saving: Estimate | None, reference: str) -> str:
-    """Return the answer to (a), beside the paper's figure where there is one."""
+def over_reference(
+    prompts: PromptSet,
+    saving: Estimate | None,
+    reference: Measured,
+    at_papers: Measured | None = None,
+) -> str:
+    """Return the answer to (a), beside the paper's figure where there is one.
+
+    Where that is missed, `at_papers` (sharing at the paper's own saving) shows why.
+    """
+    name = label(reference.setting)
     if saving is None:
-        return f"`{prompts.name}`: what sharing saves over {reference} is not measured yet."
-    said = f"`{prompts.name}` (a): sharing saves {share(saving)} over {reference} at equal score"
+        return f"`{prompts.name}`: what sharing saves over {name} is not measured yet."
+    said = f"`{prompts.name}` (a): sharing saves {share(saving)} over {name} at equal score"
     if prompts.paper_saving is None:
         return f"{said}."
     paper = f"the paper's {percent(prompts.paper_saving)} on {prompts.paper}"
     if saving.value >= prompts.paper_saving:
         return f"{said}: at least {paper}."
+    cause = ""
+    if at_papers is not None:
+        cause = f"; at that saving it scores {_against(at_papers, reference)}"
     if saving.high >= prompts.paper_saving:
-        return f"{said}: below {paper}, which lies inside the interval."
-    return f"{said}: the goal, {paper}, is missed."
+        return f"{said}: below {paper}, which lies inside the interval{cause}."
+    return f"{said}: the goal, {paper}, is missed{cause}."
 
 
-def over_best(prompts: PromptSet, saving: Estimate | None, rival: Measured) -> str:
-    """Return the answer to (b), and whether the goal holds on a large set."""
+def over_best(
+    prompts: PromptSet,
+    saving: Estimate | None,
+    rival: Measured,
+    shared: Sequence[Measured] = (),
+) -> str:
+    """Return the answer to (b), and whether the goal holds on a large set.
+
+    Where sharing does not pay, the best of what is no dearer than the rival shows why.
+    """
     name = f"{label(rival.setting)} ({rival.per_image:g} evaluations, score {rival.mean:.3f})"
     if saving is None:
         return f"`{prompts.name}` (b): sharing is not measured yet against {name}."
@@ -48,7 +69,21 @@ def over_best(prompts: PromptSet, saving: Estimate | None, rival: Measured) -> s
         said = f"does not pay: at equal score it takes {more} {name}"
     wanted = prompts.purpose == REPORT and len(prompts) >= LARGE
     goal = "" if not wanted else "; goal met" if saving.value > 0 else "; goal missed"
-    return f"`{prompts.name}` (b): sharing {said}{goal}."
+    affordable = [each for each in shared if each.per_image <= rival.per_image]
+    cause = ""
+    if saving.value <= 0 and affordable:
+        best = max(affordable, key=lambda each: each.mean)
+        cause = (
+            f"; the best sharing that is no dearer, {label(best.setting)} "
+            f"({best.per_image:.1f} evaluations), scores {_against(best, rival)}"
+        )
+    return f"`{prompts.name}` (b): sharing {said}{goal}{cause}."
+
+
+def _against(ours: Measured, theirs: Measured) -> str:
+    gap = estimate_mean(ours.scores - theirs.scores)
+    interval = f"[{gap.low:+.3f}, {gap.high:+.3f}]"
+    return f"{ours.mean:.3f} against {theirs.mean:.3f} (difference {gap.value:+.3f} {interval})"
 
 
 def against_random(prompts: PromptSet, tree: Estimate, blind: Estimate) -> str:

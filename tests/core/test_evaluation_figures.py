@@ -117,7 +117,7 @@ def test_sharing_that_never_reaches_the_best_standard_score_does_not_pay() -> No
     ],
 )
 def test_the_answer_to_a_is_written_from_its_interval(estimate: Estimate, said: str) -> None:
-    assert said in over_reference(_prompts(9, 0.628), estimate, "DDPM 40")
+    assert said in over_reference(_prompts(9, 0.628), estimate, _standard(40, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,13 @@ def test_an_early_emergence_is_said_to_make_few_steps_enough() -> None:
 def test_a_setting_has_a_name_for_people() -> None:
     assert label(standard("dpmsolver++", 8)) == "DPM-Solver++ 8"
     assert label(Setting("ward", "ddpm", 40, saving=0.5043)) == "ward, DDPM 40, saving 50.43 %"
+
+
+def test_a_missed_goal_is_told_with_its_cause() -> None:
+    missed, worse = Estimate(0.2, 0.1, 0.3), _shared(15, -0.1, 1)
+    told = over_reference(_prompts(9, 0.628), missed, _standard(40, 0, 0), worse)
+    assert "at that saving it scores" in told
+    told = over_best(_prompts(9), Estimate(-0.5, -0.9, -0.1), _standard(10, 0, 0), [worse])
+    assert "no dearer" not in told
+    told = over_best(_prompts(9), Estimate(-0.5, -0.9, -0.1), _standard(20, 0, 0), [worse])
+    assert "no dearer, ward, DDIM 10, saving 50 % (15.0 evaluations), scores" in told

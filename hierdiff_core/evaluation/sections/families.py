@@ -58,4 +58,4 @@ def _short(text: str, width: int = 26) -> str:
         if len(lines[-1]) + len(word) >= width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines[:3])
+    return "\n".join(lines[:3]) + (" …" if len(lines) > 3 else "")

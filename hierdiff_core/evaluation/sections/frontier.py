@@ -30,7 +30,7 @@ def jobs(study: Study) -> list[Job]:
     return [
         study.unit(prompts, each)
         for prompts in _sets(study)
-        for each in study.standards() + study.sharing(prompts)
+        for each in study.standards() + study.sharing(prompts) + study.papers_own(prompts)
     ]
 
 
@@ -95,6 +95,7 @@ def _tell_set(
         "over_best": saving_over_best(shared, standards) if shared else None,
     }
     rival = best_standard(standards)
+    own = results.all_measured(study, prompts, study.papers_own(prompts))
     points = _points(study, results, prompts, shared, standards)
     row = [
         _name(prompts), f"{len(prompts):,}", score(estimate_mean(reference.scores)),
@@ -103,8 +104,8 @@ def _tell_set(
         *map(percent, points.values()),
     ]  # fmt: skip
     said = [
-        over_reference(prompts, savings["paper"], label(study.reference)),
-        over_best(prompts, savings["over_best"], rival),
+        over_reference(prompts, savings["paper"], reference, next(iter(own), None)),
+        over_best(prompts, savings["over_best"], rival, shared),
     ]
     figures = _figures(study, results, prompts, [*standards, *shared], savings, rival)
     return said, row, _cheapest(prompts, standards, shared), figures | points

@@ -65,10 +65,7 @@ def tell(study: Study, results: Results) -> Told:
 def _settings(study: Study, prompts: PromptSet) -> list[Setting]:
     """Return tau = 1, as the paper recommends, and the paper's own saving for that kind of set."""
     solver, K = study.paper_solver, study.grid.paper_steps
-    found = [Setting(PAPER_METHOD, solver, K, tau=1.0)]
-    if prompts.paper_saving is not None:
-        found.append(Setting(PAPER_METHOD, solver, K, saving=prompts.paper_saving))
-    return found
+    return [Setting(PAPER_METHOD, solver, K, tau=1.0), *study.papers_own(prompts)]
 
 
 def _row(
