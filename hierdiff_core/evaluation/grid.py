@@ -48,8 +48,8 @@ _STANDARDS = {
 }
 DEFAULT = Grid(
     name="default",
-    sample=200,
-    development_sample=150,
+    sample=150,
+    development_sample=100,
     held_out=300,
     standards=_STANDARDS,
     paper_steps=40,
@@ -60,7 +60,7 @@ DEFAULT = Grid(
     linkages=_LINKAGES,
     random_savings=(0.05, 0.2, 0.5),
     taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-    sizes=(16, 48, 96, 192, 500, 1000, 2000),
+    sizes=(16, 48, 144, 500, 1000, 2000),
     emergence=64,
     diversity=100,
 )
@@ -82,7 +82,7 @@ FULL = Grid(
     linkages=_LINKAGES,
     random_savings=(0.02, 0.05, 0.1, 0.15, 0.3, 0.5),
     taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-    sizes=(16, 48, 96, 192, 500, 1000, 2000),
+    sizes=(16, 48, 96, 240, 480, 1000, 2000),
     emergence=128,
     diversity=100,
 )

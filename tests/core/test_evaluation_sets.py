@@ -196,3 +196,11 @@ def test_the_family_that_is_shown_fits_a_page() -> None:
     left, right = choose_family(build_tree(VECTORS))
     assert 2 <= len(left) + len(right) <= 16
     assert not set(left) & set(right)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_small_catalogues_divide_the_sample_on_which_growth_is_measured(grid: str) -> None:
+    chosen = GRIDS[grid]
+    inside = [size for size in chosen.sizes if size <= chosen.sample]
+    assert inside
+    assert all(max(inside) % size == 0 for size in inside)
