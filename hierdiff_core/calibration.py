@@ -1,8 +1,8 @@
-"""A model's calibration: where the denoiser would put any conditioning, at any noise level.
+"""A model's calibration: where a run stands under any conditioning, at any noise level.
 
 Knows maps and levels; knows nothing of files, of how maps were measured (`readings`) or of plans.
-A map takes a conditioning to a point such that squared distances of points are the squared
-distances of guided predictions at that level, in the mean over a few probes.
+A map takes a conditioning to a point such that squared distances of points are those of latents
+that have come down to that level from one noise, each under its own conditioning.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ from hierdiff_core.points import StepPoints
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """One map per noise level, and how much a deviation there matters in the end."""
+    """One map per noise level, and what predicted deviations come to in the end."""
 
-    levels: Levels  # (L,) sigma, falling
+    levels: Levels  # (L,) sigma, falling; at the first all runs are one, as they begin there
     examples: Matrix  # (n, D) conditionings that were measured
     scale: float  # of the kernel
-    coefficients: npt.NDArray[np.float64]  # (L, n, r)
-    influence: tuple[float, float]  # rho(sigma) = exp(a + b log sigma)
+    coefficients: npt.NDArray[np.float64]  # (L, n, r), zeros at the first level
+    link: tuple[float, float]  # measured deviation = exp(a) predicted^b
     facts: Mapping[str, Any]  # where it comes from and how well it predicts; JSON values
 
     def points(self, vectors: npt.NDArray[np.floating], levels: Levels) -> StepPoints:
-        """Return the points of (N, D) conditionings at the K steps of these noise levels (K,).
+        """Return the points of (N, D) conditionings for K steps from these noise levels (K,).
 
-        Squared distances are interpolated in log sigma, by standing the points of both levels side
-        by side, and weighed by rho(sigma_k) w_k, with w the step's width: then their sum over the
-        steps estimates the squared deviation of final latents, whatever K is.
+        The point of step k stands for the latents after it. Squared distances are interpolated in
+        log sigma, by standing the points of both levels side by side, and weighed by the square
+        of the step's width: see `docs/method.md`.
         """
         kernels = kernel(np.asarray(vectors, dtype=np.float64), self.examples, self.scale)
         return self.place(np.stack([kernels @ each for each in self.coefficients]), levels)
 
     def place(self, mapped: Matrix, levels: Levels) -> StepPoints:
         """Return points at the K steps of what the maps of all levels make of N rows, (L, N, r)."""
-        weights = self.weights(levels)
+        widths = step_widths(levels)
 
         def find(k: int) -> Matrix:
-            upper, share = self._between(float(levels[k - 1]))
+            upper, share = self._between(float(levels[k]))
             lower = min(upper + 1, len(mapped) - 1)
             both = [np.sqrt(1 - share) * mapped[upper], np.sqrt(share) * mapped[lower]]
-            kept = both[:1] if share == 0 else both
-            return np.asarray(np.sqrt(weights[k - 1]) * np.concatenate(kept, axis=1))
+            return np.asarray(
+                widths[k - 1] * np.concatenate(both[: 1 if share == 0 else 2], axis=1)
+            )
 
         return StepPoints(len(levels), mapped.shape[1], find)
 
-    def weights(self, levels: Levels) -> Levels:
-        """Return what a squared distance of predictions counts at each of the K steps."""
-        a, b = self.influence
-        return np.asarray(np.exp(a + b * np.log(levels)) * step_widths(levels))
+    def expected(self, predicted: float) -> float:
+        """Return the squared deviation of final latents, per image, that a prediction stands for."""
+        a, b = self.link
+        return float(np.exp(a) * predicted**b)
 
     def discretisation(self, steps: int) -> float:
         """Return the squared deviation of K plain steps from many, per image.

@@ -51,7 +51,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     rest = {
         "format": FORMAT,
         "scale": calibration.scale,
-        "influence": list(calibration.influence),
+        "link": list(calibration.link),
         "facts": dict(calibration.facts),
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,7 @@ def load_calibration(path: Path) -> Calibration:
             tensors["examples"],
             float(rest["scale"]),
             tensors["coefficients"],
-            (float(rest["influence"][0]), float(rest["influence"][1])),
+            (float(rest["link"][0]), float(rest["link"][1])),
             rest["facts"],
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

@@ -75,7 +75,8 @@ def choose_plan(
             plan = make_deviation_plan(
                 vectors, calibration, levels[steps], steps_per_image=budget, keys=keys
             )
-            shared = predicted_deviation(plan, calibration.points(vectors, levels[steps]))
+            points = calibration.points(vectors, levels[steps])
+            shared = calibration.expected(predicted_deviation(plan, points))
             found.append((shared + calibration.discretisation(steps), plan))
     return min(found, key=lambda each: each[0])[1]
 

@@ -14,8 +14,6 @@ import numpy.typing as npt
 import torch
 from diffusers import DDPMScheduler
 
-from hierdiff_core.solvers.prediction import predicted_noise
-
 Levels = npt.NDArray[np.float64]  # (K,) one sigma per step, falling
 
 # Flow matching starts at pure noise, whose level is infinite; nothing is interpolated beyond this.
@@ -33,6 +31,12 @@ def noise_levels(config: Mapping[str, Any], timesteps: torch.Tensor) -> Levels:
     return np.asarray(np.minimum(np.sqrt((1 - bars) / np.maximum(bars, 1e-12)), _HIGHEST))
 
 
+def highest_level(config: Mapping[str, Any]) -> float:
+    """Return sigma of the first timestep of all, where every run begins or before it."""
+    last = torch.tensor([config.get("num_train_timesteps", 1000) - ("shift" not in config)])
+    return float(noise_levels(config, last)[0])
+
+
 def step_widths(levels: Levels) -> Levels:
     """Return w_k = (sigma_k - sigma_{k+1}) / sigma_k for each step; the last, to 0, is 1.
 
@@ -42,14 +46,3 @@ def step_widths(levels: Levels) -> Levels:
     """
     after = np.append(levels[1:], 0.0)
     return np.asarray((levels - after) / levels)
-
-
-def as_noise(config: Mapping[str, Any], predictions: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Return predictions times what a unit of them adds to the predicted noise at this level."""
-    if "shift" in config:  # velocity = noise - x_0, so that noise = x + (1 - t) velocity
-        return predictions / (1 + sigma)
-    alpha = torch.tensor(1 / np.sqrt(1 + sigma**2), dtype=torch.float64)
-    _, weight = predicted_noise(
-        config.get("prediction_type", "epsilon"), alpha, torch.tensor(sigma) * alpha
-    )
-    return predictions * float(weight)

@@ -1,8 +1,8 @@
-"""Readings: what the denoiser predicts for many prompts on the same noisy latents.
+"""Readings: where many prompts' own runs stand at each noise level, from the same noises.
 
-Knows denoisers, solvers and conditionings; knows nothing of maps or plans. Probes are latents from
-the trajectories of a few of the prompts. Everything comes in named readings, so that whoever keeps
-them can go on after a stop: hand back what is there, and only the rest is measured.
+Knows denoisers, solvers and conditionings; knows nothing of maps or plans. Everything comes in
+named readings, so that whoever keeps them can go on after a stop: hand back what is there, and only
+the rest is measured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import torch
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, stack
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.levels import as_noise, noise_levels
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.solver import Solver
 
@@ -29,8 +28,8 @@ MakeSolver = Callable[[int], Solver]  # steps -> a solver of one family
 class Design:
     """What is measured; together with the prompts it decides every evaluation."""
 
-    levels: int = 8  # L, noise levels that get a map: those of a run of so many steps
-    probes: int = 4  # at the lowest level; one at the highest, where all latents look alike
+    levels: int = 8  # L, steps of the prompts' own runs
+    noises: int = 1  # that each prompt starts from; the same for all prompts
     branch_steps: int = 6  # K of the runs that fork, for how much an early deviation matters
     branches: int = 10  # prompts that fork
     plain_steps: tuple[int, ...] = (3, 4, 6, 8, 12, 20)  # K of the plain runs ...
@@ -39,27 +38,23 @@ class Design:
     rows: int = 16  # of one call of the denoiser
     seed: int = 0
 
-    def probes_at(self, level: int) -> int:
-        """Return how many probes level 0..L-1 has."""
-        return 1 + round(level / max(1, self.levels - 1) * (self.probes - 1))
-
     @property
     def overhead(self) -> int:
         """Evaluations that do not depend on how many prompts there are."""
         K = self.branch_steps
         branches = self.branches * (K - 1 + K * (K + 1) // 2)
         plain = self.plain * (sum(self.plain_steps) + self.reference_steps)
-        return self.levels * self.probes + branches + plain
+        return branches + plain
 
     @property
     def evaluations_each(self) -> int:
         """Evaluations that one more prompt takes."""
-        return sum(map(self.probes_at, range(self.levels)))
+        return self.noises * (self.levels - 1)
 
     @property
     def prompts_at_least(self) -> int:
         """Prompts without which nothing can be fitted."""
-        return max(self.probes, 2 * self.branches, self.plain, 8)
+        return max(2 * self.branches, self.plain, 8)
 
     def evaluations(self, prompts: int) -> int:
         """Return how many evaluations a calibration on so many prompts takes."""
@@ -83,21 +78,17 @@ def measure(
     design: Design,
     known: Mapping[str, Reading],
 ) -> Iterator[tuple[str, Reading]]:
-    """Yield the readings that are not known yet: probes, level-0 .. level-(L-1), branches, plain.
+    """Yield the readings that are not known yet: run-0 .. run-(P-1), branches, plain.
 
-    probes (L, P, ...): what the network is shown. level-l (p, n, M): predicted noise of n prompts
-    on each probe. branches (B, K-1): squared distance of final latents between a prompt that shares
-    the steps 1..d with another, d = 1..K-1, and the same prompt alone. plain: mean squared distance
-    of final latents between runs of few steps and the reference.
+    run-p (L-1, n, M): what the network is shown of n prompts after each step but the last of their
+    own runs, all from one noise. branches (B, K-1): squared distance of final latents between a
+    prompt that shares the steps 1..d with another, d = 1..K-1, and the same prompt alone. plain:
+    mean squared distance of final latents between runs of few steps and the reference.
     """
     desk = _Desk(denoiser, make, conditioning, design)
-    probes = known.get("probes")
-    if probes is None:
-        probes = desk.probes()
-        yield "probes", probes
-    for level in range(design.levels):
-        if f"level-{level}" not in known:
-            yield f"level-{level}", desk.level(level, torch.from_numpy(probes[level]))
+    for noise in range(design.noises):
+        if f"run-{noise}" not in known:
+            yield f"run-{noise}", desk.runs(make(design.levels), noise)
     if "branches" not in known:
         yield "branches", desk.branches()
     if "plain" not in known:
@@ -111,23 +102,25 @@ def branch_pairs(design: Design) -> list[tuple[int, int]]:
 
 @torch.no_grad()
 def measure_points(
-    denoiser: Denoiser, solver: Solver, conditioning: Conditioning, probes: Conditioning, rows: int
+    denoiser: Denoiser, solver: Solver, conditioning: Conditioning, design: Design
 ) -> list[Reading]:
-    """Return predicted noise of N prompts (N, M) before each step k = 1..K-1 of a solver.
+    """Return where N prompts stand (N, M) after each step k = 1..K-1 of a solver.
 
-    Probes are the latents that the probes' conditionings lead to, all of one noise each; numbers
-    are divided by the root of their count, so that squared distances are means over probes.
+    From the design's noises, stacked and divided by the root of their count, so that squared
+    distances are means over noises. Takes (K-1) evaluations for each prompt and noise.
     """
-    desk = _Desk(denoiser, lambda steps: solver, conditioning, Design(rows=rows))
-    steps = len(solver.timesteps)
-    shown = desk.trajectories(solver, probes)[: steps - 1]
-    sigmas = noise_levels(denoiser.noise_schedule, solver.timesteps)
-    scale = np.sqrt(len(probes))
-    return [
-        np.concatenate(list(desk.predictions(solver, k, shown[k], float(sigmas[k]))), axis=1)
-        / scale
-        for k in range(steps - 1)
-    ]
+    desk = _Desk(denoiser, lambda steps: solver, conditioning, design)
+    runs = np.concatenate([desk.runs(solver, noise) for noise in range(design.noises)], axis=2)
+    return list(runs / np.sqrt(design.noises).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class _State:
+    """Rows between two steps."""
+
+    latents: torch.Tensor
+    history: tuple[torch.Tensor, ...]
+    keys: Sequence[str]  # of the rows' noise
 
 
 class _Desk:
@@ -140,18 +133,16 @@ class _Desk:
         self.conditioning, self.design = conditioning, design
         self.shape, self.device = denoiser.latent_shape, denoiser.device
 
-    def probes(self) -> Reading:
-        """Return what the network is shown along the first prompts' own runs."""
-        chosen = _rows(self.conditioning, range(self.design.probes))
-        shown = self.trajectories(self.make(self.design.levels), chosen)
-        return np.stack([each.numpy() for each in shown])
-
-    def level(self, level: int, probes: torch.Tensor) -> Reading:
-        """Return every prompt's predicted noise on a level's probes, (p, n, M)."""
-        solver = self.make(self.design.levels)
-        sigma = float(noise_levels(self.denoiser.noise_schedule, solver.timesteps)[level])
-        chosen = probes[: self.design.probes_at(level)]
-        return np.stack(list(self.predictions(solver, level, chosen, sigma)))
+    def runs(self, solver: Solver, noise: int) -> Reading:
+        """Return what the network is shown after each step but the last, (K-1, n, M)."""
+        rows = len(self.conditioning)
+        state = self._start(solver, rows * [f"noise-{noise}"])
+        shown = []
+        for k in range(len(solver.timesteps) - 1):
+            state = self._walk(solver, state, self.conditioning, k, k + 1)
+            here = solver.scale(state.latents, torch.full((rows,), k + 1))
+            shown.append(here.flatten(1).numpy().astype(np.float32))
+        return np.stack(shown)
 
     def branches(self) -> Reading:
         """Return what sharing the first d steps changes in the end, (B, K-1)."""
@@ -159,69 +150,45 @@ class _Desk:
         solver = self.make(K)
         own = _rows(self.conditioning, [each for each, _ in pairs])
         mean = stack([self.conditioning.mean(pair) for pair in pairs])
-        state = self._start(solver, len(pairs))
+        state = self._start(solver, [f"branch-{row}" for row in range(len(pairs))])
         forks = [state]
         for k in range(K - 1):
             state = self._walk(solver, state, mean, k, k + 1)
             forks.append(state)
-        ends = [self._walk(solver, fork, own, d, K)[0] for d, fork in enumerate(forks)]
+        ends = [self._walk(solver, fork, own, d, K).latents for d, fork in enumerate(forks)]
         return np.stack([_squares(end, ends[0]) for end in ends[1:]], axis=1)
 
     def plain(self) -> Reading:
         """Return how far runs of few steps end from the reference, one number per K."""
-        rows = _rows(self.conditioning, range(self.design.plain))
-        ends = []
+        rows, ends = _rows(self.conditioning, range(self.design.plain)), []
         for steps in (self.design.reference_steps, *self.design.plain_steps):
             solver = self.make(steps)
-            state = self._start(solver, len(rows))
-            ends.append(self._walk(solver, state, rows, 0, steps)[0])
+            state = self._start(solver, [f"plain-{row}" for row in range(len(rows))])
+            ends.append(self._walk(solver, state, rows, 0, steps).latents)
         return np.array([_squares(end, ends[0]).mean() for end in ends[1:]], dtype=np.float32)
 
-    def trajectories(self, solver: Solver, rows: Conditioning) -> list[torch.Tensor]:
-        """Return what the network is shown before each step of some rows' runs."""
-        state, shown = self._start(solver, len(rows)), []
-        for k in range(len(solver.timesteps)):
-            shown.append(solver.scale(state[0], torch.full((len(rows),), k)))
-            state = self._walk(solver, state, rows, k, k + 1)
-        return shown
-
-    def predictions(
-        self, solver: Solver, k: int, probes: torch.Tensor, sigma: float
-    ) -> Iterator[Reading]:
-        """Yield every prompt's predicted noise on each probe, (n, M)."""
-        size = len(self.conditioning)
-        for probe in probes:
-            latents = probe.expand(size, *probe.shape)
-            predicted = self._predict(solver, latents, k, self.conditioning)
-            noise = as_noise(self.denoiser.noise_schedule, predicted, sigma)
-            yield noise.flatten(1).numpy().astype(np.float32)
-
-    def _start(self, solver: Solver, rows: int) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        names = [f"calibration/{row}" for row in range(rows)]
-        noise = [initial_noise(self.design.seed, name, self.shape) for name in names]
-        latents = torch.stack(noise) * solver.initial_scale
-        return latents, tuple(torch.zeros_like(latents) for _ in range(solver.history_size))
+    def _start(self, solver: Solver, names: Sequence[str]) -> _State:
+        keys = [f"calibration/{name}" for name in names]
+        drawn = {key: initial_noise(self.design.seed, key, self.shape) for key in set(keys)}
+        latents = torch.stack([drawn[key] for key in keys]) * solver.initial_scale
+        history = tuple(torch.zeros_like(latents) for _ in range(solver.history_size))
+        return _State(latents, history, keys)
 
     def _walk(
-        self,
-        solver: Solver,
-        state: tuple[torch.Tensor, tuple[torch.Tensor, ...]],
-        rows: Conditioning,
-        start: int,
-        stop: int,
-    ) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
-        latents, history = state
+        self, solver: Solver, state: _State, rows: Conditioning, start: int, stop: int
+    ) -> _State:
+        latents, history = state.latents, state.history
         for k in range(start, stop):
             steps = torch.full((len(rows),), k)
-            shown = solver.scale(latents, steps)
-            predicted = self._predict(solver, shown, k, rows)
-            noise = self._noise(len(rows), k) if solver.draws_noise else None
+            predicted = self._predict(solver, solver.scale(latents, steps), k, rows)
+            noise = self._noise(state, k) if solver.draws_noise else None
             latents, history = solver.step(latents, predicted, noise, steps, history)
-        return latents, history
+        return _State(latents, history, state.keys)
 
-    def _noise(self, rows: int, k: int) -> torch.Tensor:
-        names = [f"calibration/{row}" for row in range(rows)]
-        return torch.stack([step_noise(self.design.seed, each, k, self.shape) for each in names])
+    def _noise(self, state: _State, k: int) -> torch.Tensor:
+        seed, keys = self.design.seed, state.keys
+        drawn = {key: step_noise(seed, key, k, self.shape) for key in set(keys)}
+        return torch.stack([drawn[key] for key in keys])
 
     def _predict(
         self, solver: Solver, shown: torch.Tensor, k: int, rows: Conditioning

@@ -23,7 +23,7 @@ from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.prompt_sets import FOLDER as SETS
-from hierdiff_core.levels import noise_levels
+from hierdiff_core.levels import highest_level, noise_levels
 from hierdiff_core.models.kandinsky22 import (
     check_length,
     fit_decoder,
@@ -81,15 +81,18 @@ def calibrate(
     denoiser = fit_decoder(load_decoder(recipe, settings.device), recipe, negative)
     make = partial(make_solver, recipe.solver, denoiser.noise_schedule)
     readings = _known(work)
-    parts = design.levels + 3
+    parts = design.noises + 2
     for name, reading in measure(denoiser, make, conditioning, design, dict(readings)):
         readings[name] = reading
         _keep(work / f"{name}.npy", reading)
         report("measuring", len(readings), parts)
+    schedule = denoiser.noise_schedule
     levels, branch_levels = (
-        noise_levels(denoiser.noise_schedule, make(steps).timesteps)
+        noise_levels(schedule, make(steps).timesteps)
         for steps in (design.levels, design.branch_steps)
     )
+    # Where runs begin they are all one; of K steps the last levels are those before steps 2 .. K.
+    levels = np.append(max(highest_level(schedule), levels[0] * 1.001), levels[1:])
     facts |= {"calibrated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     vectors = flatten(conditioning)
     made = fit_calibration(vectors, readings, design, levels, branch_levels, facts)

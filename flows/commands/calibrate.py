@@ -73,6 +73,6 @@ def _say(made: Calibrated) -> str:
         f"model {facts['revision']}",
         "noise      explained (R2)   ranking of pairs (Spearman), prompts left out",
     ]
-    for sigma, r2, rank in zip(calibration.levels, facts["r2"], facts["spearman"], strict=True):
+    for sigma, r2, rank in zip(calibration.levels[1:], facts["r2"], facts["spearman"], strict=True):
         lines.append(f"{sigma:8.3f}   {r2:14.3f}   {rank:.3f}")
     return "\n".join([*lines, f"written to {made.path}"])

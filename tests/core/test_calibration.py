@@ -18,7 +18,7 @@ from hierdiff_core.deviation import choose_plan, make_deviation_plan, predicted_
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.kernel import fit, kernel, spread
-from hierdiff_core.levels import noise_levels, step_widths
+from hierdiff_core.levels import highest_level, noise_levels, step_widths
 from hierdiff_core.measured import measure_deviations, unshared_plan
 from hierdiff_core.readings import Design, Reading, measure, measure_points
 from hierdiff_core.sampler import Job
@@ -26,7 +26,7 @@ from hierdiff_core.solver import make_solver
 from tests.core.gaussian import KANDINSKY, SHAPE, Gaussian
 
 DESIGN = Design(
-    levels=5, probes=2, branch_steps=4, branches=5, plain_steps=(3, 6), reference_steps=12, plain=2
+    levels=6, noises=1, branch_steps=4, branches=5, plain_steps=(3, 6), reference_steps=12, plain=2
 )
 CONFIG = {**KANDINSKY, "prediction_type": "epsilon", "variance_type": "fixed_small"}
 
@@ -62,11 +62,14 @@ def _readings(conditioning: Conditioning) -> dict[str, Reading]:
     return dict(measure(Counting(CONFIG), _make(), conditioning, DESIGN, {}))
 
 
+LEVELS = np.append(highest_level(CONFIG), _levels(6)[1:])
+
+
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
     conditioning = _conditioning(40)
     return fit_calibration(
-        flatten(conditioning), _readings(conditioning), DESIGN, _levels(5), _levels(4), {"a": 1}
+        flatten(conditioning), _readings(conditioning), DESIGN, LEVELS, _levels(4), {"a": 1}
     )
 
 
@@ -89,7 +92,7 @@ def test_a_calibration_fits_into_a_hundred_standard_images() -> None:
 def test_readings_that_are_handed_back_are_not_measured_again() -> None:
     conditioning = _conditioning(12)
     whole = _readings(conditioning)
-    known = {name: whole[name] for name in ("probes", "level-0", "branches")}
+    known = {name: whole[name] for name in ("run-0", "branches")}
     again = dict(measure(Counting(CONFIG), _make(), conditioning, DESIGN, known))
     assert again.keys() == whole.keys() - known.keys()
     for name, reading in again.items():
@@ -103,11 +106,10 @@ def test_a_denoiser_that_is_linear_in_its_conditioning_is_learned(calibration: C
 
 def test_points_of_new_prompts_lie_as_their_predictions_do(calibration: Calibration) -> None:
     new, levels, solver = _conditioning(25, seed=9), _levels(7), make_solver("ddim", CONFIG, 7)
-    probes = _conditioning(2, seed=4)
-    measured = measure_points(Gaussian(CONFIG), solver, new, probes, rows=8)
-    points, weights = calibration.points(flatten(new), levels), calibration.weights(levels)
+    measured = measure_points(Gaussian(CONFIG), solver, new, Design(seed=4, rows=8))
+    points, widths = calibration.points(flatten(new), levels), step_widths(levels)
     for k in range(1, 7):
-        ours = _distances(points.at(k)) / weights[k - 1]
+        ours = _distances(points.at(k)) / widths[k - 1] ** 2
         theirs = _distances(measured[k - 1].astype(float))
         assert spearmanr(ours, theirs).statistic > 0.95
         assert 0.5 < ours.sum() / theirs.sum() < 2
@@ -193,9 +195,9 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -
 def test_levels_between_two_maps_interpolate_squared_distances(calibration: Calibration) -> None:
     vectors = flatten(_conditioning(5, seed=3))
     middle = float(np.sqrt(calibration.levels[1] * calibration.levels[2]))
-    sigmas = np.array([calibration.levels[1], middle, calibration.levels[2], 1e-3])
-    points, weights = calibration.points(vectors, sigmas), calibration.weights(sigmas)
-    upper, between, lower = (_distances(points.at(k)) / weights[k - 1] for k in (1, 2, 3))
+    sigmas = np.array([9.0, calibration.levels[1], middle, calibration.levels[2], 1e-3])
+    points, widths = calibration.points(vectors, sigmas), step_widths(sigmas)
+    upper, between, lower = (_distances(points.at(k)) / widths[k - 1] ** 2 for k in (1, 2, 3))
     assert np.allclose(between, (upper + lower) / 2, rtol=1e-6)
 
 
