@@ -55,7 +55,7 @@ class Calibration:
         return StepPoints(len(levels), mapped.shape[1], find)
 
     def expected(self, predicted: float) -> float:
-        """Return the squared deviation of final latents, per image, that a prediction stands for."""
+        """Return the deviation of final latents that a predicted one stands for."""
         a, b = self.link
         return float(np.exp(a) * predicted**b)
 

@@ -6,6 +6,8 @@ Knows safetensors and names of files; knows nothing of what the numbers mean.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from hierdiff_core.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
 from hierdiff_core.models.place import find_folder
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.prompt import SOLVERS, Recipe
 
 FORMAT = 1
 FOLDER = "calibration"  # beside the model's folder, since revisions cover all that is in it
@@ -35,10 +37,24 @@ def calibration_path(recipe: Recipe) -> Path:
 def find_calibration(recipe: Recipe) -> Calibration | None:
     """Return the calibration of a pinned recipe, or None where the model has none.
 
-    Raises UnknownModel for a model or a file that is damaged.
+    That of its own solver, or else of another one: which latents a model leads to at a noise level
+    depends on the solver far less than on the conditioning. Raises UnknownModel for a model or a
+    file that is damaged.
     """
-    path = calibration_path(recipe)
-    return load_calibration(path) if path.is_file() else None
+    path = _find(recipe)
+    return None if path is None else load_calibration(path)
+
+
+def calibration_digest(recipe: Recipe) -> list[str]:
+    """Return the digests of all calibrations that plans of a pinned recipe may be made by."""
+    paths = [calibration_path(replace(recipe, solver=each)) for each in SOLVERS]
+    return [sha256(each.read_bytes()).hexdigest() for each in paths if each.is_file()]
+
+
+def _find(recipe: Recipe) -> Path | None:
+    solvers = dict.fromkeys((recipe.solver, *SOLVERS))
+    paths = [calibration_path(replace(recipe, solver=each)) for each in solvers]
+    return next((each for each in paths if each.is_file()), None)
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:

@@ -35,15 +35,19 @@ class Group:
 Method = Callable[[Sequence[Group], Setting], Plan]
 
 
-def make_setting_plan(groups: Sequence[Group], setting: Setting) -> Plan:
+def make_setting_plan(
+    groups: Sequence[Group], setting: Setting, more: Mapping[str, Method] | None = None
+) -> Plan:
     """Return the plan of a setting over one or more groups that share nothing with each other.
 
-    Raises InvalidSetting for an unknown method, or a saving that the groups cannot reach.
+    `more` are methods that belong to the model, such as its calibration's. Raises InvalidSetting
+    for an unknown method, or a saving that the groups cannot reach.
     """
-    if setting.method not in METHODS:
-        hint = f"use one of {', '.join(METHODS)}"
+    methods = {**METHODS, **(more or {})}
+    if setting.method not in methods:
+        hint = f"use one of {', '.join(methods)}"
         raise InvalidSetting(setting="method", value=setting.method, hint=hint)
-    return METHODS[setting.method](groups, setting)
+    return methods[setting.method](groups, setting)
 
 
 def _standard(groups: Sequence[Group], setting: Setting) -> Plan:

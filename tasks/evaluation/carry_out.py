@@ -43,7 +43,7 @@ def _unit(unit: Unit, subject: Subject, panel: Panel, report: Report) -> Outcome
     vectors = flatten(subject.conditioning(unit.texts))
     keys = [noise_key(text) for text in unit.texts]
     groups = [Group(vectors[first:last], keys[first:last]) for first, last in unit.bounds]
-    plan = make_setting_plan(groups, unit.setting)
+    plan = make_setting_plan(groups, unit.setting, subject.methods)
     latents = _denoise(unit, plan, subject, report)
     facts = {
         "evaluations": float(plan.evaluations),

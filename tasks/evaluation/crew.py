@@ -11,6 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from hierdiff_core.calibration_file import calibration_digest
+from hierdiff_core.deviation import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.looks import Job, job_key
 from hierdiff_core.evaluation.unit import Outcome, Unit
@@ -48,7 +50,16 @@ class Bench:
     def keys(self, jobs: Sequence[Job], fingerprint: str) -> dict[Job, str]:
         """Return each job's content key."""
         facts = context(self.recipe, fingerprint)
-        return {job: job_key(job, facts) for job in dict.fromkeys(jobs)}
+        # Another calibration makes other plans, but of its own method alone.
+        calibrated = [*facts, *calibration_digest(self.recipe)]
+        return {
+            job: job_key(job, calibrated if _by_calibration(job) else facts)
+            for job in dict.fromkeys(jobs)
+        }
+
+
+def _by_calibration(job: Job) -> bool:
+    return isinstance(job, Unit) and job.setting.method == LINKAGE
 
 
 def find_missing(folder: WorkFolder, keys: dict[Job, str]) -> list[Job]:

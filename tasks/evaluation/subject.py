@@ -5,14 +5,19 @@ Knows the two Kandinsky pipelines and the cache of embeddings; knows nothing of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.calibration_file import find_calibration
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning
+from hierdiff_core.evaluation.calibrated import calibrated_methods
+from hierdiff_core.evaluation.methods import Method
 from hierdiff_core.models.kandinsky22 import (
     EMBEDDING,
     Decoder,
@@ -48,6 +53,16 @@ class Subject:
     def solver(self, name: str, steps: int) -> Solver:
         """Return a solver on the model's noise schedule; raises InvalidSetting."""
         return make_solver(name, dict(self.pipeline.scheduler.config), steps)
+
+    @cached_property
+    def methods(self) -> Mapping[str, Method]:
+        """The ways to plan that this model alone has: by its calibration, if it has one."""
+        schedule = dict(self.pipeline.scheduler.config)
+        return calibrated_methods(lambda solver: _calibration(self.recipe, solver), schedule)
+
+
+def _calibration(recipe: Recipe, solver: str) -> Calibration | None:
+    return find_calibration(replace(recipe, solver=solver))
 
 
 def context(recipe: Recipe, fingerprint: str) -> list[object]:

@@ -17,6 +17,9 @@ from hierdiff_core.calibration_file import load_calibration, save_calibration
 from hierdiff_core.deviation import choose_plan, make_deviation_plan, predicted_deviation
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
+from hierdiff_core.evaluation.calibrated import calibrated_methods
+from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.kernel import fit, kernel, spread
 from hierdiff_core.levels import highest_level, noise_levels, step_widths
 from hierdiff_core.measured import measure_deviations, unshared_plan
@@ -243,3 +246,18 @@ def test_equal_conditionings_make_the_same_plan_whatever_their_order(
 def _distances(points: np.ndarray) -> np.ndarray:
     a, b = np.triu_indices(len(points), 1)
     return np.asarray(((points[a] - points[b]) ** 2).sum(axis=1))
+
+
+def test_a_calibrated_method_plans_a_setting_of_the_evaluation(calibration: Calibration) -> None:
+    def find(solver: str) -> Calibration | None:
+        return calibration if solver == "ddim" else None
+
+    methods = calibrated_methods(find, CONFIG)
+    vectors, keys = flatten(_conditioning(20, seed=8)), [f"{each:02d}" for each in range(20)]
+    groups = [Group(vectors[:12], keys[:12]), Group(vectors[12:], keys[12:])]
+    plan = make_setting_plan(groups, Setting("calibrated", "ddim", 6, saving=0.5), methods)
+    assert (plan.linkage, plan.steps, plan.evaluations) == ("calibrated", 6, 60)
+    with pytest.raises(InvalidSetting, match="hierdiff calibrate"):
+        make_setting_plan(groups, Setting("calibrated", "euler", 6, saving=0.5), methods)
+    with pytest.raises(InvalidSetting, match="by its saving"):
+        make_setting_plan(groups, Setting("calibrated", "ddim", 6, tau=1.0), methods)

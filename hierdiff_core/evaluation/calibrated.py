@@ -1,0 +1,44 @@
+"""The method of a calibrated model: plans of least deviation.
+
+Knows calibrations, noise schedules and budgets; knows nothing of networks or of where calibrations
+are kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.deviation import LINKAGE, plan_points
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.evaluation.methods import Group, Method
+from hierdiff_core.evaluation.setting import Setting
+from hierdiff_core.levels import noise_levels
+from hierdiff_core.plan import Plan, join_plans
+from hierdiff_core.solver import make_solver
+
+
+def calibrated_methods(
+    find: Callable[[str], Calibration | None], schedule: Mapping[str, Any]
+) -> Mapping[str, Method]:
+    """Return the method by its name; `find` gives the calibration that holds for a solver."""
+
+    def plan(groups: Sequence[Group], setting: Setting) -> Plan:
+        calibration = find(setting.solver)
+        if calibration is None:
+            hint = "the model is not calibrated for this solver; run `hierdiff calibrate` first"
+            raise InvalidSetting(setting="method", value=setting.method, hint=hint)
+        if setting.saving is None:
+            hint = "a calibrated plan is asked for by its saving"
+            raise InvalidSetting(setting="tau", value=setting.tau, hint=hint)
+        solver = make_solver(setting.solver, schedule, setting.steps)
+        levels = noise_levels(schedule, solver.timesteps)
+        sets = [calibration.points(group.vectors, levels) for group in groups]
+        leaves = sum(len(group.keys) for group in groups)
+        evaluations = math.floor((1 - setting.saving) * leaves * setting.steps + 1e-9)
+        grown = plan_points(sets, evaluations, [group.keys for group in groups])
+        return join_plans([each.plan for each in grown])
+
+    return {LINKAGE: plan}
