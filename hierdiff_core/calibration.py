@@ -34,23 +34,22 @@ class Calibration:
         """Return the points of (N, D) conditionings for K steps from these noise levels (K,).
 
         The point of step k stands for the latents after it. Squared distances are interpolated in
-        log sigma, by standing the points of both levels side by side, and weighed by the square
-        of the step's width: see `docs/method.md`.
+        log sigma, by standing the points of both levels side by side, and weighed by the step's
+        width: see `docs/method.md`.
         """
         kernels = kernel(np.asarray(vectors, dtype=np.float64), self.examples, self.scale)
         return self.place(np.stack([kernels @ each for each in self.coefficients]), levels)
 
     def place(self, mapped: Matrix, levels: Levels) -> StepPoints:
         """Return points at the K steps of what the maps of all levels make of N rows, (L, N, r)."""
-        widths = step_widths(levels)
+        weights = np.sqrt(step_widths(levels))
 
         def find(k: int) -> Matrix:
             upper, share = self._between(float(levels[k]))
             lower = min(upper + 1, len(mapped) - 1)
             both = [np.sqrt(1 - share) * mapped[upper], np.sqrt(share) * mapped[lower]]
-            return np.asarray(
-                widths[k - 1] * np.concatenate(both[: 1 if share == 0 else 2], axis=1)
-            )
+            kept = both[:1] if share == 0 else both
+            return np.asarray(weights[k - 1] * np.concatenate(kept, axis=1))
 
         return StepPoints(len(levels), mapped.shape[1], find)
 

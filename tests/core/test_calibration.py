@@ -112,7 +112,7 @@ def test_points_of_new_prompts_lie_as_their_predictions_do(calibration: Calibrat
     measured = measure_points(Gaussian(CONFIG), solver, new, Design(seed=4, rows=8))
     points, widths = calibration.points(flatten(new), levels), step_widths(levels)
     for k in range(1, 7):
-        ours = _distances(points.at(k)) / widths[k - 1] ** 2
+        ours = _distances(points.at(k)) / widths[k - 1]
         theirs = _distances(measured[k - 1].astype(float))
         assert spearmanr(ours, theirs).statistic > 0.95
         assert 0.5 < ours.sum() / theirs.sum() < 2
@@ -200,7 +200,7 @@ def test_levels_between_two_maps_interpolate_squared_distances(calibration: Cali
     middle = float(np.sqrt(calibration.levels[1] * calibration.levels[2]))
     sigmas = np.array([9.0, calibration.levels[1], middle, calibration.levels[2], 1e-3])
     points, widths = calibration.points(vectors, sigmas), step_widths(sigmas)
-    upper, between, lower = (_distances(points.at(k)) / widths[k - 1] ** 2 for k in (1, 2, 3))
+    upper, between, lower = (_distances(points.at(k)) / widths[k - 1] for k in (1, 2, 3))
     assert np.allclose(between, (upper + lower) / 2, rtol=1e-6)
 
 
