@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,8 +22,8 @@ from hierdiff_core.models.kandinsky22 import Decoder, fit_decoder, load_decoder,
 from hierdiff_core.models.place import choose_device, find_revision
 from hierdiff_core.prompt import Recipe
 from hierdiff_core.sampler import Finished, Job, Round, rounds
-from hierdiff_core.solver import make_solver
-from tasks.draw import Easel, make_checkpoint
+from hierdiff_core.solver import Solver, make_solver
+from tasks.draw import Easel, as_shown, make_checkpoint
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.hold import Hold, held
@@ -149,20 +149,26 @@ def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: Stor
         few_shapes=shift.settings.compile,
     )
     with shift.timed("denoise"), Recorder(shift.stores, work.run, work.shard) as recorder:
-        _run(shift, job, decoder, rounds(job, decoder, solver, states), recorder)
+        _run(shift, job, decoder, solver, states, recorder)
 
 
 def _run(
-    shift: _Shift, job: Job, decoder: Decoder, course: Iterable[Round], recorder: Recorder
+    shift: _Shift,
+    job: Job,
+    decoder: Decoder,
+    solver: Solver,
+    states: StoredStates,
+    recorder: Recorder,
 ) -> None:
     """Hand on each round: end states at once, pictures when enough have gathered to decode."""
     work, easel = shift.work, Easel(shift.work, shift.settings, decoder)
-    for each in course:
+    for each in rounds(job, decoder, solver, states):
         shift.hold.check()
         _warn_of_memory(shift, job, each)
         made = [partial(make_checkpoint, work, done) for done in each.finished]
         with shift.timed("decode"):
-            drawn = easel.add(done for done in each.finished if _is_shown(shift, done))
+            shown = [done for done in each.finished if _is_shown(shift, done)]
+            drawn = easel.add(as_shown(solver, work.plan, done) for done in shown)
         recorder.note(each.started, each.evaluations, [*made, *drawn])
         shift.evaluations += each.evaluations
         shift.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from threading import Lock
 
@@ -18,7 +19,9 @@ import torch
 from PIL import Image
 
 from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.plan import Plan
 from hierdiff_core.sampler import Finished
+from hierdiff_core.solver import Solver
 from tasks.recorder import Entry, Object
 from tasks.settings import Settings
 from tasks.work import Work, checkpoint, picture, preview_key
@@ -75,6 +78,18 @@ class _Call:
             if self.decoded is None:
                 self.decoded = decode(self.denoiser, self.finished)
             return self.decoded
+
+
+def as_shown(solver: Solver, plan: Plan, finished: Finished) -> Finished:
+    """Return a split with its latents as the network is shown them, which is what can be decoded.
+
+    Euler keeps latents in the space of sigma until the last step, where both are the same.
+    """
+    if plan.is_leaf(finished.segment):
+        return finished
+    state, step = finished.state, torch.tensor([finished.segment.stop])
+    latents = solver.scale(state.latents[None], step)[0]
+    return replace(finished, state=replace(state, latents=latents))
 
 
 def decode(denoiser: Denoiser, finished: Sequence[Finished]) -> list[npt.NDArray[np.uint8]]:
