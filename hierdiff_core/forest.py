@@ -84,7 +84,11 @@ def plan_forest(
     cut: Callable[[ClusterTree, Schedule], Plan] = make_plan,
 ) -> Forest:
     """Return the forest; `cut` makes the plan of one tree (the paper's, unless told otherwise)."""
-    plan = join_plans([cut(tree, schedule) for tree in trees])
+    return key_forest(groups, trees, join_plans([cut(tree, schedule) for tree in trees]))
+
+
+def key_forest(groups: Sequence[Group], trees: Sequence[ClusterTree], plan: Plan) -> Forest:
+    """Return the forest of trees and the one plan over all of them, with the segments' keys."""
     content_keys = [key for group in groups for key in group.content_keys]
     recipes = [compatibility_key(group.recipe) for group in groups for _ in group.prompts]
     keys = segment_keys(plan, content_keys, recipes)

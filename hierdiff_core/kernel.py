@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 
+_BEND = 10.0  # how much more the Gaussian part counts
 _RIDGES = 10.0 ** np.arange(-6, 1.01, 0.5)  # beside the kernel's largest eigenvalue
 
 
@@ -34,10 +35,10 @@ def spread(examples: Matrix) -> float:
 
 
 def kernel(vectors: Matrix, examples: Matrix, scale: float) -> Matrix:
-    """Return exp(-|y - y'|^2 / (2 scale)) + <y - mean, y' - mean> / scale, (N, n)."""
+    """Return exp(-|y - y'|^2 / scale) + <y - mean, y' - mean> / (10 scale), (N, n)."""
     centre = examples.mean(axis=0)
-    linear = (vectors - centre) @ (examples - centre).T / scale
-    return np.asarray(np.exp(_squared_distances(vectors, examples) / (-2 * scale)) + linear)
+    linear = (vectors - centre) @ (examples - centre).T / (_BEND * scale)
+    return np.asarray(np.exp(-_squared_distances(vectors, examples) / scale) + linear)
 
 
 def fit(examples_kernel: Matrix, values: Matrix) -> Fit:

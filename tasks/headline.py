@@ -20,6 +20,13 @@ class Figure:
     note: str = ""
 
 
+def planned_by(linkage: str) -> str:
+    """Return what made a plan, for people; `linkage` is the plan's own word for it."""
+    if linkage == "calibrated":
+        return "the model's calibration, for the least deviation"
+    return f"the paper's tree, {linkage} linkage"
+
+
 def headline(data: ReportData) -> tuple[Figure, ...]:
     """Return the figures of a night, most important first; unknown ones are left out."""
     return (*_work(data), *_effort(data))

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from hierdiff_core.errors import HierdiffError
 from hierdiff_core.prompt import Prompt, content_key
+from tasks.headline import planned_by
 from tasks.ledger import (
     NightPlan,
     RunSummary,
@@ -135,6 +136,7 @@ def _seconds(facts: RunSummary) -> float | None:
 
 def _parameters(facts: RunSummary) -> dict[str, object]:
     parameters: dict[str, object] = {**facts.recipe.to_json()}
+    parameters |= {"planned_by": planned_by(facts.linkage)}
     parameters |= {"linkage": facts.linkage, "tau": facts.tau}
     if facts.saving_asked is not None:
         parameters["saving_asked"] = facts.saving_asked

@@ -11,11 +11,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hierdiff_core.calibrated_forest import Asked, plan_calibrated_forest
+from hierdiff_core.calibration_file import find_calibration
+from hierdiff_core.deviation import count_evaluations
+from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest, Group, group_prompts, grow_trees, plan_forest
+from hierdiff_core.levels import noise_levels
+from hierdiff_core.models.kandinsky22 import load_schedule
 from hierdiff_core.models.place import find_revision
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key, embedding_key
-from hierdiff_core.schedule import Schedule, make_schedule, solve_tau
+from hierdiff_core.schedule import Schedule, evaluations, make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
+from hierdiff_core.solver import make_solver
 from hierdiff_core.tree import EXACT, ClusterTree
 from tasks.embed import load_embeddings
 from tasks.errors import EmptyBatch
@@ -33,6 +40,7 @@ class Budget:
     saving: float | None = None
     steps_per_image: float | None = None
     exact: int = EXACT  # prompts up to which a tree is exact
+    planner: str = "paper"  # or calibrated, or auto: calibrated where every recipe's model is
 
 
 def read_budget(settings: Settings) -> Budget:
@@ -43,6 +51,7 @@ def read_budget(settings: Settings) -> Budget:
         settings.saving,
         settings.steps_per_image,
         settings.exact_prompts,
+        settings.planner,
     )
 
 
@@ -61,15 +70,24 @@ def pin_recipe(recipe: Recipe, memory: Path | None = None) -> Recipe:
 def grow_forest(stores: Stores, prompts: Sequence[Prompt], budget: Budget) -> Forest:
     """Return the forest of prompts whose embeddings are cached; the others are left out.
 
-    Raises EmptyBatch, and InvalidSetting for a budget that cannot be met.
+    It is that of least deviation where the model is calibrated and the planner is not set to the
+    paper's; without a budget it takes as many evaluations as the paper's tree would at its tau.
+    The plan's linkage says which it is. Raises EmptyBatch, and InvalidSetting for a budget that
+    cannot be met or a calibration that is asked for and is not there.
     """
     with stores.session() as session:
         embeddings = load_embeddings(session, prompts)
     groups = group_prompts(_embedded(prompts, set(embeddings)))
     if not groups:
         raise EmptyBatch(reason="no prompt has an embedding")
+    asked = _ask(groups, budget)
+    if asked is not None and _has_budget(budget):
+        return plan_calibrated_forest(groups, embeddings, asked, _evaluations(groups, budget))
     trees = grow_trees(groups, embeddings, budget.linkage, exact=budget.exact)
-    return plan_forest(groups, trees, _schedule(trees, groups[0].recipe.steps, budget))
+    schedule = _schedule(trees, groups[0].recipe.steps, budget)
+    if asked is not None:
+        return plan_calibrated_forest(groups, embeddings, asked, evaluations(trees, schedule))
+    return plan_forest(groups, trees, schedule)
 
 
 def plan_night(
@@ -94,8 +112,38 @@ def _embedded(prompts: Sequence[Prompt], known: set[str]) -> list[Prompt]:
     return [prompt for prompt in prompts if content_key(prompt) in known]
 
 
+def _ask(groups: Sequence[Group], budget: Budget) -> list[Asked] | None:
+    """Return what each group's plan is made by, or None where it is the paper's."""
+    if budget.planner == "paper":
+        return None
+    asked = []
+    for group in groups:
+        recipe = group.recipe
+        calibration = find_calibration(recipe)
+        if calibration is None and budget.planner == "auto":
+            return None
+        if calibration is None:
+            hint = f"{recipe.model} has no calibration for this guidance and size; use auto, or run"
+            hint += " `hierdiff calibrate` first"
+            raise InvalidSetting(setting="planner", value=budget.planner, hint=hint)
+        schedule = load_schedule(recipe)
+        solver = make_solver(recipe.solver, schedule, recipe.steps)
+        asked.append(Asked(calibration, noise_levels(schedule, solver.timesteps)))
+    return asked
+
+
+def _has_budget(budget: Budget) -> bool:
+    return budget.saving is not None or budget.steps_per_image is not None
+
+
+def _evaluations(groups: Sequence[Group], budget: Budget) -> int:
+    leaves = sum(len(group.prompts) for group in groups)
+    steps = groups[0].recipe.steps
+    return count_evaluations(leaves, steps, budget.saving, budget.steps_per_image)
+
+
 def _schedule(trees: Sequence[ClusterTree], steps: int, budget: Budget) -> Schedule:
-    if budget.saving is None and budget.steps_per_image is None:
+    if not _has_budget(budget):
         return make_schedule(steps, budget.tau)
     return solve_tau(trees, steps, saving=budget.saving, steps_per_image=budget.steps_per_image)
 

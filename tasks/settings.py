@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     initial_noise: Literal["root", "shared"] = "root"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
+    planner: Literal["auto", "calibrated", "paper"] = "auto"  # auto: calibrated where it can be
     linkage: Literal["ward", "average", "centroid"] = "ward"
     tau: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # used when no budget is set
     saving: float | None = Field(default=None, ge=0, lt=1)  # budget: share of evaluations

@@ -6,7 +6,7 @@ Knows how a forest is priced and told; knows nothing of how it was planned.
 from __future__ import annotations
 
 from hierdiff_core.forest import Forest
-from tasks.headline import duration
+from tasks.headline import duration, planned_by
 from tasks.ledger import seconds_per_evaluation
 from tasks.settings import Settings
 from tasks.stores import Stores
@@ -50,7 +50,7 @@ def say(quoted: dict[str, object]) -> str:
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
         f"saving        {get('saving'):.1%}",
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
-        f"linkage, tau  {get('linkage')}, {get('tau'):.4g}",
+        f"planned by    {planned_by(str(get('linkage')))}, tau {get('tau'):.4g}",
         f"device time   {time}",
     ]
     if cost is not None:

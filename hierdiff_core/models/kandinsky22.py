@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from diffusers import DDPMScheduler, KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from transformers import CLIPTokenizer
 
 from hierdiff_core.embedding import Conditioning
@@ -140,6 +140,11 @@ class Decoder:
 def load_tokenizer(recipe: Recipe) -> Any:
     """Return the prior's tokenizer alone, which is enough to check prompts; raises UnknownModel."""
     return load_part(CLIPTokenizer, recipe.prior, "tokenizer")
+
+
+def load_schedule(recipe: Recipe) -> Mapping[str, Any]:
+    """Return the decoder's noise schedule alone, which is enough to plan; raises UnknownModel."""
+    return dict(load_part(DDPMScheduler, recipe.model, "scheduler").config)
 
 
 def check_length(tokenizer: Any, prompt: Prompt) -> None:

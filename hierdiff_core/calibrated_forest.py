@@ -1,0 +1,45 @@
+"""The forest of a batch whose model is calibrated: every group's plan of least deviation.
+
+Knows groups, calibrations and budgets; knows nothing of where calibrations or embeddings are kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.deviation import plan_points
+from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
+from hierdiff_core.forest import Forest, Group, key_forest
+from hierdiff_core.levels import Levels
+from hierdiff_core.plan import join_plans
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What a group's plan is made by."""
+
+    calibration: Calibration
+    levels: Levels  # (K,) of its solver's steps
+
+
+def plan_calibrated_forest(
+    groups: Sequence[Group],
+    embeddings: Mapping[str, Conditioning],
+    asked: Sequence[Asked],
+    evaluations: int,
+) -> Forest:
+    """Return the forest that deviates least within so many evaluations, at one price for all.
+
+    Embeddings are found by content key. Raises InvalidEmbedding, naming the prompt's row, and
+    InvalidSetting for a budget that cannot be met.
+    """
+    sets = []
+    for group, each in zip(groups, asked, strict=True):
+        vectors = flatten(stack([embeddings[key] for key in group.content_keys]))
+        check_vectors(vectors, [prompt.row for prompt in group.prompts])
+        sets.append(each.calibration.points(vectors, each.levels))
+    grown = plan_points(sets, evaluations, [group.content_keys for group in groups])
+    trees = tuple(each.tree for each in grown)
+    return key_forest(groups, trees, join_plans([each.plan for each in grown]))

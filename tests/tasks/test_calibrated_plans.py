@@ -1,0 +1,95 @@
+"""A calibrated model's nights are planned by its calibration, others by the paper's tree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hierdiff_core.calibration import Calibration
+from hierdiff_core.calibration_file import calibration_path, find_calibration, save_calibration
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.miniature import DECODER
+from hierdiff_core.shard import make_shards
+from tasks.ledger import load_plan, summarise
+from tasks.plan import pin_recipe
+from tasks.settings import Settings
+from tasks.stores import Stores, open_stores
+from tests.tasks.night_kit import plan_small_night, small, write_catalogue
+
+
+@pytest.fixture
+def calibrated(settings: Settings, tmp_path: Path) -> Settings:
+    """Settings whose model lies in a folder of its own, with a calibration beside it."""
+    (tmp_path / "models").mkdir()
+    decoder = tmp_path / "models" / "decoder"
+    decoder.symlink_to(DECODER, target_is_directory=True)
+    changed = small(settings, model=str(decoder))
+    save_calibration(_calibration(), calibration_path(pin_recipe(changed.recipe)))
+    return changed
+
+
+@pytest.fixture
+def stores(calibrated: Settings) -> Iterator[Stores]:
+    with open_stores(calibrated) as opened:
+        yield opened
+
+
+def _calibration() -> Calibration:
+    """Examples and maps of no meaning, in the right shapes."""
+    rng = np.random.default_rng(0)
+    coefficients = rng.normal(size=(4, 20, 5)) * np.arange(4)[:, None, None]
+    facts = {"plain": {"4": 2.0}, "reference_steps": 40}
+    levels = np.array([14.0, 4.0, 1.0, 0.05])
+    return Calibration(levels, rng.normal(size=(20, 128)), 30.0, coefficients, (0.0, 1.0), facts)
+
+
+def test_a_calibrated_model_is_planned_by_its_calibration(
+    stores: Stores, calibrated: Settings, tmp_path: Path
+) -> None:
+    night = plan_small_night(stores, calibrated, write_catalogue(tmp_path))
+    with stores.session() as session:
+        plan, facts = load_plan(session, night.run).plan, summarise(session, night.run)
+    assert (plan.linkage, facts.linkage) == ("calibrated", "calibrated")
+    assert plan.evaluations == int(0.6 * 12 * 6)
+    assert sum(map(len, make_shards(plan, 3))) == len(plan.segments)
+
+
+def test_the_papers_tree_is_there_for_who_asks_for_it(
+    stores: Stores, calibrated: Settings, tmp_path: Path
+) -> None:
+    asked = calibrated.model_copy(update={"planner": "paper"})
+    night = plan_small_night(stores, asked, write_catalogue(tmp_path))
+    with stores.session() as session:
+        assert load_plan(session, night.run).plan.linkage == "ward"
+
+
+def test_without_a_budget_a_night_takes_what_the_papers_tau_would(
+    stores: Stores, calibrated: Settings, tmp_path: Path
+) -> None:
+    free = calibrated.model_copy(update={"saving": None, "tau": 0.6})
+    file, found = write_catalogue(tmp_path), []
+    for planner in ("auto", "paper"):
+        changed = free.model_copy(update={"planner": planner})
+        night = plan_small_night(stores, changed, file, catalogue=planner)
+        with stores.session() as session:
+            found.append(load_plan(session, night.run).plan)
+    assert found[0].evaluations == found[1].evaluations
+    assert [each.linkage for each in found] == ["calibrated", "ward"]
+
+
+def test_a_calibration_of_another_guidance_does_not_count(calibrated: Settings) -> None:
+    recipe = pin_recipe(calibrated.recipe)
+    assert find_calibration(recipe) is not None
+    other = calibrated.model_copy(update={"guidance": 7.0})
+    assert find_calibration(pin_recipe(other.recipe)) is None
+
+
+def test_a_calibration_that_is_asked_for_must_be_there(
+    stores: Stores, calibrated: Settings, tmp_path: Path
+) -> None:
+    other = calibrated.model_copy(update={"guidance": 7.0, "planner": "calibrated"})
+    with pytest.raises(InvalidSetting, match="hierdiff calibrate"):
+        plan_small_night(stores, other, write_catalogue(tmp_path))
