@@ -16,8 +16,9 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from hierdiff_core.models.kandinsky22 import check_length, load_tokenizer
+from hierdiff_core.models.kandinsky22 import check_length, load_schedule, load_tokenizer
 from hierdiff_core.models.place import choose_device
+from hierdiff_core.solver import make_solver
 from tasks.embed import embed_prompts
 from tasks.errors import NoSource
 from tasks.ingest import Ingested, read_batch
@@ -46,9 +47,11 @@ class Source:
 def read_rows(settings: Settings, source: Source) -> Ingested:
     """Return the prompts and rejected rows of a source, nothing stored.
 
-    Raises NoSource, what the source raises, MissingColumn, EmptyBatch, UnknownModel.
+    Raises NoSource, what the source raises, MissingColumn, EmptyBatch, UnknownModel, and
+    InvalidSetting for a solver that the model's noise schedule does not allow.
     """
     recipe = pin_recipe(settings.recipe, settings.home / DIGESTS_FILE)
+    make_solver(recipe.solver, load_schedule(recipe), recipe.steps)  # refused now, not on the GPU
     check = partial(check_length, load_tokenizer(recipe))
     return read_batch(_open(settings, source), recipe, check)
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
-from hierdiff_core.errors import MissingColumn
+from hierdiff_core.errors import InvalidSetting, MissingColumn
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import EmptyBatch
 from tasks.ingest import Ingested, read_batch
+from tasks.night import Source, read_rows
+from tasks.settings import read_settings
 from tasks.sources import Row
 from tests.tasks.conftest import NIGHT, RECIPE
 
@@ -90,3 +93,9 @@ def test_rows_are_read_one_by_one() -> None:
 
     with pytest.raises(ConnectionError):
         read_batch(rows(), RECIPE)  # type: ignore[arg-type]
+
+
+def test_a_solver_that_the_model_cannot_run_is_refused_before_a_row_is_read(tmp_path: Path) -> None:
+    settings = read_settings(solver="flow_euler", home=tmp_path)
+    with pytest.raises(InvalidSetting, match="flow_euler"):
+        read_rows(settings, Source(file=tmp_path / "no-such-file.csv"))
