@@ -19,7 +19,7 @@ from hierdiff_core.calibration import Calibration
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.levels import Levels
 from hierdiff_core.merging import Ids, Merging, Weights, chain_merging, merge_by_weighted_ward
-from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.plan import Plan, cut_tree
 from hierdiff_core.points import StepPoints, cluster_means, spread_within
 from hierdiff_core.tree import ClusterTree
 
@@ -139,7 +139,7 @@ def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> Grown:
     tree = _tree(children, heights, order)
     place = np.concatenate([order, np.arange(size, 2 * size - 1)])
     there = np.argsort(place)
-    return Grown(_cut_tree(tree, starts[there], stops[there], steps, cuts.price), tree)
+    return Grown(cut_tree(tree, starts[there], stops[there], steps, cuts.price), tree)
 
 
 def _left(children: Ids, count: int) -> Ids:
@@ -187,20 +187,3 @@ def _tree(children: Ids, heights: Weights, order: Ids) -> ClusterTree:
     leaves = children < size
     children[leaves] = order[children[leaves]]
     return ClusterTree(children, scores, LINKAGE)
-
-
-def _cut_tree(tree: ClusterTree, starts: Ids, stops: Ids, steps: int, price: float) -> Plan:
-    """Return the plan in which each node takes the steps from its start to its stop, if any."""
-    nodes = np.flatnonzero(starts < stops)
-    spans = tree.spans
-    segments: list[Segment] = []
-    open_path: list[Segment] = []
-    for node in map(int, nodes[np.lexsort((starts[nodes], spans[nodes, 0]))]):
-        first, last = map(int, spans[node])
-        while open_path and open_path[-1].last <= first:
-            open_path.pop()
-        parent = open_path[-1].id if open_path else None
-        span = (int(starts[node]), int(stops[node]))
-        open_path.append(Segment(len(segments), node, *span, parent, first, last))
-        segments.append(open_path[-1])
-    return Plan(steps, tuple(map(int, tree.order)), tuple(segments), price, tree.linkage)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.schedule import Schedule
@@ -150,6 +151,21 @@ def make_plan(tree: ClusterTree, schedule: Schedule) -> Plan:
     above = schedule.steps - np.searchsorted(rising, tree.scores, side="right")
     stops = np.where(np.arange(len(above)) < tree.size, schedule.steps, above)
     starts = np.where(tree.parents < 0, 0, above[tree.parents])
+    return cut_tree(tree, starts, stops, schedule.steps, schedule.tau)
+
+
+def cut_tree(
+    tree: ClusterTree,
+    starts: npt.NDArray[np.int64],
+    stops: npt.NDArray[np.int64],
+    steps: int,
+    tau: float,
+) -> Plan:
+    """Return the plan in which each node (2N-1,) takes the steps from its start to its stop.
+
+    A node whose start is not below its stop takes none. A segment starts from the nearest one
+    that holds it.
+    """
     nodes = np.flatnonzero(starts < stops)
     spans = tree.spans
     nodes = nodes[np.lexsort((starts[nodes], spans[nodes, 0]))]
@@ -164,7 +180,7 @@ def make_plan(tree: ClusterTree, schedule: Schedule) -> Plan:
         open_path.append(Segment(len(segments), node, *span, parent, first, last))
         segments.append(open_path[-1])
     order = tuple(map(int, tree.order))
-    return Plan(schedule.steps, order, tuple(segments), schedule.tau, tree.linkage)
+    return Plan(steps, order, tuple(segments), tau, tree.linkage)
 
 
 def join_plans(plans: Sequence[Plan]) -> Plan:
