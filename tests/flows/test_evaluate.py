@@ -59,7 +59,7 @@ def units(place: Path) -> dict[str, int]:
 def test_pages_tell_the_figures_the_command_and_what_is_not_measured(place: Path) -> None:
     page = (place / "out/evaluation.md").read_text()
     figures = json.loads((place / "out/evaluation.json").read_text())
-    assert "hierdiff " in page
+    assert "\n    hierdiff" in page
     assert "ward, DDPM 6, tau 1" in page
     assert "Not made yet" in page
     assert figures["sets"]["mugs"]["prompts"] == 4
