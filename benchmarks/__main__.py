@@ -24,6 +24,7 @@ from benchmarks.page import write_page
 from benchmarks.plots import draw_plots
 from flows.quiet import quiet_libraries
 from hierdiff_core.errors import HierdiffError
+from hierdiff_core.whole_file import write_whole
 
 RESULTS = ROOT / "benchmarks" / "results"
 WORK = ROOT / "build" / "benchmarks"
@@ -81,9 +82,7 @@ def _run(name: str, asked: argparse.Namespace, results: Path) -> None:
         "outcome": outcome.to_json(),
     }
     file = results / f"{name}.json"
-    unfinished = file.with_suffix(".new")
-    unfinished.write_text(json.dumps(stored, indent=1) + "\n")
-    unfinished.replace(file)
+    write_whole(file, (json.dumps(stored, indent=1) + "\n").encode())
     draw_plots(results, name, outcome)
 
 

@@ -28,6 +28,7 @@ from hierdiff_core.prompt import Prompt, Recipe, content_key
 from hierdiff_core.sampler import Job
 from hierdiff_core.schedule import make_schedule, solve_tau
 from hierdiff_core.tree import ClusterTree, build_tree
+from hierdiff_core.whole_file import write_whole
 from training.captions import caption
 from training.vocabulary import all_attributes
 
@@ -126,7 +127,5 @@ def _embed(lab: Lab, prompts: list[Prompt], file: Path) -> dict[str, torch.Tenso
         lab.say(f"embedded {min(first + _CHUNK, len(prompts))} of {len(prompts)} prompts")
     negative = prior.embed_negative(prompts[0].recipe)
     made = {"prompts": stack(rows).tensors[EMBEDDING], "negative": negative.tensors[EMBEDDING]}
-    unfinished = file.with_suffix(".new")
-    safetensors.torch.save_file(made, unfinished)
-    unfinished.replace(file)
+    write_whole(file, safetensors.torch.save(made))
     return made

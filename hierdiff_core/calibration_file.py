@@ -18,6 +18,7 @@ from hierdiff_core.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
 from hierdiff_core.models.place import find_folder
 from hierdiff_core.prompt import SOLVERS, Recipe
+from hierdiff_core.whole_file import write_whole
 
 FORMAT = 1
 FOLDER = "calibration"  # beside the model's folder, since revisions cover all that is in it
@@ -70,11 +71,8 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
         "link": list(calibration.link),
         "facts": dict(calibration.facts),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
     packed = {name: np.ascontiguousarray(each) for name, each in tensors.items()}
-    beside.write_bytes(safetensors.numpy.save(packed, {_ENTRY: json.dumps(rest, sort_keys=True)}))
-    beside.replace(path)
+    write_whole(path, safetensors.numpy.save(packed, {_ENTRY: json.dumps(rest, sort_keys=True)}))
 
 
 def load_calibration(path: Path) -> Calibration:

@@ -7,6 +7,7 @@ measured is found again by what decides it: weights, recipe, prompts and design.
 
 from __future__ import annotations
 
+import io
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -35,6 +36,7 @@ from hierdiff_core.models.place import SHIPPED
 from hierdiff_core.prompt import Prompt, Recipe, embedding_key
 from hierdiff_core.readings import Design, Reading, measure
 from hierdiff_core.solver import make_solver
+from hierdiff_core.whole_file import write_whole
 from tasks.ingest import read_batch
 from tasks.settings import Settings
 from tasks.sources import read_file
@@ -147,7 +149,7 @@ def _embed(
         else:
             rows = stack(prior.embed(prompts[first : first + _CHUNK]))
             report("embedding", min(first + _CHUNK, len(prompts)), len(prompts))
-        _write(file, pack(rows))
+        write_whole(file, pack(rows))
     conditionings = [unpack((work / f"{name}.safetensors").read_bytes()) for name in names]
     return stack(conditionings), unpack((work / "negative.safetensors").read_bytes())
 
@@ -157,14 +159,6 @@ def _known(work: Path) -> dict[str, Reading]:
 
 
 def _keep(file: Path, reading: Reading) -> None:
-    beside = file.with_name(file.name + ".part")
-    with beside.open("wb") as opened:
-        np.save(opened, reading, allow_pickle=False)
-    beside.replace(file)
-
-
-def _write(file: Path, content: bytes) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(file.name + ".part")
-    beside.write_bytes(content)
-    beside.replace(file)
+    body = io.BytesIO()
+    np.save(body, reading, allow_pickle=False)
+    write_whole(file, body.getvalue())

@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+
+from hierdiff_core.whole_file import write_whole
 
 
 def file_digests(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
@@ -51,15 +51,6 @@ def _read(memory: Path) -> dict[str, list[object]]:
     return {}
 
 
-def _is_entry(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) > 0
-
-
 def _write(memory: Path, known: dict[str, list[object]]) -> None:
-    # Under a name of its own, then renamed: other processes read and write it too.
     with contextlib.suppress(OSError):
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=memory.parent, prefix=memory.name)
-        with os.fdopen(handle, "w") as file:
-            json.dump(known, file)
-        Path(name).replace(memory)
+        write_whole(memory, json.dumps(known).encode())

@@ -21,7 +21,8 @@ from hierdiff_core.evaluation.page import (
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.unit import Outcome
-from tasks.evaluation.work_folder import Vectors, WorkFolder, write_whole
+from hierdiff_core.whole_file import write_whole
+from tasks.evaluation.work_folder import Vectors, WorkFolder
 
 NAME = "evaluation"
 

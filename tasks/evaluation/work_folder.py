@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff_core.evaluation.unit import Outcome
+from hierdiff_core.whole_file import write_whole
 
 Vectors = NDArray[np.float32]
 _DAMAGED = (ValueError, KeyError, OSError, EOFError)
@@ -37,7 +37,7 @@ class WorkFolder:
 
     def save(self, key: str, outcome: Outcome) -> None:
         """Keep a result."""
-        self._write(self._unit(key), outcome.pack())
+        write_whole(self._unit(key), outcome.pack())
 
     def refusal(self, key: str) -> str | None:
         """Return why a unit cannot be made by anybody, where that is known."""
@@ -46,7 +46,7 @@ class WorkFolder:
 
     def refuse(self, key: str, reason: str) -> None:
         """Keep why a unit cannot be made."""
-        self._write(self.path / "refused" / f"{key}.json", json.dumps(reason).encode())
+        write_whole(self.path / "refused" / f"{key}.json", json.dumps(reason).encode())
 
     def load_vectors(self, name: str) -> dict[str, Vectors]:
         """Return the vectors of this name by text; empty where there are none."""
@@ -61,21 +61,10 @@ class WorkFolder:
         texts: Sequence[str] = list(vectors)
         file = io.BytesIO()
         np.savez(file, texts=np.array(texts), vectors=np.stack([vectors[each] for each in texts]))
-        self._write(self._vectors(name), file.getvalue())
+        write_whole(self._vectors(name), file.getvalue())
 
     def _unit(self, key: str) -> Path:
         return self.path / "units" / f"{key}.npz"
 
     def _vectors(self, name: str) -> Path:
         return self.path / "vectors" / f"{name}.npz"
-
-    def _write(self, file: Path, body: bytes) -> None:
-        write_whole(file, body)
-
-
-def write_whole(file: Path, body: bytes) -> None:
-    """Write a file so that readers see all of it or the one before."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
-    unfinished.write_bytes(body)
-    unfinished.replace(file)

@@ -1,0 +1,17 @@
+"""Files that are there whole or not at all.
+
+Knows bytes and paths; knows nothing of what they mean.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_whole(file: Path, body: bytes) -> None:
+    """Write a file so that readers, and whoever comes after a crash, see all of it or what was."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}")
+    unfinished.write_bytes(body)
+    unfinished.replace(file)
