@@ -71,10 +71,10 @@ def examine(judge: AttributeJudge, drawn: Pictures, damage: Damage) -> list[str]
     half = len(drawn.labels) // 2
     pictures = damage(np.array(drawn.pixels[:half]))
     texts = [caption(drawn.attributes(row), row) for row in range(half)]
-    right = judge.right(pictures, texts)
-    every = np.all([each.filled(True) for each in right.values()], axis=0)
-    shares = [float(each.mean()) for each in [*right.values(), every]]
-    score = float(judge.scores(pictures, texts).mean())
+    found = judge.verdicts(pictures, texts)
+    every = np.all([each.filled(True) for each in found.right.values()], axis=0)
+    shares = [float(each.mean()) for each in [*found.right.values(), every]]
+    score = float(found.scores.mean())
     other = judge.features(np.array(drawn.pixels[half:]))
     distance = frechet_distance(judge.features(pictures), other)
     return [*(f"{share:.1%}" for share in shares), f"{score:.3f}", f"{distance:.3f}"]

@@ -6,7 +6,7 @@ models. It was trained on drawings alone and shares nothing with the model that 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,14 @@ _BATCH = 64
 _WEIGHTS, _WORDS = "model.safetensors", "vocabulary.json"
 
 
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """What one look at B pictures tells of them."""
+
+    scores: NDArray[np.float64]  # (B,)
+    right: Mapping[str, np.ma.MaskedArray]  # (B,) for each attribute, masked where not named
+
+
 @dataclass(frozen=True)
 class AttributeJudge:
     """A loaded judge; it looks at pictures of 64 x 64 pixels."""
@@ -34,32 +42,33 @@ class AttributeJudge:
     name: str = "attributes"
 
     def scores(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Return P(every attribute that the prompt names), (B,).
-
-        The product of the named values' softmax probabilities. Raises InvalidSetting as
-        `Vocabulary.read` does.
-        """
-        named = [self.vocabulary.read(prompt) for prompt in prompts]
-        seen = self.probabilities(pictures)
-        rows = [
-            np.prod([seen[axis][row, value] for axis, value in names.items()])
-            for row, names in enumerate(named)
-        ]
-        return np.array(rows, dtype=np.float64)
+        """Return P(every attribute that the prompt names), (B,); see `verdicts`."""
+        return self.verdicts(pictures, prompts).scores
 
     def right(
         self, pictures: NDArray[np.uint8], prompts: Sequence[str]
-    ) -> dict[str, np.ma.MaskedArray]:
-        """Return for each attribute (B,) whether its likeliest value is the named one.
+    ) -> Mapping[str, np.ma.MaskedArray]:
+        """Return for each attribute (B,) whether its likeliest value is the named one."""
+        return self.verdicts(pictures, prompts).right
 
-        Rows whose prompt does not name the attribute are masked, so `.mean()` leaves them out.
+    def verdicts(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> Verdicts:
+        """Return scores and what is right, of one look.
+
+        A score is the product of the named values' softmax probabilities. Rows whose prompt does
+        not name an attribute are masked there, so `.mean()` leaves them out. Raises InvalidSetting
+        as `Vocabulary.read` does.
         """
         named = [self.vocabulary.read(prompt) for prompt in prompts]
-        found = {}
-        for axis, seen in self.probabilities(pictures).items():
+        seen = self.probabilities(pictures)
+        scores = [
+            np.prod([seen[axis][row, value] for axis, value in names.items()])
+            for row, names in enumerate(named)
+        ]
+        right = {}
+        for axis, each in seen.items():
             wanted = np.array([names.get(axis, -1) for names in named], dtype=np.int64)
-            found[axis] = np.ma.masked_array(seen.argmax(1) == wanted, mask=wanted < 0)
-        return found
+            right[axis] = np.ma.masked_array(each.argmax(1) == wanted, mask=wanted < 0)
+        return Verdicts(np.array(scores, dtype=np.float64), right)
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:
         """Return (B, values) for each attribute."""

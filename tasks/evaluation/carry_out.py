@@ -91,15 +91,14 @@ def _judge(
     pictures = decode([latents[at] for at in made], subject)
     texts = [prompts[at] for at in made]
     alike = panel.diversity(pictures[:DIVERSITY])
+    scores, right = panel.verdicts(pictures, texts)
     return Outcome(
-        {name: _spread(each, made, len(prompts)) for name, each in
-         panel.scores(pictures, texts).items()},
+        {name: _spread(each, made, len(prompts)) for name, each in scores.items()},
         panel.features(pictures),
-        {name: _spread(each, made, len(prompts)) for name, each in
-         panel.right(pictures, texts).items()},
+        {name: _spread(each, made, len(prompts)) for name, each in right.items()},
         pictures[:KEPT],
         facts if alike is None else facts | {"diversity": alike},
-    )  # fmt: skip
+    )
 
 
 def _spread(values: NDArray[np.float64], made: Sequence[int], count: int) -> NDArray[np.float64]:

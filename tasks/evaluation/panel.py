@@ -5,7 +5,7 @@ Knows what judges may offer beside scores (features, attributes, diversity); loa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from hierdiff_core.judges.choose import load_judge
 from hierdiff_core.judges.judge import Judge
 
 Pictures = NDArray[np.uint8]
-_BATCH = 64
+Scores = dict[str, NDArray[np.float64]]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Panel:
     judges: tuple[Judge, ...]
     clip: Any = None  # whatever tells how diverse pictures are, or None
 
-    def scores(self, pictures: Pictures, prompts: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    def scores(self, pictures: Pictures, prompts: Sequence[str]) -> Scores:
         """Return (B,) scores by judge."""
         return {judge.name: judge.scores(pictures, prompts) for judge in self.judges}
 
@@ -40,18 +40,22 @@ class Panel:
                 return found
         return None
 
-    def right(
-        self, pictures: Pictures, prompts: Sequence[str]
-    ) -> Mapping[str, NDArray[np.float64]]:
-        """Return (B,) by attribute: 1, 0, or NaN where it is not named; empty without a judge."""
+    def verdicts(self, pictures: Pictures, prompts: Sequence[str]) -> tuple[Scores, Scores]:
+        """Return (B,) scores by judge, and (B,) by attribute: 1, 0, or NaN where it is not named.
+
+        A judge that tells both looks once; without one there are no attributes.
+        """
+        scores: Scores = {}
+        right: Scores = {}
         for judge in self.judges:
-            if hasattr(judge, "right"):
-                found = judge.right(pictures, prompts)
-                return {
-                    name: np.ma.filled(np.ma.asarray(each, np.float64), np.nan)
-                    for name, each in found.items()
-                }
-        return {}
+            if right or not hasattr(judge, "verdicts"):
+                scores[judge.name] = judge.scores(pictures, prompts)
+                continue
+            found = judge.verdicts(pictures, prompts)
+            scores[judge.name] = found.scores
+            for name, each in found.right.items():
+                right[name] = np.ma.filled(np.ma.asarray(each, np.float64), np.nan)
+        return scores, right
 
     def diversity(self, pictures: Pictures) -> float | None:
         """Return how alike pictures are to CLIP; None without CLIP, or for a single picture."""
