@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from benchmarks.lab import Lab
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.models.kandinsky22 import (
@@ -27,7 +28,6 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.prompt import Prompt, Recipe, content_key
 from hierdiff_core.sampler import Job
 from hierdiff_core.schedule import make_schedule, solve_tau
-from hierdiff_core.tree import ClusterTree, build_tree
 from hierdiff_core.whole_file import write_whole
 from training.captions import caption
 from training.vocabulary import all_attributes

@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from flows.standalone import standalone
+from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, pack
 from hierdiff_core.plan import make_plan
 from hierdiff_core.prompt import Recipe, compatibility_key
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import ClusterTree
 from tasks import ledger
 from tasks.settings import read_settings
 from tasks.stores import open_stores

@@ -21,11 +21,11 @@ from benchmarks.lab import Lab
 from benchmarks.machine import ROOT, commit
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Plot, Table
 from hierdiff_core.checkpoint import segment_keys
+from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import evaluations, make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import EXACT, ClusterTree, build_tree
 
 TITLE = "Planning: seconds and memory from vectors to a stored plan"
 DIMENSIONS, STEPS, SAVING, SHARDS = 1280, 40, 0.6, 16

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hierdiff_core.checkpoint import segment_keys
+from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
 from hierdiff_core.plan import Plan, join_plans, make_plan
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
 from hierdiff_core.schedule import Schedule
-from hierdiff_core.tree import EXACT, ClusterTree, build_tree
 
 
 @dataclass(frozen=True)

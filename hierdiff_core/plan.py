@@ -14,9 +14,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.schedule import Schedule
-from hierdiff_core.tree import ClusterTree
 
 
 @dataclass(frozen=True, slots=True)

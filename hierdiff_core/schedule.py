@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.tree import ClusterTree
 
 
 @dataclass(frozen=True, slots=True)

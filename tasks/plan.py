@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hierdiff_core.calibrated_forest import Asked, plan_calibrated_forest
 from hierdiff_core.calibration_file import find_calibration
+from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.deviation import count_evaluations
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest, Group, group_prompts, grow_trees, plan_forest
@@ -23,7 +24,6 @@ from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key,
 from hierdiff_core.schedule import Schedule, evaluations, make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
 from hierdiff_core.solver import make_solver
-from hierdiff_core.tree import EXACT, ClusterTree
 from tasks.embed import load_embeddings
 from tasks.errors import EmptyBatch
 from tasks.ledger import Leaf, NightPlan, Tree, store_plan, tree_nodes

@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.digest import digest
 from hierdiff_core.evaluation.unit import VERSION, Unit, unit_key
-from hierdiff_core.tree import ClusterTree
 
 FRAMES = 5  # of a coarse-to-fine strip
 LEAVES = 8  # that a family may have at the most

@@ -14,11 +14,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.plan import Plan, Segment, join_plans, make_plan
 from hierdiff_core.schedule import Schedule, evaluations, make_schedule, solve_tau
-from hierdiff_core.tree import ClusterTree, build_tree
 
 Vectors = npt.NDArray[np.floating]
 

@@ -10,6 +10,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from hierdiff_core.checkpoint import node_keys
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.evaluation.looks import FRAMES, Family, Watch, choose_family
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
@@ -18,7 +19,6 @@ from hierdiff_core.evaluation.unit import Outcome
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.sampler import Job as SamplerJob
 from hierdiff_core.sampler import rounds
-from hierdiff_core.tree import build_tree
 from tasks.evaluation.panel import Panel
 from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key
 from tasks.evaluation.subject import Subject

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.plan import Plan
 from hierdiff_core.prompt import Recipe
-from hierdiff_core.tree import ClusterTree
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.embedding import flatten, stack
-from hierdiff_core.linkage import LINKAGES
 from hierdiff_core.models.kandinsky22 import Prior, load_prior
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.prompt import Prompt, Recipe
 from hierdiff_core.schedule import Schedule, evaluations, make_schedule
-from hierdiff_core.tree import ClusterTree, build_tree
 
 every_linkage = pytest.mark.parametrize("linkage", LINKAGES)
 

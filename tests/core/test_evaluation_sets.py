@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn
 from hierdiff_core.evaluation.grid import GRIDS, make_study
 from hierdiff_core.evaluation.looks import choose_family, job_key
@@ -23,7 +24,6 @@ from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import SECTIONS
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.unit import Outcome, make_unit, needed_segments
-from hierdiff_core.tree import build_tree
 
 SETS = built_in_sets()
 SIZES = {"diverse": 600, "templates": 2000, "styles": 100, "words": 500, "subjects": 500,

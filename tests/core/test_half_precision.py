@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
 from hierdiff_core.plan import make_plan
@@ -14,7 +15,6 @@ from hierdiff_core.prompt import Prompt, Recipe
 from hierdiff_core.sampler import Job, run
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.solver import make_solver
-from hierdiff_core.tree import build_tree
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,14 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import pdist
 
+from hierdiff_core.clustering.linkage import (
+    LINKAGES,
+    merge_by_average,
+    merge_by_centroid,
+    merge_by_ward,
+)
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidEmbedding, InvalidSetting
-from hierdiff_core.linkage import LINKAGES, merge_by_average, merge_by_centroid, merge_by_ward
-from hierdiff_core.tree import ClusterTree, build_tree
 
 Vectors = npt.NDArray[np.float64]
 every_linkage = pytest.mark.parametrize("linkage", LINKAGES)

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 import pytest
 import torch
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampler import Job, Round, rounds
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.solver import make_solver
-from hierdiff_core.tree import build_tree
 
 K = 5
 SIZE = 14

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.linkage import LINKAGES
 from hierdiff_core.plan import Plan, join_plans, make_plan
 from hierdiff_core.schedule import evaluations, make_schedule
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import ClusterTree, build_tree
 
 K = 12
 plans = pytest.mark.parametrize("linkage", LINKAGES)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hierdiff_core.checkpoint import State
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting
@@ -20,7 +21,6 @@ from hierdiff_core.sampler import Job, rounds, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
 from hierdiff_core.solver import Solver, make_solver
-from hierdiff_core.tree import ClusterTree, build_tree
 
 K = 7
 SEED = 11

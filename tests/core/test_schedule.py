@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.linkage import LINKAGES
 from hierdiff_core.schedule import evaluations, make_schedule, solve_tau
-from hierdiff_core.tree import ClusterTree, build_tree
 
 every_linkage = pytest.mark.parametrize("linkage", LINKAGES)
 

@@ -7,11 +7,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
 from hierdiff_core.shapes import Shapes, fit_width, rehearse
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import build_tree
 
 K = 12
 

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment, join_plans, make_plan
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import build_tree
 
 
 def make_test_plan(size: int, share: float, seed: int = 0, steps: int = 20) -> Plan:

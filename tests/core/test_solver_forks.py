@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from hierdiff_core.checkpoint import State, node_keys, pack, unpack
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.noise import initial_noise, step_noise
@@ -17,7 +18,6 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampler import Finished, Job, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import SOLVERS, make_solver
-from hierdiff_core.tree import build_tree
 from tests.core.gaussian import (
     KANDINSKY,
     SHAPE,

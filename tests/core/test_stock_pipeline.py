@@ -17,6 +17,7 @@ from diffusers import (
 )
 
 from hierdiff_core.checkpoint import node_keys
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
@@ -24,7 +25,6 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampler import Job, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
-from hierdiff_core.tree import build_tree
 
 K = 6
 SIZE = 5

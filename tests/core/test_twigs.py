@@ -6,12 +6,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from hierdiff_core.distance import average_matrix, ward_matrix
+from hierdiff_core.clustering.distance import average_matrix, ward_matrix
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.clustering.neighbours import divide, nearest_pairs
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.linkage import LINKAGES
-from hierdiff_core.neighbours import divide, nearest_pairs
 from hierdiff_core.schedule import evaluations, make_schedule
-from hierdiff_core.tree import ClusterTree, build_tree
 
 Vectors = npt.NDArray[np.float64]
 every_linkage = pytest.mark.parametrize("linkage", LINKAGES)
@@ -84,7 +84,7 @@ def test_distances_between_groups_do_not_depend_on_the_blocks(
 ) -> None:
     vectors, starts = template(50), np.array([0, 1, 5, 6, 20, 49])
     whole = matrix(vectors, starts)  # type: ignore[operator]
-    monkeypatch.setattr("hierdiff_core.distance._BLOCK", 150)
+    monkeypatch.setattr("hierdiff_core.clustering.distance._BLOCK", 150)
     np.testing.assert_allclose(matrix(vectors, starts), whole, rtol=1e-9)  # type: ignore[operator]
 
 

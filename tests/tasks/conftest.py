@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sqlalchemy import Engine
 
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.plan import make_plan
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
-from hierdiff_core.tree import ClusterTree, build_tree
 from tasks import ledger
 from tasks.database import session_scope
 

@@ -8,11 +8,11 @@ import torch
 from diffusers import EulerDiscreteScheduler
 
 from hierdiff_core.checkpoint import State
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampler import Finished
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
-from hierdiff_core.tree import build_tree
 from tasks.draw import as_shown
 
 K = 8

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
-from hierdiff_core.tree import build_tree
 from tasks.gallery import families, safe_link
 from tasks.headline import claim, duration, headline
 from tasks.report import (

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import MiniBatchKMeans
 
-from hierdiff_core.distance import Vectors
+from hierdiff_core.clustering.distance import Vectors
 
 Rows = npt.NDArray[np.int64]
 

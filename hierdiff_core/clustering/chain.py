@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.distance import Matrix
+from hierdiff_core.clustering.distance import Matrix
 
 Merges = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 Sizes = npt.NDArray[np.floating]

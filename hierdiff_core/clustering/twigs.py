@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.chain import Merges
-from hierdiff_core.distance import Vectors
-from hierdiff_core.linkage import LINKAGES, Height
-from hierdiff_core.neighbours import nearest_pairs
+from hierdiff_core.clustering.chain import Merges
+from hierdiff_core.clustering.distance import Vectors
+from hierdiff_core.clustering.linkage import LINKAGES, Height
+from hierdiff_core.clustering.neighbours import nearest_pairs
 
 Pairs = npt.NDArray[np.int64]  # (E, 2), a < b
 Heights = npt.NDArray[np.float64]

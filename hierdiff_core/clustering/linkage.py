@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from hierdiff_core.chain import Merges, Sizes, fold, merge_by_chain
-from hierdiff_core.distance import (
+from hierdiff_core.clustering.chain import Merges, Sizes, fold, merge_by_chain
+from hierdiff_core.clustering.distance import (
     Matrix,
     Starts,
     Vectors,

@@ -12,10 +12,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.clustering.twigs import merge_by_twigs
 from hierdiff_core.embedding import check_vectors
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.linkage import LINKAGES
-from hierdiff_core.twigs import merge_by_twigs
 
 Vectors = npt.NDArray[np.floating]
 
