@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from hierdiff_core.flame import rows_at_each_step
+from hierdiff_core.flame.tiles import rows_at_each_step
 from hierdiff_core.plan import Plan, Segment
 from tasks.report_data import ReportData, ReportImage
 from tasks.thumbnail import data_uri

@@ -13,7 +13,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from hierdiff_core.figure import draw_plan
+from hierdiff_core.flame.figure import draw_plan
 from tasks.gallery import families, names
 from tasks.headline import claim, duration, headline
 from tasks.report_data import (

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.palette import LIGHT
+from hierdiff_core.flame.palette import LIGHT
 
 INK, QUIET, RULE = "#1f1b16", "#6f675c", "#e8e3da"
 SHARED = (LIGHT[6], LIGHT[4], "#d0a020", LIGHT[5])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierdiff_core.figure import draw_plan
-from hierdiff_core.flame import LEVELS, share_level, tiles, top_level
+from hierdiff_core.flame.figure import draw_plan
+from hierdiff_core.flame.tiles import LEVELS, share_level, tiles, top_level
 from hierdiff_core.plan import Plan, Segment
 
 SVG = "{http://www.w3.org/2000/svg}"

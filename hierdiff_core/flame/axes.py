@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hierdiff_core.flame import rows_at_each_step, top_level, widest_sharing
+from hierdiff_core.flame.tiles import rows_at_each_step, top_level, widest_sharing
 from hierdiff_core.plan import Plan
 
 

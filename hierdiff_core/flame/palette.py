@@ -6,7 +6,7 @@ can set other colours. Knows nothing of geometry.
 
 from __future__ import annotations
 
-from hierdiff_core.flame import LEVELS
+from hierdiff_core.flame.tiles import LEVELS
 
 # From a leaf's own steps to those that most prompts share; in the dark, shared steps glow.
 LIGHT = ("#e8e3da", "#f7dcb9", "#f3c188", "#ea9f58", "#d97b33", "#b7561d", "#873a15")

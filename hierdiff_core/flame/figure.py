@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from hierdiff_core.axes import Frame, axes, cells, count, legend, place, profile
-from hierdiff_core.flame import Tile, tiles
+from hierdiff_core.flame.axes import Frame, axes, cells, count, legend, place, profile
+from hierdiff_core.flame.palette import stylesheet
+from hierdiff_core.flame.tiles import Tile, tiles
 from hierdiff_core.markup import xml_text
-from hierdiff_core.palette import stylesheet
 from hierdiff_core.plan import Plan
 
 NARROWEST = 1.5  # pixels; thinner neighbours are drawn as one
