@@ -1,7 +1,7 @@
 """Calibrating: what the denoiser says of a sample of prompts, measured once and kept beside it.
 
 Knows models, prompts and the files that readings are kept in until all of them are there. Knows
-nothing of what is made of them (`hierdiff_core.calibrating`). What a stopped calibration has
+nothing of what is made of them (`hierdiff_core.calibrated.fitting`). What a stopped calibration has
 measured is found again by what decides it: weights, recipe, prompts and design.
 """
 
@@ -17,14 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hierdiff_core.calibrating import fit_calibration
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.calibration_file import calibration_path, load_calibration, save_calibration
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.calibration_file import (
+    calibration_path,
+    load_calibration,
+    save_calibration,
+)
+from hierdiff_core.calibrated.fitting import fit_calibration
+from hierdiff_core.calibrated.levels import highest_level, noise_levels
+from hierdiff_core.calibrated.readings import Design, Reading, measure
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.prompt_sets import FOLDER as SETS
-from hierdiff_core.levels import highest_level, noise_levels
 from hierdiff_core.models.kandinsky22 import (
     check_length,
     fit_decoder,
@@ -34,7 +39,6 @@ from hierdiff_core.models.kandinsky22 import (
 )
 from hierdiff_core.models.place import SHIPPED
 from hierdiff_core.prompt import Prompt, Recipe, embedding_key
-from hierdiff_core.readings import Design, Reading, measure
 from hierdiff_core.solver import make_solver
 from hierdiff_core.whole_file import write_whole
 from tasks.ingest import read_batch

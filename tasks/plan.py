@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hierdiff_core.calibrated_forest import Asked, plan_calibrated_forest
-from hierdiff_core.calibration_file import find_calibration
+from hierdiff_core.calibrated.calibration_file import find_calibration
+from hierdiff_core.calibrated.deviation import count_evaluations
+from hierdiff_core.calibrated.forest import Asked, plan_calibrated_forest
+from hierdiff_core.calibrated.levels import noise_levels
 from hierdiff_core.clustering.tree import EXACT, ClusterTree
-from hierdiff_core.deviation import count_evaluations
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest, Group, group_prompts, grow_trees, plan_forest
-from hierdiff_core.levels import noise_levels
 from hierdiff_core.models.kandinsky22 import load_schedule
 from hierdiff_core.models.place import find_revision
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key, embedding_key

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from flows.quiet import quiet_libraries
-from hierdiff_core.readings import Design
+from hierdiff_core.calibrated.readings import Design
 from tasks.calibrate import Calibrated
 from tasks.calibrate import calibrate as measure
 from tasks.plan import pin_recipe

@@ -10,12 +10,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.deviation import LINKAGE, plan_points
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.deviation import LINKAGE, plan_points
+from hierdiff_core.calibrated.levels import noise_levels
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.methods import Group, Method
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.levels import noise_levels
 from hierdiff_core.plan import Plan, join_plans
 from hierdiff_core.solver import make_solver
 

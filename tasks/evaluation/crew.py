@@ -11,8 +11,8 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from hierdiff_core.calibration_file import calibration_digest
-from hierdiff_core.deviation import LINKAGE
+from hierdiff_core.calibrated.calibration_file import calibration_digest
+from hierdiff_core.calibrated.deviation import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.looks import Job, job_key
 from hierdiff_core.evaluation.unit import Outcome, Unit

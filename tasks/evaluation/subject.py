@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.calibration_file import find_calibration
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.calibration_file import find_calibration
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.evaluation.calibrated import calibrated_methods

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hierdiff_core.points import spread_within
+from hierdiff_core.calibrated.points import spread_within
 
 
 def least_deviations(points: Sequence[np.ndarray]) -> dict[int, float]:

@@ -11,19 +11,19 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
-from hierdiff_core.calibrating import fit_calibration
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.calibration_file import load_calibration, save_calibration
-from hierdiff_core.deviation import choose_plan, make_deviation_plan, predicted_deviation
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.calibration_file import load_calibration, save_calibration
+from hierdiff_core.calibrated.deviation import choose_plan, make_deviation_plan, predicted_deviation
+from hierdiff_core.calibrated.fitting import fit_calibration
+from hierdiff_core.calibrated.kernel import fit, kernel, spread
+from hierdiff_core.calibrated.levels import highest_level, noise_levels, step_widths
+from hierdiff_core.calibrated.measured import measure_deviations, unshared_plan
+from hierdiff_core.calibrated.readings import Design, Reading, measure, measure_points
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.evaluation.calibrated import calibrated_methods
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.kernel import fit, kernel, spread
-from hierdiff_core.levels import highest_level, noise_levels, step_widths
-from hierdiff_core.measured import measure_deviations, unshared_plan
-from hierdiff_core.readings import Design, Reading, measure, measure_points
 from hierdiff_core.sampler import Job
 from hierdiff_core.solver import make_solver
 from tests.core.gaussian import KANDINSKY, SHAPE, Gaussian

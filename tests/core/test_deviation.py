@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierdiff_core.deviation import count_evaluations, plan_points, predicted_deviation
+from hierdiff_core.calibrated.deviation import count_evaluations, plan_points, predicted_deviation
+from hierdiff_core.calibrated.measured import unshared_plan
+from hierdiff_core.calibrated.points import StepPoints, list_points, spread_within
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.measured import unshared_plan
 from hierdiff_core.plan import Plan
-from hierdiff_core.points import StepPoints, list_points, spread_within
 from tests.core.partitions import least_deviations
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from hierdiff_core.merging import chain_merging, merge_by_weighted_ward
+from hierdiff_core.calibrated.merging import chain_merging, merge_by_weighted_ward
 
 
 def _points(size: int, seed: int = 0) -> np.ndarray:

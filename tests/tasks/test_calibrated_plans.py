@@ -8,8 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.calibration_file import calibration_path, find_calibration, save_calibration
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.calibration_file import (
+    calibration_path,
+    find_calibration,
+    save_calibration,
+)
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.miniature import DECODER
 from hierdiff_core.shard import make_shards

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.kernel import Matrix, kernel
-from hierdiff_core.levels import Levels, step_widths
-from hierdiff_core.points import StepPoints
+from hierdiff_core.calibrated.kernel import Matrix, kernel
+from hierdiff_core.calibrated.levels import Levels, step_widths
+from hierdiff_core.calibrated.points import StepPoints
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.kernel import Matrix, fit, kernel, spread
-from hierdiff_core.levels import Levels
-from hierdiff_core.points import StepPoints
-from hierdiff_core.readings import Design, Reading, branch_pairs
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.kernel import Matrix, fit, kernel, spread
+from hierdiff_core.calibrated.levels import Levels
+from hierdiff_core.calibrated.points import StepPoints
+from hierdiff_core.calibrated.readings import Design, Reading, branch_pairs
 
 _RANK = 32  # dimensions of a map at the most
 _KEPT = 0.995  # of what a map explains

@@ -14,14 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.backward import Cuts, spend
-from hierdiff_core.calibration import Calibration
+from hierdiff_core.calibrated.backward import Cuts, spend
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.levels import Levels
+from hierdiff_core.calibrated.merging import (
+    Ids,
+    Merging,
+    Weights,
+    chain_merging,
+    merge_by_weighted_ward,
+)
+from hierdiff_core.calibrated.points import StepPoints, cluster_means, spread_within
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.levels import Levels
-from hierdiff_core.merging import Ids, Merging, Weights, chain_merging, merge_by_weighted_ward
 from hierdiff_core.plan import Plan, cut_tree
-from hierdiff_core.points import StepPoints, cluster_means, spread_within
 
 LINKAGE = "calibrated"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hierdiff_core.calibration import Calibration
-from hierdiff_core.deviation import plan_points
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.deviation import plan_points
+from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
 from hierdiff_core.forest import Forest, Group, key_forest
-from hierdiff_core.levels import Levels
 from hierdiff_core.plan import join_plans
 
 

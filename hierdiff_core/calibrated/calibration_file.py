@@ -14,7 +14,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
-from hierdiff_core.calibration import Calibration
+from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
 from hierdiff_core.models.place import find_folder
 from hierdiff_core.prompt import SOLVERS, Recipe

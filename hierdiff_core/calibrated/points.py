@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hierdiff_core.merging import Ids, Points, Weights
+from hierdiff_core.calibrated.merging import Ids, Points, Weights
 
 
 @dataclass(frozen=True, eq=False)

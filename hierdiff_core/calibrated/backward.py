@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hierdiff_core.merging import Merging, merge_by_weighted_ward
-from hierdiff_core.points import StepPoints, cluster_means
+from hierdiff_core.calibrated.merging import Merging, merge_by_weighted_ward
+from hierdiff_core.calibrated.points import StepPoints, cluster_means
 
 _SLACK = 0.005  # a price is good enough when its cuts leave over so little of the budget
 _TRIALS = 24  # prices that are tried
