@@ -1,0 +1,100 @@
+"""What a tuning may choose from, as data: standard settings, and families of sharing settings.
+
+Knows what `quick`, `default` and `full` stand for; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hierdiff_core.evaluation.setting import Setting, standard
+
+Family = tuple[Setting, ...]  # alike but for the saving, mildest (dearest) first
+
+
+@dataclass(frozen=True)
+class TuneGrid:
+    """What is tried on a catalogue."""
+
+    name: str
+    standards: Mapping[str, tuple[int, ...]]  # K of the standard settings under each solver
+    shared: Mapping[str, tuple[int, ...]]  # K of the sharing settings under each solver
+    savings: tuple[float, ...]
+    linkages: tuple[str, ...]
+
+
+_LINKAGES = ("ward", "average", "centroid")
+TUNE_GRIDS: Mapping[str, TuneGrid] = {
+    grid.name: grid
+    for grid in (
+        TuneGrid(
+            name="quick",
+            standards={"ddim": (2, 4, 8), "dpmsolver++": (2, 4, 8)},
+            shared={"ddim": (4, 8), "dpmsolver++": (4, 8)},
+            savings=(0.25, 0.5),
+            linkages=("ward",),
+        ),
+        TuneGrid(
+            name="default",
+            standards={
+                "ddpm": (16, 25, 40),
+                "ddim": (3, 4, 6, 8, 12, 25),
+                "dpmsolver++": (3, 4, 6, 8, 12, 20),
+            },
+            shared={"ddpm": (25, 40), "ddim": (6, 12), "dpmsolver++": (4, 6, 8, 12, 20)},
+            savings=(0.2, 0.35, 0.5, 0.65),
+            linkages=("ward", "average"),
+        ),
+        TuneGrid(
+            name="full",
+            standards={
+                "ddpm": (8, 12, 16, 20, 25, 31, 40),
+                "ddim": (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25, 40),
+                "dpmsolver++": (2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 25),
+            },
+            shared={
+                "ddpm": (16, 25, 40),
+                "ddim": (4, 6, 8, 12, 20),
+                "dpmsolver++": (4, 6, 8, 12, 20),
+            },
+            savings=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
+            linkages=_LINKAGES,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What is tried, in a fixed order."""
+
+    standards: tuple[Setting, ...]
+    families: tuple[Family, ...]
+
+
+def make_candidates(
+    grid: TuneGrid, solvers: Sequence[str], methods: Sequence[str], initial_noise: str = "root"
+) -> Candidates:
+    """Return what a grid tries under some solvers (none: all of it) and methods of sharing."""
+    chosen = [each for each in grid.standards if not solvers or each in solvers]
+    alone = [
+        replace(standard(each, K), initial_noise=initial_noise)
+        for each in chosen
+        for K in grid.standards[each]
+    ]
+    families = tuple(
+        tuple(
+            Setting(method, solver, K, saving=saving, initial_noise=initial_noise)
+            for saving in sorted(grid.savings)
+        )
+        for solver in chosen
+        for K in grid.shared.get(solver, ())
+        for method in methods
+    )
+    return Candidates(tuple(alone), families)
+
+
+def cost(setting: Setting) -> float:
+    """Return what a setting is asked to take: evaluations per image."""
+    return setting.steps * (1 - (setting.saving or 0.0))

@@ -1,0 +1,83 @@
+"""A tuning in words: what was chosen, how sure that is, and what it costs.
+
+Knows how numbers are written; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.evaluation.bootstrap import Estimate
+from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
+from hierdiff_core.evaluation.tune_choice import Choice, Judged, Verdict, prompts_to_tell
+
+
+def words(setting: Setting) -> str:
+    """Return a setting as people say it: `do not share: DPM-Solver++, 12 steps`."""
+    steps = f"{SOLVER_NAMES.get(setting.solver, setting.solver)}, {setting.steps} steps"
+    if not setting.shares:
+        return f"do not share: {steps}"
+    calibrated = setting.method == LINKAGE
+    how = "by the model's calibration" if calibrated else f"{setting.method} linkage"
+    return f"share: {how}, {steps}, saving {100 * (setting.saving or 0):g} %"
+
+
+def sentences(choice: Choice, prompts: int) -> Iterator[str]:
+    """Yield what is to be said of a choice over so many prompts, the choice itself first."""
+    chosen, reference = choice.chosen, choice.reference
+    yield words(chosen.setting)
+    yield (
+        f"score {chosen.measured.mean:.3f}, {_percent(chosen.share)} of the best standard "
+        f"setting's {reference.measured.mean:.3f} ({words(reference.setting)}); wanted "
+        f"{100 * choice.quality:g} %, told on {len(chosen.measured.scores)} prompts that it was "
+        "not chosen on"
+    )
+    yield f"{chosen.measured.per_image:.2f} evaluations per image{_instead(choice)}"
+    yield from _unsure(choice, prompts)
+
+
+def _instead(choice: Choice) -> str:
+    """Return what the choice spares over the best standard setting, and over the cheapest one."""
+    said = []
+    rivals = {
+        choice.reference.setting: ("the best standard setting", choice.reference),
+        choice.cheapest_standard.setting: (
+            "the cheapest standard setting that holds",
+            choice.cheapest_standard,
+        ),
+    }
+    for name, rival in rivals.values():
+        if rival.setting != choice.chosen.setting:
+            spared = 1 - choice.chosen.measured.per_image / rival.measured.per_image
+            said.append(f"{100 * spared:.0f} % below {name} ({rival.measured.per_image:g})")
+    return f", {' and '.join(said)}" if said else ": that of the best standard setting"
+
+
+def _unsure(choice: Choice, prompts: int) -> Iterator[str]:
+    rung = choice.stopped_at
+    if rung is None or rung.verdict is not Verdict.UNSURE:
+        return
+    needed = prompts_to_tell(rung, choice.quality)
+    enough = "more prompts than can be asked for" if needed is None else f"about {needed:,} prompts"
+    if needed is not None and needed > prompts:
+        enough += f", more than the catalogue's {prompts:,},"
+    yield (
+        f"cheaper is possible, but the sample is too small to tell: {words(rung.setting)}, "
+        f"{rung.measured.per_image:.2f} evaluations per image, has {_percent(rung.share)}; "
+        f"{enough} would tell"
+    )
+
+
+def line(judged: Judged) -> tuple[str, str, str, str]:
+    """Return a row of the table: setting, evaluations per image, share of the best, verdict."""
+    return (
+        words(judged.setting),
+        f"{judged.measured.per_image:.2f}",
+        _percent(judged.share),
+        judged.verdict.value,
+    )
+
+
+def _percent(share: Estimate) -> str:
+    return f"{100 * share.value:.1f} % [{100 * share.low:.1f}, {100 * share.high:.1f}]"
