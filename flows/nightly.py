@@ -45,6 +45,7 @@ from tasks.report import subtree_table, summary_markdown
 from tasks.settings import Settings, read_settings
 from tasks.states import RunState
 from tasks.stores import Stores, open_stores
+from tasks.tonight import Tonight, read_tonight
 
 _AT_ONCE = 16  # children that are awaited at the same time; the pool decides how many run
 
@@ -91,12 +92,15 @@ def plan_everything(
         get_run_logger().info("Run %s goes on from where it was left", claimed.run)
         return claimed.run
     seconds: dict[str, float] = {}
+    tonight = read_tonight(stores, settings, claimed.catalogue, claimed.batch)
+    if tonight.warning:
+        get_run_logger().warning("%s", tonight.warning)
     with night.timed(seconds, "read"):
-        read_prompts(stores, settings, claimed, source)
+        read_prompts(stores, tonight.settings, claimed, source)
     with night.timed(seconds, "embed"):
         embed_prompts(stores, settings, claimed.batch)
     with night.timed(seconds, "plan"):
-        run = plan_night(stores, settings, claimed.batch)
+        run = plan_night(stores, settings, claimed.batch, tonight)
     night.record_stages(stores, settings, run, seconds)
     return run
 
@@ -156,10 +160,10 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
-def plan_night(stores: Stores, settings: Settings, batch: int) -> uuid.UUID:
+def plan_night(stores: Stores, settings: Settings, batch: int, tonight: Tonight) -> uuid.UUID:
     """Cluster the prompts and store tree, schedule and segments."""
-    run = night.plan(stores, settings, batch)
-    get_run_logger().info("The night is run %s", run)
+    run = night.plan(stores, settings, batch, tonight)
+    get_run_logger().info("The night is run %s%s", run, tonight.tuned and f", {tonight.tuned}")
     return run
 
 

@@ -40,6 +40,11 @@ class EmptyBatch(HierdiffError):
     """There is no prompt to draw: {reason}; check the query or the file."""
 
 
+class DamagedTuning(HierdiffError):
+    """The tuned setting of catalogue {catalogue!r} cannot be read ({reason}); run `hierdiff tune`
+    again, or with --forget to go without."""
+
+
 class NightTaken(HierdiffError):
     """Night {date} of catalogue {catalogue!r} is being run by {owner}, whose claim lasts
     {seconds:.0f} s more; wait, or cancel that run first."""

@@ -29,11 +29,12 @@ from tasks.ledger import (
     reject_prompts,
     store_prompts,
 )
-from tasks.plan import grow_forest, pin_recipe, plan_night, read_budget
+from tasks.plan import pin_recipe, plan_night
 from tasks.settings import DIGESTS_FILE, Settings
 from tasks.sources import Row, read_file, read_source
 from tasks.states import BatchState
 from tasks.stores import Stores
+from tasks.tonight import Tonight, grow_tonight
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,18 @@ def embed(
     return embedded.made
 
 
-def plan(stores: Stores, settings: Settings, batch: int) -> uuid.UUID:
-    """Store a night's plan and return its run; raises EmptyBatch, InvalidSetting."""
+def plan(
+    stores: Stores, settings: Settings, batch: int, tonight: Tonight | None = None
+) -> uuid.UUID:
+    """Store a night's plan and return its run, by what holds `tonight` or else by the settings.
+
+    Raises EmptyBatch, InvalidSetting.
+    """
     with stores.session() as session:
         prompts = load_prompts(session, batch)
-    budget = read_budget(settings)
-    forest = grow_forest(stores, prompts, budget)
-    return plan_night(stores, batch, forest, budget, settings.shards)
+    planned = grow_tonight(stores, prompts, tonight or Tonight(settings))
+    forest, budget = planned.forest, planned.budget
+    return plan_night(stores, batch, forest, budget, settings.shards, planned.tuned)
 
 
 @contextmanager

@@ -91,9 +91,9 @@ def grow_forest(stores: Stores, prompts: Sequence[Prompt], budget: Budget) -> Fo
 
 
 def plan_night(
-    stores: Stores, batch: int, forest: Forest, budget: Budget, shards: int
+    stores: Stores, batch: int, forest: Forest, budget: Budget, shards: int, tuned: str = ""
 ) -> uuid.UUID:
-    """Store the plan of a night and return its run."""
+    """Store the plan of a night and return its run; `tuned` says whose budget it was."""
     night = NightPlan(
         recipe=forest.groups[0].recipe,
         plan=forest.plan,
@@ -103,6 +103,7 @@ def plan_night(
         shards=make_shards(forest.plan, shards),
         saving_asked=budget.saving,
         steps_per_image=budget.steps_per_image,
+        tuned=tuned,
     )
     with stores.session() as session:
         return store_plan(session, batch, night, list(tree_nodes(forest.trees)))

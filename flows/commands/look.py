@@ -67,6 +67,8 @@ def _show_run(facts: RunSummary) -> None:
         f"planned instead of {facts.evaluations_standard:,} ({facts.saving:.0%} saved), "
         f"{facts.evaluations_done:,} done, {facts.evaluations_reused:,} found from earlier nights"
     )
+    if facts.tuned is not None:
+        click.echo(f"planned by the catalogue's own setting, {facts.tuned}")
     stages = ", ".join(f"{stage} {duration(each)}" for stage, each in facts.seconds.items())
     click.echo(f"time: {stages or 'nothing measured yet'}")
     table = Table("subtree", "state", "done", "attempts", "held by", "error", box=None)

@@ -16,8 +16,10 @@ from flows.starts import start_night, start_retry
 from tasks import night
 from tasks.embed import embed_prompts
 from tasks.ledger import claim_night, find_run, load_prompts, summarise
-from tasks.plan import grow_forest, read_budget
+from tasks.settings import Settings
 from tasks.states import BatchState
+from tasks.stores import Stores
+from tasks.tonight import Tonight, grow_tonight, read_tonight
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -40,7 +42,8 @@ def ingest(
 ) -> None:
     """Store the rows of a night, without planning or running it."""
     with ledger() as (stores, settings):
-        rows = night.read_rows(settings, night.Source(query, file))  # bad input claims no night
+        tonight = _tonight(stores, settings, catalogue)
+        rows = night.read_rows(tonight.settings, night.Source(query, file))  # bad: no night claimed
         with stores.session() as session:
             claimed = claim_night(session, catalogue, _date(day))
             fresh = night.store_rows(session, claimed.batch, rows)
@@ -72,16 +75,19 @@ def plan(
     """Show what a night would cost; embeds the prompts and spends nothing else."""
     quiet_libraries()
     with ledger() as (stores, settings):
+        batch = None
         if file is None and query is None:
             with stores.session() as session:
                 claimed = claim_night(session, catalogue, _date(day))
                 prompts = load_prompts(session, claimed.batch)
-        if file is not None or query is not None or claimed.state is not BatchState.INGESTED:
-            prompts = night.read_rows(settings, night.Source(query, file)).prompts
+            batch = claimed.batch if claimed.state is BatchState.INGESTED else None
+        tonight = _tonight(stores, settings, catalogue, batch)
+        if batch is None:
+            prompts = night.read_rows(tonight.settings, night.Source(query, file)).prompts
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             embed_prompts(stores, prompts, settings.device, lambda done, _: bar.update(done))
-        forest = grow_forest(stores, prompts, read_budget(settings))
-        quoted = price(stores, settings, forest, len(prompts))
+        planned = grow_tonight(stores, prompts, tonight)
+        quoted = price(stores, settings, planned, len(prompts))
     click.echo(json.dumps(quoted) if as_json else say(quoted))
 
 
@@ -103,7 +109,8 @@ def run(
     """Run a night on the workers and wait for its end."""
     with ledger() as (stores, settings), prefect(settings) as url:
         if file is not None or query is not None:
-            rows = night.read_rows(settings, night.Source(query, file))  # refused here, at once
+            tonight = _tonight(stores, settings, catalogue)
+            rows = night.read_rows(tonight.settings, night.Source(query, file))  # refused at once
             with stores.session() as session:
                 claimed = claim_night(session, catalogue, _date(day))
                 night.store_rows(session, claimed.batch, rows)
@@ -126,6 +133,16 @@ def retry(run_name: str, detach: bool, as_json: bool) -> int:
         with prefect(settings) as url:
             started = start_retry(url, facts)
             return 0 if detach else watch(stores, started, as_json)
+
+
+def _tonight(
+    stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
+) -> Tonight:
+    """Return what a night is made by, having said in a line why a tuned setting does not hold."""
+    tonight = read_tonight(stores, settings, catalogue, batch)
+    if tonight.warning:
+        click.echo(f"hierdiff: {tonight.warning}", err=True)
+    return tonight
 
 
 def _date(day: datetime | None) -> date:

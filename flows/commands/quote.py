@@ -5,15 +5,16 @@ Knows how a forest is priced and told; knows nothing of how it was planned.
 
 from __future__ import annotations
 
-from hierdiff_core.forest import Forest
 from tasks.headline import duration, planned_by
 from tasks.ledger import seconds_per_evaluation
 from tasks.settings import Settings
 from tasks.stores import Stores
+from tasks.tonight import Planned
 
 
-def price(stores: Stores, settings: Settings, forest: Forest, prompts: int) -> dict[str, object]:
+def price(stores: Stores, settings: Settings, planned: Planned, prompts: int) -> dict[str, object]:
     """Return the price as JSON values; seconds and cost are null where no run has measured them."""
+    forest = planned.forest
     plan, recipe = forest.plan, forest.groups[0].recipe
     with stores.session() as session:
         each = seconds_per_evaluation(session, recipe.revision)
@@ -31,6 +32,7 @@ def price(stores: Stores, settings: Settings, forest: Forest, prompts: int) -> d
         "steps_per_image": plan.evaluations / plan.size,
         "linkage": plan.linkage,
         "tau": plan.tau,
+        "tuned": planned.tuned or None,
         "steps": plan.steps,
         "device_seconds": seconds,
         "cost": cost,
@@ -53,6 +55,8 @@ def say(quoted: dict[str, object]) -> str:
         f"planned by    {planned_by(str(get('linkage')))}, tau {get('tau'):.4g}",
         f"device time   {time}",
     ]
+    if get("tuned") is not None:
+        lines.append(f"setting       {get('tuned')}")
     if cost is not None:
         lines.append(f"cost          {cost:.2f} {get('currency')}")
     return "\n".join(lines)

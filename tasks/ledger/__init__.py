@@ -5,6 +5,7 @@ Knows nothing of devices, objects or flows. An object is stored before its row i
 the reverse, so a row is a promise that the object is there.
 """
 
+from tasks.ledger.catalogues import find_tuned, forget_tuned, keep_tuned
 from tasks.ledger.claims import (
     Night,
     claim_night,
@@ -66,11 +67,14 @@ __all__ = [
     "find_night_run",
     "find_run",
     "find_slots",
+    "find_tuned",
     "finish_segments",
     "finished",
     "forget_images",
     "forget_segment",
+    "forget_tuned",
     "keep_slots",
+    "keep_tuned",
     "list_runs",
     "load_images",
     "load_nodes",

@@ -54,6 +54,7 @@ class NightPlan:
     shards: tuple[tuple[int, ...], ...]  # segments of the trunk, then of each subtree
     saving_asked: float | None = None
     steps_per_image: float | None = None
+    tuned: str = ""  # the catalogue's own setting, in words, where it was planned by that
 
 
 def tree_nodes(trees: Sequence[ClusterTree]) -> Iterator[Node]:

@@ -81,6 +81,7 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
         shards=tuple(map(tuple, shards)),
         saving_asked=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
+        tuned=facts.tuned or "",
     )
 
 

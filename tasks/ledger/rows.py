@@ -35,6 +35,7 @@ def run_row(run: uuid.UUID, batch: int, night: NightPlan) -> dict[str, Any]:
         "steps": night.plan.steps,
         "saving_asked": night.saving_asked,
         "steps_per_image": night.steps_per_image,
+        "tuned": night.tuned or None,
         "shards": len(night.shards) - 1,
         "leaves": night.plan.size,
         "plan_order": list(night.plan.order),

@@ -62,6 +62,7 @@ class RunSummary:
     tau: float
     saving_asked: float | None
     steps_per_image: float | None
+    tuned: str | None  # the catalogue's own setting, in words, where it was planned by that
     flow_run_id: str | None  # of the parent, the one to retry
     created_at: datetime
     finished_at: datetime | None
@@ -112,6 +113,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         tau=facts.tau,
         saving_asked=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
+        tuned=facts.tuned,
         flow_run_id=facts.flow_run_id,
         created_at=facts.created_at,
         finished_at=facts.finished_at,

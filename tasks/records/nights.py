@@ -22,6 +22,7 @@ class Catalogue(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
+    settings: Mapped[dict[str, Any] | None]  # what `hierdiff tune` chose, see tasks.tuned
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

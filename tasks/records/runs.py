@@ -33,6 +33,7 @@ class Run(Base):
     steps: Mapped[int]
     saving_asked: Mapped[float | None]  # at most one of these two; tau was solved for it
     steps_per_image: Mapped[float | None]
+    tuned: Mapped[str | None]  # the catalogue's own setting, in words, where it was planned by that
     shards: Mapped[int]  # beside the trunk
     state: Mapped[RunState] = mapped_column(choice(RunState), default=RunState.PLANNED)
     leaves: Mapped[int]

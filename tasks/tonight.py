@@ -1,0 +1,107 @@
+"""The settings of a night: the catalogue's own where it was tuned, else the environment's.
+
+Knows which of them holds, and says so in one line. More specific wins: a row's own columns, then
+what was chosen for the catalogue, then the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hierdiff_core.calibrated.calibration_file import find_calibration
+from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.forest import Forest
+from hierdiff_core.prompt import Prompt, Recipe
+from tasks.errors import DamagedTuning
+from tasks.ledger import find_tuned, load_prompts
+from tasks.plan import Budget, grow_forest, pin_recipe, read_budget
+from tasks.settings import DIGESTS_FILE, Settings
+from tasks.stores import Stores
+from tasks.tuned import Tuned, read_tuned
+
+_BUDGETS = ("saving", "steps_per_image")
+
+
+@dataclass(frozen=True)
+class Tonight:
+    """The settings that hold for a night, and whose they are."""
+
+    settings: Settings
+    tuned: str = ""  # the catalogue's own, in words; empty: the environment's
+    warning: str = ""  # why a tuned setting does not hold
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A night's forest, the budget that it was grown with, and whose that was."""
+
+    forest: Forest
+    budget: Budget
+    tuned: str
+
+
+def read_tonight(
+    stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
+) -> Tonight:
+    """Return what a night of a catalogue is made by; rows that a batch has keep their recipe.
+
+    A record that is damaged or was measured on something else is a warning, not an error: a night
+    goes on by the environment's settings. Raises UnknownModel.
+    """
+    with stores.session() as session:
+        found = find_tuned(session, catalogue)
+        stored = () if found is None or batch is None else load_prompts(session, batch)[:1]
+    if found is None:
+        return Tonight(settings)
+    try:
+        tuned = read_tuned(catalogue, found)
+    except DamagedTuning as damage:
+        return Tonight(settings, warning=f"{damage} Until then the environment's settings hold.")
+    changed = _apply(settings, tuned)
+    recipe = pin_recipe(changed.recipe, settings.home / DIGESTS_FILE)
+    reason = _refusal(tuned, recipe, stored)
+    if not reason:
+        return Tonight(changed, tuned.said())
+    warning = (
+        f"Catalogue {catalogue!r} was tuned on {tuned.tuned_at[:10]} {reason}; run `hierdiff tune` "
+        "again. Until then the environment's settings hold."
+    )
+    return Tonight(settings, warning=warning)
+
+
+def grow_tonight(stores: Stores, prompts: Sequence[Prompt], tonight: Tonight) -> Planned:
+    """Return the forest of a night; where it is too small for a tuned saving nothing is shared.
+
+    Raises what `grow_forest` raises.
+    """
+    budget = read_budget(tonight.settings)
+    try:
+        return Planned(grow_forest(stores, prompts, budget), budget, tonight.tuned)
+    except InvalidSetting as error:
+        # The user's own budget is a demand; a tuned one was measured on a larger catalogue.
+        if not tonight.tuned or error.facts.get("setting") not in _BUDGETS:
+            raise
+    budget = replace(budget, planner="paper", saving=0.0)
+    said = f"{tonight.tuned} (too few prompts for that: nothing is shared)"
+    return Planned(grow_forest(stores, prompts, budget), budget, said)
+
+
+def _apply(settings: Settings, tuned: Tuned) -> Settings:
+    chosen = {
+        name: getattr(tuned, name) for name in ("solver", "steps", "planner", "linkage", "saving")
+    }
+    return settings.model_copy(update=chosen | {"steps_per_image": None})
+
+
+def _refusal(tuned: Tuned, recipe: Recipe, stored: Sequence[Prompt]) -> str:
+    """Return why a tuned setting does not hold for a pinned recipe; empty where it does."""
+    if differs := tuned.differs(recipe):
+        return f"with {differs}"
+    if tuned.planner == LINKAGE and find_calibration(recipe) is None:
+        return "with a calibration that is not here"
+    kept = [(each.recipe.solver, each.recipe.steps) for each in stored]
+    if kept and kept[0] != (tuned.solver, tuned.steps):
+        return "after this night's rows were stored, for other steps than they have"
+    return ""

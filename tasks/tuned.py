@@ -1,0 +1,114 @@
+"""What `hierdiff tune` chose for a catalogue: the record, and what it was measured on.
+
+Knows fields and how they are read from JSON; knows nothing of how a setting is chosen
+(`hierdiff_core.evaluation.tune_choice`) or of where the record is kept (`tasks.ledger`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.evaluation.setting import STANDARD, Setting
+from hierdiff_core.evaluation.tune_words import words
+from hierdiff_core.prompt import SOLVERS, Recipe
+from tasks.errors import DamagedTuning
+
+# Of a recipe, what else decides whether a setting holds its quality.
+MEASURED_ON = (
+    "revision", "prior_revision", "guidance", "prior_guidance", "prior_steps", "height", "width",
+    "initial_noise",
+)  # fmt: skip
+_KNOWN = {
+    "solver": SOLVERS,
+    "planner": ("paper", LINKAGE),
+    "linkage": ("ward", "average", "centroid"),
+}
+_TYPES: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A chosen setting, what it was measured on, and what came out."""
+
+    solver: str
+    steps: int
+    planner: str
+    linkage: str
+    saving: float  # 0: nothing is shared
+    revision: str
+    prior_revision: str
+    guidance: float
+    prior_guidance: float
+    prior_steps: int
+    height: int
+    width: int
+    initial_noise: str
+    judge: str
+    quality: float  # that was wanted, a share of the best standard setting's score
+    score: float
+    share: float  # of that score, with its 95 % interval
+    share_low: float
+    share_high: float
+    evaluations: float  # per image
+    evaluations_best: float  # per image, of the best standard setting
+    prompts: int  # of the catalogue
+    told_on: int  # of them, those that the figures are of
+    tuned_at: str  # ISO 8601
+
+    @property
+    def setting(self) -> Setting:
+        """What was chosen, as the evaluation calls it."""
+        if not self.saving:
+            return Setting(STANDARD, self.solver, self.steps)
+        method = LINKAGE if self.planner == LINKAGE else self.linkage
+        return Setting(method, self.solver, self.steps, saving=self.saving)
+
+    def said(self) -> str:
+        """Return it in words: `tuned 2026-11-22: do not share: DDIM, 12 steps`."""
+        return f"tuned {self.tuned_at[:10]}: {words(self.setting)}"
+
+    def differs(self, recipe: Recipe) -> str:
+        """Return what of a pinned recipe is not what it was measured on; empty where all is."""
+        for name in MEASURED_ON:
+            mine, theirs = getattr(self, name), getattr(recipe, name)
+            if mine != theirs:
+                return f"{name.replace('_', ' ')} {mine}, not {theirs}"
+        return ""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def read_tuned(catalogue: str, found: Any) -> Tuned:
+    """Return the record that `to_json` wrote; raises DamagedTuning, naming what is wrong."""
+    if not isinstance(found, Mapping):
+        raise DamagedTuning(catalogue=catalogue, reason="it is no JSON object")
+    given: dict[str, Any] = {}
+    for field in fields(Tuned):
+        value = found.get(field.name)
+        if isinstance(value, bool) or not isinstance(value, _TYPES[str(field.type)]):
+            raise DamagedTuning(catalogue=catalogue, reason=f"its {field.name} is {value!r}")
+        given[field.name] = value
+    tuned = Tuned(**given)
+    reason = _fault(tuned)
+    if reason:
+        raise DamagedTuning(catalogue=catalogue, reason=reason)
+    return tuned
+
+
+def _fault(tuned: Tuned) -> str:
+    for name, known in _KNOWN.items():
+        if getattr(tuned, name) not in known:
+            return f"its {name} is {getattr(tuned, name)!r}"
+    if not 0 <= tuned.saving < 1:
+        return f"its saving is {tuned.saving!r}"
+    try:
+        datetime.fromisoformat(tuned.tuned_at)
+    except ValueError:
+        return f"its tuned_at is {tuned.tuned_at!r}"
+    return "" if tuned.steps >= 1 else f"its steps is {tuned.steps!r}"
