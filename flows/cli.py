@@ -27,6 +27,7 @@ _COMMANDS: Mapping[str, str] = {
     "run": "flows.commands.night:run",
     "retry": "flows.commands.night:retry",
     "calibrate": "flows.commands.calibrate:calibrate",
+    "tune": "flows.commands.tune:tune",
     "status": "flows.commands.look:status",
     "report": "flows.commands.look:report",
     "evaluate": "flows.commands.evaluate:evaluate",

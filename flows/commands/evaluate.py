@@ -6,7 +6,6 @@ Knows options and what is told at the end; the work's order is in `flows.evaluat
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,10 +21,9 @@ from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
 from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.prompt_sets import PromptSet, built_in_sets, choose_sets, read_sets
 from hierdiff_core.evaluation.sections import SECTIONS
-from hierdiff_core.models.place import SHIPPED, choose_device
 from hierdiff_core.prompt import Recipe
 from hierdiff_core.solver import SOLVERS
-from tasks.evaluation.crew import Bench, weight
+from tasks.evaluation.crew import Bench, count_workers, weight
 from tasks.evaluation.work_folder import WorkFolder
 from tasks.plan import pin_recipe
 from tasks.settings import read_settings
@@ -77,7 +75,7 @@ def evaluate(
     runner = Evaluation(bench, study, out, plots, as_json)
     if dry_run:
         return _tell_plan(runner, sections, as_json)
-    runner.run(sections, workers or _workers(bench))
+    runner.run(sections, workers or count_workers(bench))
     return _tell_end(runner, as_json)
 
 
@@ -111,12 +109,6 @@ def _choose_sections(names: Sequence[str]) -> list[str]:
             hint = f"use some of {', '.join(SECTIONS)}"
             raise InvalidSetting(setting="--only", value=name, hint=hint)
     return [name for name in SECTIONS if not names or name in names]
-
-
-def _workers(bench: Bench) -> int:
-    """Return a process for each core where the model is small, one for a GPU or a large model."""
-    small = bench.recipe.model in SHIPPED and choose_device(bench.device).type == "cpu"
-    return min(4, os.cpu_count() or 1) if small else 1
 
 
 def _tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int:

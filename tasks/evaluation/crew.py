@@ -6,6 +6,7 @@ Knows how a job is found again and who makes it; knows nothing of what the resul
 from __future__ import annotations
 
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from hierdiff_core.calibrated.deviation import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.looks import Job, job_key
 from hierdiff_core.evaluation.unit import Outcome, Unit
+from hierdiff_core.models.place import SHIPPED, choose_device
 from hierdiff_core.prompt import Recipe
 from tasks.evaluation.carry_out import carry_out
 from tasks.evaluation.panel import Panel, load_panel
@@ -100,6 +102,12 @@ def make_all(bench: Bench, jobs: dict[Job, str], workers: int) -> Iterator[Job]:
             yield waiting[done]
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def count_workers(bench: Bench) -> int:
+    """Return a process for each core where the model is small, one for a GPU or a large model."""
+    small = bench.recipe.model in SHIPPED and choose_device(bench.device).type == "cpu"
+    return min(4, os.cpu_count() or 1) if small else 1
 
 
 def weight(job: Job) -> int:

@@ -57,6 +57,13 @@ class Panel:
                 right[name] = np.ma.filled(np.ma.asarray(each, np.float64), np.nan)
         return scores, right
 
+    def check(self, prompts: Sequence[str]) -> None:
+        """Raise InvalidSetting for a prompt that a judge cannot read, before a picture is made."""
+        for judge in self.judges:
+            if hasattr(judge, "vocabulary"):
+                for prompt in prompts:
+                    judge.vocabulary.read(prompt)
+
     def diversity(self, pictures: Pictures) -> float | None:
         """Return how alike pictures are to CLIP; None without CLIP, or for a single picture."""
         few = self.clip is None or len(pictures) < 2

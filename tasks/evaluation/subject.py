@@ -114,6 +114,15 @@ def embed_texts(
     folder.save_vectors(_cache_name(recipe), subject.vectors)
 
 
+def adopt_embeddings(
+    subject: Subject, rows: Mapping[str, Conditioning], negative: Conditioning, folder: WorkFolder
+) -> None:
+    """Take embeddings by text that were made elsewhere, and keep them for other processes."""
+    made = {text: row.tensors[EMBEDDING][0].numpy() for text, row in rows.items()}
+    subject.vectors.update(made | {_NEGATIVE: negative.tensors[EMBEDDING][0].numpy()})
+    folder.save_vectors(_cache_name(subject.recipe), subject.vectors)
+
+
 def _cache_name(recipe: Recipe) -> str:
     facts = (
         recipe.prior_revision, recipe.prior_steps, recipe.prior_guidance, recipe.seed,

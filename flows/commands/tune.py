@@ -1,0 +1,168 @@
+"""The command `tune`: the cheapest setting that holds a wanted quality on a catalogue.
+
+Knows options, the progress bar and what is told; knows nothing of how a setting is chosen.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from flows.commands.client import ledger
+from flows.quiet import quiet_libraries
+from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.setting import Setting
+from hierdiff_core.evaluation.tune_choice import Choice, Half, choose
+from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS
+from hierdiff_core.evaluation.tune_words import line, sentences
+from tasks.headline import duration
+from tasks.ledger import forget_tuned, keep_tuned, seconds_per_evaluation
+from tasks.night import Source
+from tasks.settings import Settings
+from tasks.stores import Stores
+from tasks.tune import Tuning, Wanted, prepare, workers_of
+from tasks.tune_pages import figures, record, write_figures, write_plot
+
+OUT = Path("out/tune")
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Where and how a tuning is told."""
+
+    catalogue: str
+    out: Path
+    write: bool
+    as_json: bool
+
+
+@click.command()
+@click.argument("catalogue")
+@click.option("--file", type=_FILE, help="CSV, TSV or JSONL with a column `prompt`")
+@click.option("--query", help="SQL on HIERDIFF_SOURCE_URL, naming a column `prompt`")
+@click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
+              help="attributes, clip[:MODEL] or vqascore:MODEL; the first one counts")  # fmt: skip
+@click.option("--quality", default=0.98, show_default=True,
+              help="to be held: a share of the best standard setting's score")  # fmt: skip
+@click.option("--sample", type=click.IntRange(min=8), default=64, show_default=True,
+              help="prompts that are judged; half of them to choose, half to tell")  # fmt: skip
+@click.option("--solvers", help="some of ddpm,ddim,dpmsolver++")
+@click.option("--grid", type=click.Choice(list(TUNE_GRIDS)), default="default", show_default=True,
+              help="how much is tried")  # fmt: skip
+@click.option("--workers", type=click.IntRange(min=1), help="processes; chosen unless given")
+@click.option("--out", type=_FOLDER, default=OUT, show_default=True, help="where figures go")
+@click.option("--work", type=_FOLDER, help="what is kept of runs; HIERDIFF_HOME/evaluation")
+@click.option("--dry-run", is_flag=True, help="tell the price, and measure nothing")
+@click.option("--yes/--no-write", "write", default=True,
+              help="write the choice into the catalogue's settings, or only look")  # fmt: skip
+@click.option("--forget", is_flag=True, help="remove the catalogue's choice, and measure nothing")
+@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+def tune(
+    catalogue: str, file: Path | None, query: str | None, judges: tuple[str, ...], quality: float,
+    sample: int, solvers: str | None, grid: str, workers: int | None, out: Path, work: Path | None,
+    dry_run: bool, write: bool, forget: bool, as_json: bool,
+) -> int:  # fmt: skip
+    """Find the cheapest setting that holds a quality, for the nights of CATALOGUE.
+
+    Standard and shared runs on a sample of its rows, scored by the judges. The choice is written
+    into the catalogue's settings, and its nights are planned by that. What was measured before is
+    not measured again, so a stopped tuning goes on where it was.
+    """
+    quiet_libraries()
+    with ledger() as (stores, settings):
+        if forget:
+            return _forget(stores, catalogue, as_json)
+        names = tuple(each.strip() for each in (solvers or "").split(",") if each.strip())
+        folder = work or settings.home / "evaluation"
+        wanted = Wanted(judges, quality, sample, grid, names, folder)
+        tuning = prepare(stores, settings, Source(query, file), wanted)
+        if dry_run:
+            return _tell_price(tuning, settings, as_json)
+        choice = _run(tuning, quality, workers_of(tuning, workers), as_json)
+        return _tell(tuning, choice, Told(catalogue, out, write, as_json))
+
+
+def _forget(stores: Stores, catalogue: str, as_json: bool) -> int:
+    with stores.session() as session:
+        gone = forget_tuned(session, catalogue)
+    said = "forgotten" if gone else "nothing to forget"
+    known = {"catalogue": catalogue, "forgotten": gone}
+    click.echo(json.dumps(known) if as_json else f"{said}; the environment's settings hold")
+    return 0
+
+
+def _run(tuning: Tuning, quality: float, workers: int, as_json: bool) -> Choice:
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
+    console = Console(file=sys.stderr)
+    with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
+        shown = bar.add_task("loading", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            bar.update(shown, description=what, completed=done, total=total)
+
+        def measure(settings: Sequence[Setting], half: Half) -> Mapping[Setting, Measured]:
+            return tuning.measure(settings, half, workers, report)
+
+        return choose(tuning.candidates, quality, measure)
+
+
+def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
+    """Tell what a tuning would take at the most; a sharing setting may be given up early."""
+    parts = tuning.price()
+    evaluations = sum(parts.values())
+    with tuning.stores.session() as session:
+        each = seconds_per_evaluation(session, tuning.bench.recipe.revision)
+    seconds = None if each is None else each * evaluations
+    hourly = settings.gpu_price_per_hour
+    cost = None if seconds is None or hourly is None else seconds / 3600 * hourly
+    if as_json:
+        found = {"prompts": len(tuning.prompts), "evaluations": evaluations, "parts": parts}
+        click.echo(json.dumps(found | {"device_seconds": seconds, "cost": cost}))
+        return 0
+    for name, count in (*parts.items(), ("in all, at the most", evaluations)):
+        click.echo(f"{name:<22} {count:>9,} evaluations")
+    time = "unknown before a first run" if seconds is None else duration(seconds)
+    click.echo(f"{'device time':<22} {time}" + ("" if cost is None else f", {cost:.2f}"))
+    return 0
+
+
+def _tell(tuning: Tuning, choice: Choice, told: Told) -> int:
+    tuned = record(tuning, choice)
+    command = shlex.join(["hierdiff", *sys.argv[1:]])
+    found = figures(tuning, choice, tuned, told.catalogue, command)
+    if told.write:
+        with tuning.stores.session() as session:
+            keep_tuned(session, told.catalogue, tuned.to_json())
+    file = write_figures(told.out, found)
+    plot = write_plot(told.out, choice, told.catalogue, len(tuning.prompts))
+    if told.as_json:
+        files = {"file": str(file), "plot": plot and str(plot), "written": told.write}
+        click.echo(json.dumps(found | files))
+        return 0
+    for said in sentences(choice, len(tuning.prompts)):
+        click.echo(said)
+    _show(choice)
+    click.echo(f"figures  {file}\nplot     {plot or 'none: matplotlib is not installed'}")
+    if told.write:
+        click.echo(f"written into the settings of catalogue {told.catalogue!r}; its nights are "
+                   "planned by that, until `hierdiff tune` with --forget")  # fmt: skip
+    return 0
+
+
+def _show(choice: Choice) -> None:
+    """Show the ladder as far as it was climbed, the cheapest first."""
+    table = Table("setting", "evaluations", "of the best", "", box=None, pad_edge=False)
+    for judged in reversed(choice.climbed):
+        table.add_row(*line(judged))
+    Console().print(table, markup=False)

@@ -1,0 +1,220 @@
+"""Tuning: a catalogue's rows, a sample of them in two halves, and what is measured of it.
+
+Knows sources, the evaluation's bench and its work folder. Knows nothing of what is chosen
+(`hierdiff_core.evaluation.tune_choice`). Trees are planned over the whole catalogue, since what
+sharing saves depends on it; pictures are made and judged for the sample only. A result is kept by
+its content, so a tuning that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from hierdiff_core.calibrated.calibration_file import find_calibration
+from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.digest import digest
+from hierdiff_core.errors import HierdiffError, InvalidSetting
+from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.setting import Setting
+from hierdiff_core.evaluation.tune_choice import Half
+from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, make_candidates
+from hierdiff_core.evaluation.unit import Unit, make_unit
+from hierdiff_core.prompt import Prompt, Recipe, content_key
+from tasks.embed import embed_prompts, load_embeddings, load_negative
+from tasks.errors import BadRow, EmptyBatch
+from tasks.evaluation.crew import Bench, count_workers, find_missing, make_all, weight
+from tasks.evaluation.subject import adopt_embeddings
+from tasks.evaluation.work_folder import WorkFolder
+from tasks.night import Source, read_rows
+from tasks.settings import Settings
+from tasks.stores import Stores
+
+OWN_COLUMNS = ("negative_prompt", "guidance", "width", "height", "seed")  # that a row may have
+LEAST = 8  # prompts that a choice needs
+Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a tuning."""
+
+    judges: tuple[str, ...]
+    quality: float
+    sample: int
+    grid: str
+    solvers: tuple[str, ...]  # none: the grid's
+    work: Path
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A catalogue that is being tuned."""
+
+    stores: Stores
+    bench: Bench
+    prompts: tuple[Prompt, ...]  # distinct, of one recipe, ascending by text
+    halves: Mapping[Half, tuple[int, ...]]  # places of the sample's prompts
+    candidates: Candidates
+    left_out: int  # rows that ask for another recipe than the settings'
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """The prompts."""
+        return tuple(each.text for each in self.prompts)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What tells the judges from others; loads them."""
+        return self.bench.fingerprint(self.texts[0])
+
+    def measure(
+        self, settings: Sequence[Setting], half: Half, workers: int, report: Report
+    ) -> dict[Setting, Measured]:
+        """Return what is known of the settings on a half, having measured what was not."""
+        units = self._units(settings, half)
+        keys = self.bench.keys(list(units.values()), self.fingerprint)
+        missing = {job: keys[job] for job in find_missing(self.bench.folder, keys)}
+        if missing:
+            self._embed(report)
+        done, total = 0, sum(map(weight, missing))
+        for job in make_all(self.bench, missing, workers):
+            done += weight(job)
+            report(f"the {half.value} half", done, total)
+        return self._read(units, keys)
+
+    def price(self) -> dict[str, int]:
+        """Return the evaluations that are left at the most, by part; embeds and denoises nothing.
+
+        Of the telling half, all standard settings are counted, which is more than any ladder has.
+        """
+        alone = self.candidates.standards
+        shared = [each for family in self.candidates.families for each in family]
+        parts = {
+            "standard settings": (alone, Half.CHOOSING),
+            "sharing, at the most": (shared, Half.CHOOSING),
+            "telling, at the most": (alone, Half.TELLING),
+        }
+        return {name: self._left(*part) for name, part in parts.items()}
+
+    def _left(self, settings: Sequence[Setting], half: Half) -> int:
+        units = self._units(settings, half)
+        keys = self.bench.keys(list(units.values()), self.fingerprint)
+        return sum(map(weight, find_missing(self.bench.folder, keys)))
+
+    def _units(self, settings: Sequence[Setting], half: Half) -> dict[Setting, Unit]:
+        return {each: make_unit(self.texts, self.halves[half], each) for each in settings}
+
+    def _read(
+        self, units: Mapping[Setting, Unit], keys: Mapping[Job, str]
+    ) -> dict[Setting, Measured]:
+        found = {}
+        for setting, unit in units.items():
+            outcome = self.bench.folder.load(keys[unit])
+            if outcome is not None and not outcome.missing:
+                found[setting] = Measured(setting, outcome.per_image, outcome.main)
+        return found
+
+    def _embed(self, report: Report) -> None:
+        """Embed what the ledger does not know; what was embedded here serves the nights too."""
+        if set(self.texts) <= self.bench.subject.vectors.keys():
+            return
+
+        def heard(done: int, total: int) -> None:
+            report("embedding", done, total)
+
+        embedded = embed_prompts(self.stores, self.prompts, self.bench.device, heard)
+        for each in embedded.rejected:
+            raise BadRow(row=each.row, reason=each.reason.removeprefix(f"Row {each.row}: "))
+        with self.stores.session() as session:
+            found = load_embeddings(session, self.prompts)
+            negative = load_negative(session, self.bench.recipe)
+        rows = {each.text: found[content_key(each)] for each in self.prompts}
+        if negative is not None:
+            adopt_embeddings(self.bench.subject, rows, negative, self.bench.folder)
+
+
+def prepare(stores: Stores, settings: Settings, source: Source, wanted: Wanted) -> Tuning:
+    """Return a catalogue ready to be tuned; nothing is spent yet.
+
+    Raises what `read_rows` raises, EmptyBatch and InvalidSetting for what cannot be tuned, and for
+    judges what loading them and their first look raise.
+    """
+    if not 0 < wanted.quality <= 1:
+        hint = "use above 0 to 1"
+        raise InvalidSetting(setting="--quality", value=wanted.quality, hint=hint)
+    grid = TUNE_GRIDS[wanted.grid]
+    for solver in wanted.solvers:
+        if solver not in grid.standards:
+            hint = f"use some of {', '.join(grid.standards)}"
+            raise InvalidSetting(setting="--solvers", value=solver, hint=hint)
+    found = read_rows(settings, source).prompts
+    recipe, matching = _choose_recipe(found, settings.recipe)
+    prompts = _distinct(matching)
+    methods = grid.linkages if find_calibration(recipe) is None else (*grid.linkages, LINKAGE)
+    bench = Bench(recipe, wanted.judges, settings.device, WorkFolder(wanted.work))
+    tuning = Tuning(
+        stores,
+        bench,
+        prompts,
+        split(prompts, wanted.sample),
+        make_candidates(grid, wanted.solvers, methods, recipe.initial_noise),
+        len(found) - len(matching),
+    )
+    _check_judges(tuning)
+    return tuning
+
+
+def split(prompts: Sequence[Prompt], most: int) -> dict[Half, tuple[int, ...]]:
+    """Return the places of a sample's two halves, drawn by the digest of the texts.
+
+    A catalogue that has changed a little keeps most of its sample. Raises EmptyBatch for fewer
+    than LEAST prompts.
+    """
+    if len(prompts) < LEAST:
+        reason = f"a choice needs {LEAST} different prompts or more, there are {len(prompts)}"
+        raise EmptyBatch(reason=reason)
+    order = sorted(range(len(prompts)), key=lambda at: digest("tuning", prompts[at].text))
+    chosen = order[: max(LEAST, most)]
+    return {
+        Half.CHOOSING: tuple(sorted(chosen[0::2])),
+        Half.TELLING: tuple(sorted(chosen[1::2])),
+    }
+
+
+def workers_of(tuning: Tuning, asked: int | None) -> int:
+    """Return how many processes measure."""
+    return asked or count_workers(tuning.bench)
+
+
+def _choose_recipe(found: Sequence[Prompt], asked: Recipe) -> tuple[Recipe, list[Prompt]]:
+    """Return the settings' recipe, pinned, and the prompts that ask for nothing of their own."""
+    plain = {name: getattr(asked, name) for name in OWN_COLUMNS}
+    recipe = replace(found[0].recipe, **plain)
+    matching = [each for each in found if each.recipe == recipe]
+    if not matching:
+        raise EmptyBatch(reason=f"every row has a {', '.join(OWN_COLUMNS[:-1])} or seed of its own")
+    return recipe, matching
+
+
+def _distinct(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
+    found = {content_key(each): each for each in prompts}
+    return tuple(sorted(found.values(), key=lambda each: each.text))
+
+
+def _check_judges(tuning: Tuning) -> None:
+    """Let the judges look once, and read the sample, before anything is spent."""
+    places = [place for half in tuning.halves.values() for place in half]
+    try:
+        tuning.bench.panel.check([tuning.texts[place] for place in places])
+        _ = tuning.fingerprint
+    except HierdiffError as error:
+        if error.facts.get("setting") != "pictures":
+            raise
+        recipe = tuning.bench.recipe
+        size = f"{recipe.width} x {recipe.height}"
+        hint = f"it cannot look at pictures of {size}; use clip:MODEL or vqascore:MODEL"
+        raise InvalidSetting(setting="--judge", value=tuning.bench.judges[0], hint=hint) from None

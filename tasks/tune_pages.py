@@ -1,0 +1,99 @@
+"""What a tuning leaves behind: its figures as JSON, its frontier as PNG, its record.
+
+Knows files and fields; what stands in them comes from `hierdiff_core.evaluation`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+
+from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.evaluation.tune_choice import Choice, Half, Judged, prompts_to_tell
+from hierdiff_core.evaluation.tune_plot import draw_choice
+from hierdiff_core.evaluation.tune_words import sentences, words
+from hierdiff_core.whole_file import write_whole
+from tasks.evaluation.machine import describe_machine
+from tasks.tune import Tuning
+from tasks.tuned import MEASURED_ON, Tuned
+
+
+def record(tuning: Tuning, choice: Choice) -> Tuned:
+    """Return a choice as a catalogue's settings keep it."""
+    chosen, share = choice.chosen, choice.chosen.share
+    setting = chosen.setting
+    calibrated = setting.method == LINKAGE
+    return Tuned(
+        solver=setting.solver,
+        steps=setting.steps,
+        planner=LINKAGE if calibrated else "paper",
+        linkage=setting.method if setting.shares and not calibrated else "ward",
+        saving=setting.saving or 0.0,
+        **{name: getattr(tuning.bench.recipe, name) for name in MEASURED_ON},
+        judge=tuning.bench.judges[0],
+        quality=choice.quality,
+        score=chosen.measured.mean,
+        share=share.value,
+        share_low=share.low,
+        share_high=share.high,
+        evaluations=chosen.measured.per_image,
+        evaluations_best=choice.reference.measured.per_image,
+        prompts=len(tuning.prompts),
+        told_on=len(tuning.halves[Half.TELLING]),
+        tuned_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def figures(
+    tuning: Tuning, choice: Choice, tuned: Tuned, catalogue: str, command: str
+) -> dict[str, object]:
+    """Return all that was found, as JSON values."""
+    stopped = choice.stopped_at
+    return {
+        "catalogue": catalogue,
+        "command": command,
+        "machine": describe_machine(),
+        "recipe": tuning.bench.recipe.to_json(),
+        "judges": [*tuning.bench.judges, f"fingerprint {tuning.fingerprint}"],
+        "prompts": len(tuning.prompts),
+        "rows_with_recipes_of_their_own": tuning.left_out,
+        "sample": {half.value: len(places) for half, places in tuning.halves.items()},
+        "chosen": tuned.to_json(),
+        "sentences": list(sentences(choice, len(tuning.prompts))),
+        "prompts_to_tell": None if stopped is None else prompts_to_tell(stopped, choice.quality),
+        "told": _rows(choice.climbed),
+        "tried": _rows(choice.tried),
+    }
+
+
+def write_figures(out: Path, found: Mapping[str, object]) -> Path:
+    """Write the figures and return the file."""
+    file = out / "tuning.json"
+    write_whole(file, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    return file
+
+
+def write_plot(out: Path, choice: Choice, catalogue: str, prompts: int) -> Path | None:
+    """Draw the frontier and return the file; None where matplotlib is not installed."""
+    if find_spec("matplotlib") is None:
+        return None
+    file = out / "frontier.png"
+    write_whole(file, draw_choice(choice, catalogue, prompts))
+    return file
+
+
+def _rows(judged: Sequence[Judged]) -> list[dict[str, object]]:
+    return [
+        {
+            "setting": each.setting.to_json(),
+            "words": words(each.setting),
+            "evaluations_per_image": each.measured.per_image,
+            "score": each.measured.mean,
+            "share": each.share.to_json(),
+            "verdict": each.verdict.value,
+        }
+        for each in judged
+    ]
