@@ -18,7 +18,7 @@ from transformers import CLIPTokenizer
 
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import PromptTooLong
-from hierdiff_core.models.place import choose_device, choose_dtype, load_part, load_pipeline
+from hierdiff_core.models.place import choose_dtype, load_part, load_pipeline, put_on
 from hierdiff_core.noise import generator
 from hierdiff_core.prompt import Prompt, Recipe, embedding_key
 
@@ -162,7 +162,7 @@ def check_length(tokenizer: Any, prompt: Prompt) -> None:
 def load_prior(recipe: Recipe, device: str = "auto") -> Prior:
     """Return the prior of a recipe; raises UnknownModel."""
     pipeline = load_pipeline(KandinskyV22PriorPipeline, recipe.prior, choose_dtype(recipe, device))
-    return Prior(pipeline.to(choose_device(device)))
+    return Prior(put_on(pipeline, device))
 
 
 def load_decoder(recipe: Recipe, device: str = "auto", *, compiled: bool = False) -> Any:
@@ -173,7 +173,7 @@ def load_decoder(recipe: Recipe, device: str = "auto", *, compiled: bool = False
     takes minutes for its first calls of each width.
     """
     pipeline = load_pipeline(KandinskyV22Pipeline, recipe.model, choose_dtype(recipe, device))
-    pipeline = pipeline.to(choose_device(device))
+    pipeline = put_on(pipeline, device)
     if pipeline.unet.device.type == "cuda":
         pipeline.unet.to(memory_format=torch.channels_last)
         pipeline.movq.to(memory_format=torch.channels_last)

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from hierdiff_core import miniature
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting, UnknownModel
+from hierdiff_core.models.allocator import keep_freed_memory
 from hierdiff_core.models.memory import file_digests
 from hierdiff_core.prompt import Recipe
 
@@ -102,6 +103,14 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InvalidSetting(setting="device", value=name, hint="no GPU can be seen; use cpu")
     return device
+
+
+def put_on(pipeline: Any, device: str) -> Any:
+    """Return the pipeline on the device of a name; on a CPU its process keeps what it frees."""
+    chosen = choose_device(device)
+    if chosen.type == "cpu":
+        keep_freed_memory()
+    return pipeline.to(chosen)
 
 
 def choose_dtype(recipe: Recipe, device: str) -> torch.dtype:
