@@ -5,21 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import FRAMES, Job, Watch
+from hierdiff_core.evaluation.looks import FRAMES, Watch
 from hierdiff_core.evaluation.plots import draw_sheet
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.sections.emergence import watch_of
+from hierdiff_core.evaluation.sections.emergence import jobs, watch_of
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Outcome
 
-_ROWS = ("latents", "predicted")
-
-
-def jobs(study: Study) -> list[Job]:
-    """See Section."""
-    watch = watch_of(study)
-    return [] if watch is None else [watch]
+__all__ = ["jobs", "tell"]  # the run that is looked at is that of `emergence`
 
 
 def tell(study: Study, results: Results) -> Told:
