@@ -87,16 +87,8 @@ def _outcome(laps: Laps, frontiers: list[Frontier]) -> Outcome:
         "growth of the process": [(row[0], row[5]) for row in rows],
     }
     first = [(row[0], row[1]) for row in rows]
-    against = f"N = {many.prompts:,} against N = {few.prompts:,}"
     return Outcome(
-        figures=(
-            Figure(f"peak memory of the frontier, {against}",
-                   (many.bytes + slots) / (few.bytes + slots), ".2f", "x", goal=Goal(most=1.3)),
-            Figure(f"growth of the whole process at its peak, {against}",
-                   many.grown / max(few.grown, 1), ".2f", "x", goal=Goal(most=1.3)),
-            Figure(f"seconds to the first image, {against}",
-                   laps.ratio(str(many.prompts), str(few.prompts), "first").median, ".2f", "x"),
-        ),
+        figures=_figures(laps, few, many, slots),
         tables=(
             Table(f"At {SLOTS} slots",
                   (Column("N", ",d"), Column("first image, s", ".2f"), Column("depth", "d"),
@@ -117,4 +109,17 @@ def _outcome(laps: Laps, frontiers: list[Frontier]) -> Outcome:
             "what Python and torch allocate on the way, and what is kept per prompt.",
         ),
         data={"laps": laps.to_json(), "grown": {str(e.prompts): e.grown for e in frontiers}},
+    )  # fmt: skip
+
+
+def _figures(laps: Laps, few: Frontier, many: Frontier, slots: int) -> tuple[Figure, ...]:
+    """Return what many prompts take beside few; `slots` are the bytes that both have in flight."""
+    against = f"N = {many.prompts:,} against N = {few.prompts:,}"
+    return (
+        Figure(f"peak memory of the frontier, {against}",
+               (many.bytes + slots) / (few.bytes + slots), ".2f", "x", goal=Goal(most=1.3)),
+        Figure(f"growth of the whole process at its peak, {against}",
+               many.grown / max(few.grown, 1), ".2f", "x", goal=Goal(most=1.3)),
+        Figure(f"seconds to the first image, {against}",
+               laps.ratio(str(many.prompts), str(few.prompts), "first").median, ".2f", "x"),
     )  # fmt: skip

@@ -217,20 +217,11 @@ def _outcome(
             Table("Rows per second", (Column("side"), Column("rows / s", ".2f"),
                   Column("TFLOP/s", ".2f")),
                   [(side, rate, rate * flops / 1e12) for side, rate in rates.items()]),
-            Table("One call of the network, by its rows", (Column("rows", "d"),
-                  Column("rows / s", ".2f"), Column("share of peak", ".1%"),
-                  Column("peak memory, GiB", ".2f")),
-                  [(n, rate, None if rate is None else rate * flops / peak, memory)
-                   for n, rate, memory in calls]),
-            Table(f"Sharing, {SAVING:.0%} of evaluations spared", (Column("N", ",d"),
-                  Column("evaluations / standard", ".3f"), Column("seconds / standard", ".3f"),
-                  Column("realised", ".3f"), Column("peak memory, GiB", ".2f")), savings),
+            _table_of_calls(calls, flops / peak),
+            _table_of_sharing(savings),
         ),
         notes=(
-            f"{setup.images} pictures of {setup.scale.pixels} pixels, {setup.steps} steps of DDIM, "
-            f"{str(setup.dtype).removeprefix('torch.')}; the stock pipeline at its best batch "
-            f"({best[0]}), hierdiff at its best slots ({best[1]}), {len(laps.laps)} alternating "
-            "laps.",
+            _how(setup, best, len(laps.laps)),
             f"A row is a guided pair, {flops / 1e12:.3f} TFLOP; the peak is that of the best "
             f"square matrix product, {peak / 1e12:.1f} TFLOP/s, measured in the same run.",
             f"In float32, without TF32, both make the same latents to {worst:.1e}; above 1e-04 "
@@ -240,6 +231,29 @@ def _outcome(
         ),
         data={"laps": laps.to_json(), "peak": peak, "flops": flops, "compile": compiled},
     )  # fmt: skip
+
+
+def _how(setup: Setup, best: tuple[int, int], laps: int) -> str:
+    return (
+        f"{setup.images} pictures of {setup.scale.pixels} pixels, {setup.steps} steps of DDIM, "
+        f"{str(setup.dtype).removeprefix('torch.')}; the stock pipeline at its best batch "
+        f"({best[0]}), hierdiff at its best slots ({best[1]}), {laps} alternating laps."
+    )
+
+
+def _table_of_calls(calls: list[tuple[int, float | None, float | None]], share: float) -> Table:
+    """Return the network alone; one row per second is that share of the peak."""
+    columns = (Column("rows", "d"), Column("rows / s", ".2f"), Column("share of peak", ".1%"),
+               Column("peak memory, GiB", ".2f"))  # fmt: skip
+    rows = [(n, rate, None if rate is None else rate * share, memory) for n, rate, memory in calls]
+    return Table("One call of the network, by its rows", columns, rows)
+
+
+def _table_of_sharing(savings: list[tuple[Cell, ...]]) -> Table:
+    columns = (Column("N", ",d"), Column("evaluations / standard", ".3f"),
+               Column("seconds / standard", ".3f"), Column("realised", ".3f"),
+               Column("peak memory, GiB", ".2f"))  # fmt: skip
+    return Table(f"Sharing, {SAVING:.0%} of evaluations spared", columns, savings)
 
 
 def _ratios(setup: Setup, laps: Laps) -> list[Figure]:
