@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ from hierdiff_core.calibrated.calibration_file import (
     save_calibration,
 )
 from hierdiff_core.calibrated.fitting import fit_calibration
-from hierdiff_core.calibrated.levels import highest_level, noise_levels
-from hierdiff_core.calibrated.readings import Design, Reading, measure
+from hierdiff_core.calibrated.levels import Levels, highest_level, noise_levels
+from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measure
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
 from hierdiff_core.errors import InvalidSetting
@@ -87,21 +88,13 @@ def calibrate(
     denoiser = fit_decoder(load_decoder(recipe, settings.device), recipe, negative)
     make = partial(make_solver, recipe.solver, denoiser.noise_schedule)
     readings = _known(work)
-    parts = design.noises + 2
     for name, reading in measure(denoiser, make, conditioning, design, dict(readings)):
         readings[name] = reading
         _keep(work / f"{name}.npy", reading)
-        report("measuring", len(readings), parts)
-    schedule = denoiser.noise_schedule
-    levels, branch_levels = (
-        noise_levels(schedule, make(steps).timesteps)
-        for steps in (design.levels, design.branch_steps)
-    )
-    # Where runs begin they are all one; of K steps the last levels are those before steps 2 .. K.
-    levels = np.append(max(highest_level(schedule), levels[0] * 1.001), levels[1:])
+        report("measuring", len(readings), design.noises + 2)
     facts |= {"calibrated_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    vectors = flatten(conditioning)
-    made = fit_calibration(vectors, readings, design, levels, branch_levels, facts)
+    levels = _levels(design, denoiser.noise_schedule, make)
+    made = fit_calibration(flatten(conditioning), readings, design, *levels, facts)
     save_calibration(made, path)
     shutil.rmtree(work.parent)
     return Calibrated(load_calibration(path), path)
@@ -156,6 +149,17 @@ def _embed(
         write_whole(file, pack(rows))
     conditionings = [unpack((work / f"{name}.safetensors").read_bytes()) for name in names]
     return stack(conditionings), unpack((work / "negative.safetensors").read_bytes())
+
+
+def _levels(design: Design, schedule: Mapping[str, Any], make: MakeSolver) -> tuple[Levels, Levels]:
+    """Return the noise levels that runs came down to, and those of the runs that fork."""
+    levels, branch_levels = (
+        noise_levels(schedule, make(steps).timesteps)
+        for steps in (design.levels, design.branch_steps)
+    )
+    # Where runs begin they are all one; of K steps the last levels are those before steps 2 .. K.
+    highest = max(highest_level(schedule), levels[0] * 1.001)
+    return np.append(highest, levels[1:]), branch_levels
 
 
 def _known(work: Path) -> dict[str, Reading]:

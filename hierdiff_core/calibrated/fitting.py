@@ -53,19 +53,23 @@ def fit_calibration(
     )
     points = made.place(np.concatenate([start, left_out]), branch_levels)
     link, misfit = _fit_link(points, readings["branches"], design)
-    found = {
-        "prompts": len(examples),
-        "evaluations": design.evaluations(len(examples)),
-        "r2": [round(each[2]["r2"], 4) for each in fits],
-        "spearman": [round(each[2]["spearman"], 4) for each in fits],
-        "rank": rank,
-        "link_misfit": round(misfit, 4),  # deviation of log(measured / expected), one pair
-        "plain": dict(
-            zip(map(str, design.plain_steps), map(float, readings["plain"]), strict=True)
-        ),
+    found = _describe(design, len(examples), [each[2] for each in fits], readings["plain"])
+    found |= {"rank": rank, "link_misfit": round(misfit, 4)}
+    return replace(made, link=link, facts={**facts, **found})
+
+
+def _describe(
+    design: Design, size: int, qualities: Sequence[Mapping[str, float]], plain: Reading
+) -> dict[str, Any]:
+    """Return what was measured on so many prompts, and how well each level's map predicts it."""
+    return {
+        "prompts": size,
+        "evaluations": design.evaluations(size),
+        "r2": [round(each["r2"], 4) for each in qualities],
+        "spearman": [round(each["spearman"], 4) for each in qualities],
+        "plain": dict(zip(map(str, design.plain_steps), map(float, plain), strict=True)),
         "reference_steps": design.reference_steps,
     }
-    return replace(made, link=link, facts={**facts, **found})
 
 
 def _fit_level(kernels: Matrix, runs: Sequence[Reading]) -> tuple[Matrix, Matrix, dict[str, float]]:
@@ -87,7 +91,7 @@ def _fit_level(kernels: Matrix, runs: Sequence[Reading]) -> tuple[Matrix, Matrix
 def _fit_link(
     points: StepPoints, branches: Reading, design: Design
 ) -> tuple[tuple[float, float], float]:
-    """Return (a, b) of measured = exp(a) predicted^b, and the spread of log errors it leaves.
+    """Return (a, b) of measured = exp(a) predicted^b, and the misfit: the spread of log errors.
 
     Sharing the steps 1..d with one other prompt moves both to the middle between their points, so
     that the prediction is the sum over k <= d of a quarter of the points' squared distance.
