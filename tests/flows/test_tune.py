@@ -16,6 +16,7 @@ from tasks.stores import open_stores
 from tasks.tuned import Tuned, read_tuned
 from tests.flows.test_cli import Done, hierdiff
 from tests.tasks.night_kit import environment, write_catalogue
+from tests.tasks.test_tonight import tuned
 
 pytestmark = pytest.mark.slow
 
@@ -58,8 +59,8 @@ class Shop:
         with open_stores(self.settings) as stores, stores.session() as session:
             return find_tuned(session, "shop")
 
-    def keep(self, tuned: Tuned | dict[str, object]) -> None:
-        found = tuned.to_json() if isinstance(tuned, Tuned) else tuned
+    def keep(self, record: Tuned | dict[str, object]) -> None:
+        found = record.to_json() if isinstance(record, Tuned) else record
         with open_stores(self.settings) as stores, stores.session() as session:
             keep_tuned(session, "shop", found)
 
@@ -85,18 +86,18 @@ def test_the_choice_is_told_kept_and_what_the_next_night_is_planned_by(shop: Sho
     assert (before["steps"], before["tuned"]) == (6, None)
     done = shop.tune("--quality", "0.5")
     assert done.returncode == 0, done.stderr
-    tuned = read_tuned("shop", shop.kept())
+    kept = read_tuned("shop", shop.kept())
     said = done.stdout.splitlines()[0]
     assert said.startswith(("share: ", "do not share: "))
-    assert tuned.said() == f"tuned {tuned.tuned_at[:10]}: {said}"
-    assert tuned.revision == find_revision(str(DECODER))
+    assert kept.said() == f"tuned {kept.tuned_at[:10]}: {said}"
+    assert kept.revision == find_revision(str(DECODER))
     assert (shop.folder / "out/frontier.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((shop.folder / "out/tuning.json").read_text())
     assert figures["sample"] == {"choosing": 4, "telling": 4}
-    assert figures["chosen"] == tuned.to_json()
+    assert figures["chosen"] == kept.to_json()
     after, warnings = shop.plan()
-    assert (after["tuned"], after["steps"], warnings) == (tuned.said(), tuned.steps, "")
-    assert after["evaluations"] == pytest.approx(12 * tuned.evaluations, abs=1)
+    assert (after["tuned"], after["steps"], warnings) == (kept.said(), kept.steps, "")
+    assert after["evaluations"] == pytest.approx(12 * kept.evaluations, abs=1)
 
 
 def test_a_second_tuning_measures_nothing_again(shop: Shop) -> None:
@@ -128,7 +129,7 @@ def test_only_looking_writes_nothing(shop: Shop) -> None:
 
 
 def test_another_revision_is_warned_of_and_the_environment_holds(shop: Shop) -> None:
-    shop.keep(tuned(shop, revision="0123456789abcdef"))
+    shop.keep(tuned(shop.settings, revision="0123456789abcdef"))
     planned, warnings = shop.plan()
     assert (planned["steps"], planned["tuned"]) == (6, None)
     assert len(warnings.splitlines()) == 1
@@ -146,7 +147,7 @@ def test_a_damaged_record_is_one_line_and_the_environment_holds(shop: Shop) -> N
 
 
 def test_what_was_chosen_can_be_forgotten(shop: Shop) -> None:
-    shop.keep(tuned(shop))
+    shop.keep(tuned(shop.settings))
     assert shop.plan()[0]["steps"] == 4
     assert "forgotten" in shop.run("tune", "shop", "--forget").stdout
     assert shop.kept() is None
@@ -155,7 +156,7 @@ def test_what_was_chosen_can_be_forgotten(shop: Shop) -> None:
 
 
 def test_a_night_too_small_for_the_saving_shares_nothing_and_says_so(shop: Shop) -> None:
-    shop.keep(tuned(shop, saving=0.7))
+    shop.keep(tuned(shop.settings, saving=0.7))
     shop.file.write_text("prompt\na red mug\na blue mug\n")
     planned, _ = shop.plan()
     assert planned["evaluations"] == planned["evaluations_standard"] == 8
@@ -210,18 +211,3 @@ def test_rows_that_cannot_be_tuned_on_are_refused_before_anything_is_spent(
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
     assert named in done.stderr
     assert fresh.measured() == {}
-
-
-def tuned(shop: Shop, **changed: object) -> Tuned:
-    """Return a choice that holds for the shop's settings."""
-    recipe = shop.settings.recipe
-    found = Tuned(
-        solver="ddim", steps=4, planner="paper", linkage="average", saving=0.25,
-        revision=find_revision(recipe.model), prior_revision=find_revision(recipe.prior),
-        guidance=recipe.guidance, prior_guidance=recipe.prior_guidance,
-        prior_steps=recipe.prior_steps, height=recipe.height, width=recipe.width,
-        initial_noise=recipe.initial_noise, judge="attributes", quality=0.98, score=0.9,
-        share=0.99, share_low=0.985, share_high=0.995, evaluations=3.0, evaluations_best=8.0,
-        prompts=12, told_on=4, tuned_at="2026-11-22T03:00:00+00:00",
-    )  # fmt: skip
-    return replace(found, **changed)  # type: ignore[arg-type]
