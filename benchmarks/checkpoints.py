@@ -1,6 +1,7 @@
 """What checkpoints cost a night: the same shard with and without them, on real servers.
 
-Knows the worker's own path (`tasks.denoise`) and how to leave the checkpoints out of it.
+Knows the worker's own path (`tasks.denoise`) and how to leave the checkpoints out of it. A leaf's
+end state is its picture, which is stored on both sides: checkpoints are the states of splits.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from benchmarks.lab import Lab, clock
 from benchmarks.night import SHARD, PlannedNight, open_night
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
 from benchmarks.pairs import Laps, Spread, alternate
-from hierdiff_core.embedding import stack, unpack
+from hierdiff_core.checkpoint import unpack
+from hierdiff_core.embedding import stack
+from hierdiff_core.embedding import unpack as unpack_embedding
 from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
 from hierdiff_core.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
@@ -74,7 +77,7 @@ def _without(planned: PlannedNight, name: str) -> dict[str, float]:
 
 @contextmanager
 def _no_packing() -> Iterator[None]:
-    with patch("tasks.work.pack", lambda state, facts: b""):
+    with patch("tasks.window.pack", lambda states: b""):
         yield
 
 
@@ -86,12 +89,13 @@ def _run(planned: PlannedNight, settings: Settings, *, keep: bool = True) -> dic
         denoise_shard(replace(stores, bucket=used), settings, planned.run, SHARD, "benchmark")
         spent = clock() - began
         with stores.session() as session:
-            facts = summarise(session, planned.run)
-        kept = len(list(bucket.list(_PREFIX)))
-    made = (facts.evaluations_done, facts.images, kept)
-    wanted = (facts.evaluations_planned, facts.images_expected, facts.segments if keep else 0)
+            facts, plan = summarise(session, planned.run), load_plan(session, planned.run).plan
+        kept = sum(len(unpack(bucket.get(each))) for each in bucket.list(_PREFIX))
+    splits = sum(not plan.is_leaf(segment) for segment in plan.segments)
+    made = (facts.evaluations_done, facts.images, facts.segments_done, kept)
+    wanted = (plan.evaluations, plan.size, len(plan.segments), splits if keep else 0)
     if made != wanted:
-        difference = f"evaluations, images and checkpoints are {made}, not {wanted}"
+        difference = f"evaluations, images, segments and splits kept are {made}, not {wanted}"
         raise DifferentWork(what="a shard", difference=difference)
     return {"seconds": spent - facts.seconds.get("load", 0.0)}
 
@@ -108,7 +112,7 @@ def _bare(planned: PlannedNight, name: str) -> dict[str, float]:
     recipe, device = night.recipe, settings.device
     negative = load_prior(recipe, device).embed_negative(recipe)
     decoder = fit_decoder(load_decoder(recipe, device), recipe, negative)
-    conditioning = stack([unpack(packed[leaf.embedding_key]) for leaf in night.leaves])
+    conditioning = stack([unpack_embedding(packed[leaf.embedding_key]) for leaf in night.leaves])
     keys = [leaf.content_key for leaf in night.leaves]
     job = Job(night.plan, conditioning, keys, recipe.seed, recipe.initial_noise, SLOTS)
     began = clock()
@@ -137,9 +141,10 @@ def _outcome(laps: Laps, prompts: int, steps: int) -> Outcome:
             f"one shard on a real PostgreSQL and a real S3 server of the same machine, "
             f"{len(laps.laps)} alternating laps, each on a copy of the planned night and an empty "
             "bucket. The seconds to load weights are left out.",
-            "Without checkpoints nothing is packed and no checkpoint uploaded; pictures and rows "
-            "are stored as ever. Nothing stored is the sampler and the decoder alone, a picture at "
-            "a time. Previews of splits are switched off on all sides.",
+            "A checkpoint is the end state of a split; a leaf's end state is its picture. Without "
+            "checkpoints nothing is packed and no checkpoint uploaded; pictures and rows are "
+            "stored as ever. Nothing stored is the sampler and the decoder alone, a picture at a "
+            "time. Previews of splits are switched off on all sides.",
             "The servers and the thread that stores share the cores with the network here; on a "
             "machine with a GPU they run beside it.",
         ),

@@ -88,7 +88,7 @@ def _profile(catalogue: Catalogue, plan: Plan, decoder: Decoder, slots: int) -> 
             states += [done.state for done in each.finished]
     began = clock()
     for state in states:
-        pack(state)
+        pack({"": state})
     packing = clock() - began
     return Profile(plan, count, evaluations, padding, stacks.seconds, stacks.shares(), packing)
 

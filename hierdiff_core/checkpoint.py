@@ -1,4 +1,4 @@
-"""Checkpoints: the state at the end of a segment, its key and its bytes.
+"""Checkpoints: the state at the end of a segment, its key, and the bytes of several states.
 
 Knows keys and safetensors; knows nothing of where bytes are kept. A key is a chain hash, so equal
 work has an equal key in any run, on any machine, on any night.
@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Any
 
 import safetensors
@@ -20,8 +21,8 @@ from hierdiff_core.digest import digest
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.plan import Plan, Segment
 
-# Raised whenever equal keys would no longer mean equal latents.
-VERSION = 1
+# Raised whenever equal keys would no longer mean equal latents in a layout that is still read.
+VERSION = 2
 
 _ENTRY = "hierdiff"
 
@@ -61,28 +62,35 @@ def segment_keys(
     return tuple(keys)
 
 
-def pack(state: State, facts: Mapping[str, object] | None = None) -> bytes:
-    """Return the state as safetensors; `facts` are written beside it for whoever looks inside."""
-    tensors = {"latents": state.latents.contiguous()}
-    tensors |= {f"history.{i}": past.contiguous() for i, past in enumerate(state.history)}
-    header = {"step": state.step, "facts": dict(facts or {})}
+def pack(states: Mapping[str, State]) -> bytes:
+    """Return states under their segments' keys as one safetensors file, equal for equal states."""
+    tensors: dict[str, torch.Tensor] = {}
+    for key, state in states.items():
+        tensors[f"{key}.latents"] = state.latents.contiguous()
+        for place, past in enumerate(state.history):
+            tensors[f"{key}.history.{place}"] = past.contiguous()
+    header = {"steps": {key: state.step for key, state in states.items()}}
     sealed = header | {"digest": _seal(tensors, header)}
     # One entry only: safetensors writes several in a random order, and equal states would differ.
     return safetensors.torch.save(tensors, {_ENTRY: json.dumps(sealed, sort_keys=True)})
 
 
-def unpack(packed: bytes, key: str = "without a key") -> State:
-    """Return the state that `pack` wrote; raises CorruptCheckpoint."""
+def unpack(packed: bytes, name: str = "without a name") -> dict[str, State]:
+    """Return the states that `pack` wrote; raises CorruptCheckpoint with the name given."""
     try:
         tensors = safetensors.torch.load(packed)
         header = _read_header(packed)
         if header.pop("digest") != _seal(tensors, header):
             raise ValueError("their digest differs")
-        past = sorted((name for name in tensors if name != "latents"), key=_place)
-        history = tuple(tensors[name] for name in past)
-        return State(tensors["latents"], int(header["step"]), history)
+        return {key: _state(tensors, key, int(step)) for key, step in header["steps"].items()}
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CorruptCheckpoint(key=key, reason=f"its bytes are damaged ({error})") from None
+        raise CorruptCheckpoint(key=name, reason=f"its bytes are damaged ({error})") from None
+
+
+def _state(tensors: Mapping[str, torch.Tensor], key: str, step: int) -> State:
+    past = (f"{key}.history.{place}" for place in count())
+    history = tuple(tensors[name] for name in takewhile(tensors.__contains__, past))
+    return State(tensors[f"{key}.latents"], step, history)
 
 
 def _seal(tensors: Mapping[str, torch.Tensor], header: Mapping[str, object]) -> str:
@@ -91,15 +99,11 @@ def _seal(tensors: Mapping[str, torch.Tensor], header: Mapping[str, object]) -> 
         name: [str(tensor.dtype), list(tensor.shape), _bytes_digest(tensor)]
         for name, tensor in tensors.items()
     }
-    return digest("state", facts, dict(header))
+    return digest("states", facts, dict(header))
 
 
 def _bytes_digest(tensor: torch.Tensor) -> str:
-    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
-
-
-def _place(name: str) -> int:
-    return int(name.removeprefix("history."))
+    return hashlib.sha256(tensor.reshape(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 def _read_header(packed: bytes) -> dict[str, Any]:

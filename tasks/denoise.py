@@ -23,7 +23,7 @@ from hierdiff_core.models.place import choose_device, find_revision
 from hierdiff_core.prompt import Recipe
 from hierdiff_core.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
-from tasks.draw import Easel, as_shown, make_checkpoint
+from tasks.draw import Easel, as_shown, redraw, splits_of
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.hold import Hold, held
@@ -33,6 +33,7 @@ from tasks.settings import DIGESTS_FILE, Settings
 from tasks.shown import shown_splits
 from tasks.slots import probe, settle_slots
 from tasks.stores import Stores
+from tasks.window import picture_key
 from tasks.work import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class _Shift:
     evaluations: int = 0
     images: int = 0
     narrowest: int = 0  # rows that the device's memory was found to hold; 0 while all fit
-    damaged: set[int] = field(default_factory=set)  # segments whose checkpoint was of no use
+    damaged: set[int] = field(default_factory=set)  # segments whose end state was of no use
     seconds: dict[str, float] = field(default_factory=dict)
     inner: float = 0.0  # seconds of stages inside the one that is being timed
     pipelines: dict[tuple[str, str], object] = field(default_factory=dict)
@@ -160,22 +161,25 @@ def _run(
     states: StoredStates,
     recorder: Recorder,
 ) -> None:
-    """Hand on each round: end states at once, pictures when enough have gathered to decode."""
+    """Hand on each round: splits at once, pictures when enough have gathered to decode."""
     work, easel = shift.work, Easel(shift.work, shift.settings, decoder)
-    for each in rounds(job, decoder, solver, states):
-        shift.hold.check()
-        _warn_of_memory(shift, job, each)
-        made = [partial(make_checkpoint, work, done) for done in each.finished]
+    try:
+        for each in rounds(job, decoder, solver, states):
+            shift.hold.check()
+            _warn_of_memory(shift, job, each)
+            with shift.timed("decode"):
+                shown = [done for done in each.finished if _is_shown(shift, done)]
+                drawn = easel.add(as_shown(solver, work.plan, done) for done in shown)
+            splits = splits_of(work, each.finished)
+            recorder.note(each.started, each.evaluations, splits, drawn)
+            shift.evaluations += each.evaluations
+            shift.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
+            shift.report(Progress(shift.evaluations, shift.planned, shift.images))
+    finally:
+        # After an error too: nothing else is stored of the leaves that wait.
         with shift.timed("decode"):
-            shown = [done for done in each.finished if _is_shown(shift, done)]
-            drawn = easel.add(as_shown(solver, work.plan, done) for done in shown)
-        recorder.note(each.started, each.evaluations, [*made, *drawn])
-        shift.evaluations += each.evaluations
-        shift.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
-        shift.report(Progress(shift.evaluations, shift.planned, shift.images))
-    with shift.timed("decode"):
-        rest = easel.rest()
-    recorder.note((), 0, rest)
+            rest = easel.rest()
+        recorder.note(makers=rest)
 
 
 def _warn_of_memory(shift: _Shift, job: Job, each: Round) -> None:
@@ -202,7 +206,7 @@ def _note_done(shift: _Shift) -> None:
 
 
 def _take_back(shift: _Shift, segment: object, damage: HierdiffError) -> None:
-    """Let a segment be done again whose checkpoint is damaged; a second time is too often."""
+    """Let a segment be done again whose end state is damaged; a second time is too often."""
     if not isinstance(segment, int) or segment in shift.damaged:
         raise damage
     log.warning("%s", damage)
@@ -213,27 +217,25 @@ def _take_back(shift: _Shift, segment: object, damage: HierdiffError) -> None:
 
 
 def _draw_missing(shift: _Shift) -> None:
-    """Make pictures whose latents are done already, by an earlier run or before a crash."""
-    work = shift.work
-    leaves = {work.plan.leaf_segment(leaf).id for leaf in work.undrawn()}
-    states = StoredStates(shift.stores.bucket, work.done)
-    for tree, segments in by_tree(work, sorted(leaves)).items():
-        easel = Easel(work, shift.settings, _decoder(shift, tree.recipe))
-        with Recorder(shift.stores, work.run, work.shard) as recorder:
-            for each in segments:
-                shift.hold.check()
-                recorder.note((), 0, easel.add(_stored_state(shift, states, each)))
-            recorder.note((), 0, easel.rest())
-        shift.images += len(segments)
+    """Give leaves that are done already, mostly by an earlier run, a picture of this run."""
+    work, settings = shift.work, shift.settings
+    with Recorder(shift.stores, work.run, work.shard) as recorder:
+        for leaf in work.undrawn():
+            shift.hold.check()
+            stored = _stored_picture(shift, work.plan.leaf_segment(leaf).id)
+            if stored is not None:
+                recorder.note(makers=[partial(redraw, work, settings, leaf, stored)])
+                shift.images += 1
 
 
-def _stored_state(shift: _Shift, states: StoredStates, segment: int) -> list[Finished]:
-    """Return a finished segment as it was stored, or nothing where that is damaged."""
+def _stored_picture(shift: _Shift, segment: int) -> bytes | None:
+    """Return the picture that a leaf's segment ended in, or None where that is damaged."""
+    sha256 = shift.work.done[segment].sha256
     try:
-        return [Finished(shift.work.plan.segments[segment], states[segment])]
+        return shift.stores.bucket.get(picture_key(sha256), sha256)
     except _DAMAGE as damage:
         _take_back(shift, segment, damage)
-        return []
+        return None
 
 
 def _decoder(shift: _Shift, recipe: Recipe) -> Decoder:

@@ -1,14 +1,14 @@
-"""Drawing: what is stored of a finished segment, decoded and packed.
+"""Drawing: what is stored of a finished segment, a split's state or a decoded picture.
 
 Knows decoders, pictures and small previews; knows nothing of leases, rounds or threads. Decoding
-needs the device; making an entry of it does not, so the two may run on different threads.
+needs the device; making a file of it does not, so the two may run on different threads.
 """
 
 from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -22,9 +22,9 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampler import Finished
 from hierdiff_core.solver import Solver
-from tasks.recorder import Entry, Object
 from tasks.settings import Settings
-from tasks.work import Work, checkpoint, picture, preview_key
+from tasks.window import Maker, Object, Picture, Split
+from tasks.work import Work, picture, preview_key
 
 # Pictures are decoded in calls of this one size, so that none depends on what ended beside it.
 AT_ONCE = 4
@@ -35,7 +35,8 @@ class Easel:
     """Decodes finished segments, a few at once, and tells how to make what is stored of them.
 
     A GPU decodes when a maker is called, on another thread, while its next step is prepared; a CPU
-    has nothing to gain from two networks at once and decodes at once.
+    has nothing to gain from two networks at once and decodes at once. A crash loses the leaves that
+    wait, for their pictures are all that would be stored of them.
     """
 
     def __init__(self, work: Work, settings: Settings, denoiser: Denoiser) -> None:
@@ -43,16 +44,16 @@ class Easel:
         self.waiting: list[Finished] = []
         self.lock = threading.Lock()  # one decoding at a time: together they may not fit
 
-    def add(self, finished: Iterable[Finished]) -> list[Callable[[], Entry]]:
+    def add(self, finished: Iterable[Finished]) -> list[Maker]:
         """Take in segments; return makers for those whose turn has come."""
-        makers: list[Callable[[], Entry]] = []
+        makers: list[Maker] = []
         for each in finished:
             self.waiting.append(each)
             if len(self.waiting) == AT_ONCE:
                 makers += self.rest()
         return makers
 
-    def rest(self) -> list[Callable[[], Entry]]:
+    def rest(self) -> list[Maker]:
         """Return makers for all that wait."""
         if not self.waiting:
             return []
@@ -62,7 +63,7 @@ class Easel:
             call.pixels()
         return [partial(self._make, call, place) for place in range(len(call.finished))]
 
-    def _make(self, call: _Call, place: int) -> Entry:
+    def _make(self, call: _Call, place: int) -> Picture | Object:
         return make_picture(self.work, self.settings, call.finished[place], call.pixels()[place])
 
 
@@ -106,21 +107,31 @@ def decode(denoiser: Denoiser, finished: Sequence[Finished]) -> list[npt.NDArray
     return [denoiser.decode(row[None])[0] for row in latents]
 
 
-def make_checkpoint(work: Work, finished: Finished) -> Entry:
-    """Return a segment's end state as what is stored."""
-    return Entry(finished.segment.id, checkpoint(work, finished.segment, finished.state))
+def splits_of(work: Work, finished: Iterable[Finished]) -> list[Split]:
+    """Return those of some segments that end in a split, as they are stored."""
+    return [
+        Split(each.segment.id, work.night.keys[each.segment.id], each.state)
+        for each in finished
+        if not work.plan.is_leaf(each.segment)
+    ]
 
 
 def make_picture(
     work: Work, settings: Settings, finished: Finished, pixels: npt.NDArray[np.uint8]
-) -> Entry:
+) -> Picture | Object:
     """Return a leaf's picture, or a split's small one, as what is stored."""
     segment = finished.segment
     if not work.plan.is_leaf(segment):
-        small = Object(preview_key(work.night.keys[segment.id]), _preview(pixels), "image/webp")
-        return Entry(segment.id, preview=small)
+        return Object(preview_key(work.night.keys[segment.id]), _preview(pixels), "image/webp")
     leaf, shown = work.plan.order[segment.first], settings.prompt_in_images
-    return Entry(segment.id, picture=picture(work, leaf, pixels, with_prompt=shown))
+    return picture(work, leaf, pixels, with_prompt=shown)
+
+
+def redraw(work: Work, settings: Settings, leaf: int, stored: bytes) -> Picture:
+    """Return a leaf's picture with the pixels of a stored one and the facts of this run."""
+    with Image.open(io.BytesIO(stored), formats=("PNG",)) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    return picture(work, leaf, pixels, with_prompt=settings.prompt_in_images)
 
 
 def _preview(pixels: npt.NDArray[np.uint8]) -> bytes:

@@ -1,6 +1,7 @@
 """The work of one shard: its part of the plan, what is done of it, and how its results are named.
 
-Knows the ledger's plan and the objects' keys. Knows nothing of devices.
+Knows the ledger's plan, the states that are stored and what a picture's file says. Knows nothing of
+devices.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hierdiff_core.checkpoint import State, pack, unpack
+from hierdiff_core.checkpoint import State, unpack
 from hierdiff_core.embedding import Conditioning, stack
 from hierdiff_core.embedding import unpack as unpack_conditioning
-from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.plan import Plan
 from hierdiff_core.png import encode_png, trace
 from hierdiff_core.prompt import Prompt, content_key
 from tasks.errors import MissingEmbedding
@@ -32,9 +34,9 @@ from tasks.ledger import (
     load_plan,
     load_run_prompts,
 )
-from tasks.recorder import Object, Picture
 from tasks.storage import Bucket
 from tasks.stores import Stores
+from tasks.window import Object, Picture, checkpoint_key, picture_key
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class Work:
         return wanted
 
     def undrawn(self) -> list[int]:
-        """Return the shard's leaves whose latents are done but whose picture is missing."""
+        """Return the shard's leaves that are done but have no picture of this run."""
         plan = self.plan
         ends = (plan.segments[each] for each in self.night.shards[self.shard] if each in self.done)
         leaves = (plan.order[segment.first] for segment in ends if plan.is_leaf(segment))
@@ -122,22 +124,29 @@ def _read_conditioning(packed: Mapping[str, bytes], key: str) -> Conditioning:
 
 
 class StoredStates(Mapping[int, State]):
-    """The states of finished segments, fetched when they are asked for.
+    """The states of finished splits, fetched when they are asked for.
 
-    Fetching raises MissingObject, CorruptObject or CorruptCheckpoint, and leaves the segment's
-    number in `damaged`.
+    Splits of one moment share an object, and the last one fetched is kept: neighbours ask for it
+    again. Fetching raises MissingObject, CorruptObject or CorruptCheckpoint, and leaves the
+    segment's number in `damaged`.
     """
 
     def __init__(self, bucket: Bucket, done: Mapping[int, Finished]) -> None:
         self.bucket, self.done = bucket, done
         self.damaged: int | None = None
+        self._fetched = ""  # sha256 of the object whose states are kept
+        self._states: dict[str, State] = {}
 
     def __getitem__(self, segment: int) -> State:
         entry = self.done[segment]
         self.damaged = segment
-        state = unpack(self.bucket.get(checkpoint_key(entry.key), entry.sha256), entry.key)
+        if entry.sha256 != self._fetched:
+            packed = self.bucket.get(checkpoint_key(entry.sha256), entry.sha256)
+            self._states, self._fetched = unpack(packed, entry.key), entry.sha256
+        if entry.key not in self._states:
+            raise CorruptCheckpoint(key=entry.key, reason="its object does not hold it")
         self.damaged = None
-        return state
+        return self._states[entry.key]
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.done)
@@ -146,20 +155,9 @@ class StoredStates(Mapping[int, State]):
         return len(self.done)
 
 
-def checkpoint_key(key: str) -> str:
-    """Return where a segment's end state lies."""
-    return f"checkpoints/{key}.safetensors"
-
-
 def preview_key(key: str) -> str:
     """Return where the small picture of a split lies."""
     return f"previews/{key}.webp"
-
-
-def checkpoint(work: Work, segment: Segment, state: State) -> Object:
-    """Return a segment's end state as the object to store."""
-    facts = {"run": str(work.run), "segment": segment.id, "key": work.night.keys[segment.id]}
-    return Object(checkpoint_key(work.night.keys[segment.id]), pack(state, facts))
 
 
 def picture(work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt: bool) -> Picture:
@@ -167,9 +165,9 @@ def picture(work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt
     prompt, key = work.prompts[leaf], work.content_keys[leaf]
     facts = trace(work.plan, leaf, prompt=prompt, run=str(work.run), content_key=key)
     body = encode_png(pixels, facts, with_prompt=with_prompt)
-    name = f"images/{hashlib.sha256(body).hexdigest()}.png"
+    made = Object(picture_key(hashlib.sha256(body).hexdigest()), body, "image/png")
     height, width = pixels.shape[:2]
-    return Picture(leaf, Object(name, body, "image/png"), width, height)
+    return Picture(work.plan.leaf_segment(leaf).id, leaf, made, width, height)
 
 
 def by_tree(work: Work, segments: Sequence[int]) -> dict[Tree, list[int]]:

@@ -110,7 +110,7 @@ class Subtree(Base):
 
 
 class SegmentRow(Base):
-    """A cluster's steps and the state they end in, stored as an object under `key`."""
+    """A cluster's steps; the object with `sha256` holds what they end in, latents or a picture."""
 
     __tablename__ = "segments"
     __table_args__ = (

@@ -46,7 +46,7 @@ def job_of(plan: Plan, conditioning: Conditioning, **changes: object) -> Job:
 
 
 def through_bytes(done: list[Finished]) -> dict[int, State]:
-    return {each.segment.id: unpack(pack(each.state)) for each in done}
+    return {each.segment.id: unpack(pack({"it": each.state}))["it"] for each in done}
 
 
 def assert_same(done: list[Finished], wanted: Mapping[int, State]) -> None:

@@ -71,7 +71,7 @@ def job_of(plan: Plan) -> Job:
 
 
 def through_bytes(done: list[Finished]) -> dict[int, State]:
-    return {each.segment.id: unpack(pack(each.state)) for each in done}
+    return {each.segment.id: unpack(pack({"it": each.state}))["it"] for each in done}
 
 
 @every_case

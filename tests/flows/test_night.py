@@ -34,7 +34,7 @@ from tasks.stores import Stores, open_stores
 from tests.tasks.night_kit import (
     NIGHT,
     SmallNight,
-    latents,
+    end_states,
     plan_small_night,
     start_over,
     write_catalogue,
@@ -157,7 +157,7 @@ def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night
     assert ended(parent, patience=400).state_name == "Completed"
     facts = summary(stores, night.run)
     assert facts.images == facts.images_expected
-    disturbed = latents(stores, night.run)
+    disturbed = end_states(stores, night.run)
     with undisturbed(night) as reference:
         assert disturbed == reference
 
@@ -184,7 +184,7 @@ def undisturbed(night: SmallNight) -> Iterator[dict[str, str]]:
     start_over(night)
     for shard in range(3):
         denoise_shard(night.stores, read_settings(), night.run, shard, owner="peace")
-    yield latents(night.stores, night.run)
+    yield end_states(night.stores, night.run)
 
 
 def child(night: SmallNight, shard: int) -> FlowRun:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import uuid
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+from PIL import Image
 from sqlalchemy import text
 
-from hierdiff_core.checkpoint import unpack
 from tasks import night
-from tasks.ledger import claim_night, finished, load_plan
+from tasks.ledger import Finished, claim_night, finished, load_plan
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.work import checkpoint_key
+from tasks.window import picture_key
+from tasks.work import StoredStates
 
 NIGHT = date(2026, 11, 22)
 WORDS = [(c, p) for c in ("red", "blue", "green") for p in ("mug", "clock", "chair", "lamp")]
@@ -58,15 +60,22 @@ def plan_small_night(
     return SmallNight(stores, settings, night.plan(stores, settings, claimed.batch))
 
 
-def latents(stores: Stores, run: uuid.UUID) -> dict[str, str]:
-    """Return a digest of each finished segment's latents, by segment key."""
+def end_states(stores: Stores, run: uuid.UUID) -> dict[str, str]:
+    """Return a digest of what each finished segment ended in, latents or pixels, by its key."""
     with stores.session() as session:
-        done = finished(session, run)
-    digests = {}
-    for entry in done.values():
-        state = unpack(stores.bucket.get(checkpoint_key(entry.key), entry.sha256))
-        digests[entry.key] = hashlib.sha256(state.latents.numpy().tobytes()).hexdigest()
+        plan, done = load_plan(session, run).plan, finished(session, run)
+    states, digests = StoredStates(stores.bucket, done), {}
+    for segment, entry in done.items():
+        leaf = plan.is_leaf(plan.segments[segment])
+        bits = _pixels(stores, entry) if leaf else states[segment].latents.numpy().tobytes()
+        digests[entry.key] = hashlib.sha256(bits).hexdigest()
     return digests
+
+
+def _pixels(stores: Stores, leaf: Finished) -> bytes:
+    body = stores.bucket.get(picture_key(leaf.sha256), leaf.sha256)
+    with Image.open(io.BytesIO(body)) as image:
+        return image.tobytes()
 
 
 def forget_results(small_night: SmallNight) -> None:

@@ -20,7 +20,7 @@ import torch
 
 from flows.quiet import quiet_libraries
 from hierdiff_core.models.kandinsky22 import Decoder
-from tasks import recorder
+from tasks import window
 from tasks.denoise import denoise_shard
 from tasks.settings import read_settings
 from tasks.storage import Bucket
@@ -48,7 +48,7 @@ def die_at(point: str, number: int) -> None:
     elif point in ("object", "stored"):
         Bucket.put = dying(Bucket.put, after=point == "stored")  # type: ignore[method-assign]
     elif point == "row":
-        recorder.finish_segments = _dying_before_row(recorder.finish_segments, number)
+        window.finish_segments = _dying_before_row(window.finish_segments, number)
 
 
 def _dying_before_row(finish: Callable[..., None], number: int) -> Callable[..., None]:

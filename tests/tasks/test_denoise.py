@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,20 @@ import pytest
 import torch
 from sqlalchemy import text
 
+from hierdiff_core.checkpoint import unpack
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
 from tasks.denoise import Progress, denoise_shard
 from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
-from tasks.ledger import Tree, load_images, load_plan, summarise, take_lease
+from tasks.ledger import Tree, finished, load_images, load_plan, summarise, take_lease
 from tasks.publish import publish
 from tasks.settings import Settings
 from tasks.states import SubtreeState
 from tasks.stores import Stores, open_stores
-from tasks.work import checkpoint_key
+from tasks.window import checkpoint_key
 from tests.tasks.night_kit import (
     SmallNight,
-    latents,
+    end_states,
     plan_small_night,
     small,
     write_catalogue,
@@ -89,48 +91,65 @@ def test_a_shard_that_another_worker_holds_is_left_alone(planned: SmallNight) ->
         denoise_shard(planned.stores, planned.settings, planned.run, 1, owner="me")
 
 
-def test_a_damaged_checkpoint_is_computed_again_and_nothing_else_changes(
+def test_splits_leave_their_latents_behind_and_leaves_their_pictures_alone(
     planned: SmallNight,
 ) -> None:
     run_all(planned)
-    before = latents(planned.stores, planned.run)
+    bucket = planned.stores.bucket
     with planned.stores.session() as session:
-        night = load_plan(session, planned.run)
+        night, done = load_plan(session, planned.run), finished(session, planned.run)
+        images = load_images(session, planned.run)
+    kept = [key for name in bucket.list("checkpoints/") for key in unpack(bucket.get(name))]
+    splits = [each.id for each in night.plan.segments if not night.plan.is_leaf(each)]
+    assert sorted(kept) == sorted(night.keys[split] for split in splits)
+    for leaf, image in images.items():
+        assert done[night.plan.leaf_segment(leaf).id].sha256 == image.sha256
+
+
+def test_a_damaged_object_takes_back_what_is_asked_of_it_and_nothing_else_changes(
+    planned: SmallNight,
+) -> None:
+    run_all(planned)
+    before = end_states(planned.stores, planned.run)
+    with planned.stores.session() as session:
+        plan, done = load_plan(session, planned.run).plan, finished(session, planned.run)
     # The split above two leaves is damaged, and the leaves below it have to be made again.
-    split = next(
-        segment
-        for segment in reversed(night.plan.segments)
-        if len(night.plan.children[segment.id]) > 1
-    )
-    lost = list(night.plan.children[split.id])
-    planned.stores.bucket.put(checkpoint_key(night.keys[split.id]), b"not a checkpoint")
-    with planned.stores.session() as session:
+    split = next(each for each in reversed(plan.segments) if len(plan.children[each.id]) > 1)
+    damaged = done[split.id].sha256
+    planned.stores.bucket.put(checkpoint_key(damaged), b"not a checkpoint")
+    redone = lost = list(plan.children[split.id])
+    forget(planned, lost)
+    for above in reversed(plan.path(split)):
+        if done[above.id].sha256 != damaged:
+            break
+        redone = [*redone, above.id]
+    done_again = sum(each.evaluations for each in run_all(planned))
+    assert done_again == sum(plan.segments[each].steps for each in redone)
+    assert end_states(planned.stores, planned.run) == before
+
+
+def forget(night: SmallNight, segments: list[int]) -> None:
+    with night.stores.session() as session:
         session.execute(
             text("UPDATE segments SET state = 'waiting', sha256 = NULL WHERE segment = ANY(:s)"),
-            {"s": lost},
+            {"s": segments},
         )
-    done = run_all(planned)
-    redone = [split.id, *lost]
-    assert sum(each.evaluations for each in done) == sum(
-        night.plan.segments[each].steps for each in redone
-    )
-    assert latents(planned.stores, planned.run) == before
 
 
-def test_a_picture_that_vanished_from_the_bucket_is_made_again_without_an_evaluation(
+def test_a_picture_that_vanished_is_denoised_again_from_the_split_above_it(
     planned: SmallNight,
 ) -> None:
     run_all(planned)
     with planned.stores.session() as session:
-        images = load_images(session, planned.run)
+        images, plan = load_images(session, planned.run), load_plan(session, planned.run).plan
     bucket = planned.stores.bucket
-    bucket.client.delete_object(Bucket=bucket.name, Key=images[3].key)
+    bucket.delete(images[3].key)
     told = publish(planned.stores, planned.settings, planned.run)
     assert told.missing == 1
     assert len(told.open_subtrees) == 1
-    assert sum(each.evaluations for each in run_all(planned)) == 0
+    assert sum(each.evaluations for each in run_all(planned)) == plan.leaf_segment(3).steps
     assert publish(planned.stores, planned.settings, planned.run).complete
-    assert bucket.get(images[3].key, images[3].sha256)
+    assert bucket.get(images[3].key, images[3].sha256)  # the same bits as before
 
 
 def test_a_device_that_runs_out_of_memory_still_makes_every_picture_and_says_so_once(
@@ -182,24 +201,47 @@ def test_a_subtree_that_takes_its_worker_down_again_and_again_is_failed(
 def test_prompts_that_were_made_another_night_are_found_and_cost_nothing(
     planned: SmallNight, tmp_path: Path
 ) -> None:
-    from datetime import date
-
     run_all(planned)
-    again = plan_small_night(
-        planned.stores, planned.settings, write_catalogue(tmp_path), day=date(2026, 11, 23)
-    )
-    assert again.run != planned.run
+    again = another_night(planned, tmp_path)
     assert sum(each.evaluations for each in run_all(again)) == 0
     assert publish(again.stores, again.settings, again.run).complete
+    assert end_states(again.stores, again.run) == end_states(planned.stores, planned.run)
     with again.stores.session() as session:
-        facts = summarise(session, again.run)
+        facts, images = summarise(session, again.run), load_images(session, again.run)
     assert facts.evaluations_reused == facts.evaluations_planned
+    for image in images.values():
+        told = read_provenance(again.stores.bucket.get(image.key, image.sha256))
+        assert told is not None
+        assert told.run == str(again.run)
+
+
+def test_a_picture_of_another_night_that_is_gone_costs_its_own_steps_and_no_others(
+    planned: SmallNight, tmp_path: Path
+) -> None:
+    run_all(planned)
+    before = end_states(planned.stores, planned.run)
+    with planned.stores.session() as session:
+        images, plan = load_images(session, planned.run), load_plan(session, planned.run).plan
+    planned.stores.bucket.delete(images[5].key)
+    planned.stores.bucket.put(images[7].key, b"not a picture")
+    again = another_night(planned, tmp_path)
+    done = sum(each.evaluations for each in run_all(again))
+    assert done == plan.leaf_segment(5).steps + plan.leaf_segment(7).steps
+    assert publish(again.stores, again.settings, again.run).complete
+    assert end_states(again.stores, again.run) == before
+
+
+def another_night(night: SmallNight, folder: Path) -> SmallNight:
+    file = write_catalogue(folder)
+    again = plan_small_night(night.stores, night.settings, file, day=date(2026, 11, 23))
+    assert again.run != night.run
+    return again
 
 
 def test_stores_are_opened_from_the_settings_alone(planned: SmallNight) -> None:
     with open_stores(planned.settings) as stores:
         assert isinstance(stores, Stores)
-        assert latents(stores, planned.run) == {}
+        assert end_states(stores, planned.run) == {}
 
 
 def test_rows_that_may_not_share_steps_get_trees_of_their_own_in_one_night(

@@ -11,11 +11,11 @@ from sqlalchemy import text
 
 from hierdiff_core.checkpoint import pack, unpack
 from tasks.denoise import denoise_shard
-from tasks.ledger import load_plan
+from tasks.ledger import finished, load_plan
 from tasks.settings import Settings
 from tasks.stores import open_stores
-from tasks.work import checkpoint_key
-from tests.tasks.night_kit import SmallNight, latents, plan_small_night, small, write_catalogue
+from tasks.window import checkpoint_key
+from tests.tasks.night_kit import SmallNight, end_states, plan_small_night, small, write_catalogue
 
 pytestmark = pytest.mark.slow
 
@@ -35,20 +35,20 @@ def test_a_checkpoint_without_its_history_is_computed_again(
     with open_stores(short) as stores:
         planned = plan_small_night(stores, short, write_catalogue(tmp_path))
         run_all(planned)
-        before = latents(stores, planned.run)
+        before = end_states(stores, planned.run)
         with stores.session() as session:
-            night = load_plan(session, planned.run)
-        plan = night.plan
+            plan, done = load_plan(session, planned.run).plan, finished(session, planned.run)
         split = next(each for each in reversed(plan.segments) if plan.children[each.id])
         lost = list(plan.children[split.id])
-        place = checkpoint_key(night.keys[split.id])
-        forgotten = pack(replace(unpack(stores.bucket.get(place)), history=()))
-        stores.bucket.put(place, forgotten)
+        key, sha256 = done[split.id].key, done[split.id].sha256
+        states = unpack(stores.bucket.get(checkpoint_key(sha256)))
+        forgotten = pack({**states, key: replace(states[key], history=())})
         digest = hashlib.sha256(forgotten).hexdigest()
+        stores.bucket.put(checkpoint_key(digest), forgotten)
         with stores.session() as session:
             session.execute(
-                text("UPDATE segments SET sha256 = :d WHERE segment = :s"),
-                {"d": digest, "s": split.id},
+                text("UPDATE segments SET sha256 = :d WHERE sha256 = :s"),
+                {"d": digest, "s": sha256},
             )
             session.execute(
                 text(
@@ -58,4 +58,4 @@ def test_a_checkpoint_without_its_history_is_computed_again(
             )
         redone = sum(plan.segments[each].steps for each in [split.id, *lost])
         assert run_all(planned) == redone
-        assert latents(stores, planned.run) == before
+        assert end_states(stores, planned.run) == before

@@ -1,5 +1,5 @@
 """`kill -9` of a worker at any moment: nothing is lost, nothing is done twice beyond what was in
-flight, and every latent has the bits of the undisturbed run."""
+flight, and every split and every picture has the bits of the undisturbed run."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from tasks.denoise import denoise_shard
+from hierdiff_core.models.kandinsky22 import Decoder
+from tasks.denoise import Progress, denoise_shard
+from tasks.draw import AT_ONCE
 from tasks.ledger import finished, load_plan, summarise
 from tasks.settings import Settings
 from tasks.stores import open_stores
 from tests.tasks.night_kit import (
     SmallNight,
+    end_states,
     environment,
     forget_results,
-    latents,
     plan_small_night,
     small,
     start_over,
@@ -66,7 +69,7 @@ def test_a_worker_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_on
         resumed = denoise_shard(planned.stores, planned.settings, planned.run, 1, owner="worker")
         total = planned_steps(planned)
         assert resumed.evaluations == total - kept, (point, number)
-        assert latents(planned.stores, planned.run) == reference, (point, number)
+        assert end_states(planned.stores, planned.run) == reference, (point, number)
 
 
 def test_a_worker_killed_in_every_attempt_still_comes_to_the_end(planned: SmallNight) -> None:
@@ -76,16 +79,37 @@ def test_a_worker_killed_in_every_attempt_still_comes_to_the_end(planned: SmallN
     for attempt in range(4):
         assert run_process(planned, "round", "3") == -signal.SIGKILL, attempt
     assert run_process(planned) == 0
-    assert latents(planned.stores, planned.run) == reference
+    assert end_states(planned.stores, planned.run) == reference
     with planned.stores.session() as session:
         facts = summarise(session, planned.run)
     assert facts.images == facts.images_expected
     assert facts.subtrees[1].attempts == 5
 
 
+def test_a_worker_that_fails_keeps_the_leaves_that_waited_to_be_decoded(
+    planned: SmallNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict, told = Decoder.predict, list[Progress]()
+
+    def failing(self: Decoder, *args: Any) -> torch.Tensor:
+        if told and told[-1].images:
+            raise RuntimeError("the device is gone")
+        return predict(self, *args)
+
+    monkeypatch.setattr(Decoder, "predict", failing)
+    with pytest.raises(RuntimeError, match="the device is gone"):
+        denoise_shard(
+            planned.stores, planned.settings, planned.run, 1, "worker", report=told.append
+        )
+    with planned.stores.session() as session:
+        facts = summarise(session, planned.run)
+    assert facts.images == told[-1].images
+    assert facts.images % AT_ONCE  # some had waited
+
+
 def undisturbed(night: SmallNight) -> dict[str, str]:
     denoise_shard(night.stores, night.settings, night.run, 1, owner="worker")
-    return latents(night.stores, night.run)
+    return end_states(night.stores, night.run)
 
 
 def run_process(night: SmallNight, *kill: str) -> int:
@@ -117,4 +141,4 @@ def test_a_night_is_the_same_on_another_date(planned: SmallNight, tmp_path: Path
     )
     # Its rows say that an earlier run did the work, but the bucket is empty: it is done again.
     denoise_shard(other.stores, other.settings, other.run, 1, owner="worker")
-    assert latents(other.stores, other.run) == reference
+    assert end_states(other.stores, other.run) == reference

@@ -4,32 +4,37 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
 
 import pytest
+import torch
 from sqlalchemy import Engine
 
+from hierdiff_core.checkpoint import State, unpack
 from tasks import ledger
 from tasks.errors import UnreachableStorage
-from tasks.recorder import WAITING, Entry, Object, Picture, Recorder
+from tasks.recorder import WAITING, Recorder
 from tasks.storage import Bucket
 from tasks.stores import Stores
+from tasks.window import Object, Picture, Split, checkpoint_key
 from tests.tasks.conftest import make_prompts, store_night
 
 pytestmark = pytest.mark.slow
 
+LEAVES = 150
+
 
 @dataclass(frozen=True)
-class SlowBucket(Bucket):
-    """A real bucket behind a slow line."""
+class StuckBucket(Bucket):
+    """A real bucket behind a line that is shut until it is opened."""
 
-    seconds: float = 0.01
+    opened: threading.Event = field(default_factory=threading.Event)
 
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> str:
-        time.sleep(self.seconds)
+        self.opened.wait()
         return super().put(key, body, content_type)
 
 
@@ -37,7 +42,7 @@ class SlowBucket(Bucket):
 class FullBucket(Bucket):
     """A real bucket that refuses everything after some objects."""
 
-    left: list[int] = field(default_factory=lambda: [10])
+    left: list[int] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> str:
@@ -51,14 +56,18 @@ class FullBucket(Bucket):
 @pytest.fixture
 def large(database: Engine, bucket: Bucket) -> tuple[Stores, UUID, int]:
     """A stored run of many segments."""
-    run, night = store_night(database, make_prompts(150))
+    run, night = store_night(database, make_prompts(LEAVES))
     assert len(night.plan.segments) > 2 * WAITING
     return Stores(database, bucket), run, len(night.plan.segments)
 
 
-def make(made: list[int], segment: int) -> Entry:
-    made.append(segment)
-    return Entry(segment, Object(f"checkpoints/{segment}", b"latents of %d" % segment))
+def split(segment: int) -> Split:
+    return Split(segment, f"key {segment}", State(torch.full((2,), float(segment)), 3))
+
+
+def picture(segment: int) -> Picture:
+    made = Object(f"images/{segment}.png", b"pixels of %d" % segment, "image/png")
+    return Picture(segment, segment, made, 64, 48)
 
 
 def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.Finished]:
@@ -66,64 +75,105 @@ def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.Finished]:
         return ledger.finished(session, run)
 
 
-def makers(made: list[int], segments: range) -> list[Callable[[], Entry]]:
-    return [partial(make, made, segment) for segment in segments]
-
-
-def store_one_by_one(stores: Stores, run: UUID, count: int) -> None:
+def store_one_by_one(stores: Stores, run: UUID, drawn: bool, noted: list[int]) -> None:
     with Recorder(stores, run, 1) as recorder:
-        for segment in range(count):
-            recorder.note([segment], 1, makers([], range(segment, segment + 1)))
+        for segment in range(LEAVES):
+            if drawn:
+                recorder.note([segment], 1, makers=[partial(picture, segment)])
+            else:
+                recorder.note([segment], 1, [split(segment)])
+                time.sleep(0.01)  # or all of them are one window
+            noted.append(segment)
 
 
+@pytest.mark.parametrize("drawn", [True, False])
 def test_a_slow_bucket_slows_the_night_and_does_not_fill_the_memory(
-    large: tuple[Stores, UUID, int],
+    large: tuple[Stores, UUID, int], drawn: bool
 ) -> None:
-    stores, run, count = large
+    stores, run, _ = large
     bucket = stores.bucket
-    slow = replace(stores, bucket=SlowBucket(bucket.client, bucket.name, bucket.prefix))
-    made: list[int] = []
-    most = 0
-    with Recorder(slow, run, 1) as recorder:
-        for segment in range(count):
-            recorder.note([segment], 1, makers(made, range(segment, segment + 1)))
-            most = max(most, segment + 1 - len(finished_in(stores, run)))
-    assert most <= WAITING + 1  # the one that was let in last
-    assert most > WAITING // 2  # the queue was used
-    assert sorted(made) == sorted(finished_in(stores, run)) == list(range(count))
+    stuck = StuckBucket(bucket.client, bucket.name, bucket.prefix)
+    noted: list[int] = []
+    with ThreadPoolExecutor(1) as pool:
+        night = pool.submit(store_one_by_one, replace(stores, bucket=stuck), run, drawn, noted)
+        while len(noted) < WAITING and not night.done():
+            time.sleep(0.01)
+        time.sleep(0.2)
+        waiting = len(noted)
+        stuck.opened.set()
+        night.result()
+    assert waiting == WAITING
+    assert list(finished_in(stores, run)) == list(range(LEAVES))
 
 
 def test_a_round_larger_than_the_queue_is_stored_too(large: tuple[Stores, UUID, int]) -> None:
     stores, run, count = large
-    made: list[int] = []
     with Recorder(stores, run, 1) as recorder:
-        recorder.note(range(count), count, makers(made, range(count)))
+        recorder.note(range(count), count, [split(each) for each in range(count)])
     assert len(finished_in(stores, run)) == count
 
 
-def test_after_a_fault_every_row_still_has_its_object_and_the_fault_is_told(
+def test_splits_of_one_moment_share_an_object_that_is_named_by_its_bytes(
     large: tuple[Stores, UUID, int],
 ) -> None:
-    stores, run, count = large
-    bucket = stores.bucket
-    full = replace(stores, bucket=FullBucket(bucket.client, bucket.name, bucket.prefix))
-    with pytest.raises(UnreachableStorage, match="it is full"):
-        store_one_by_one(full, run, count)
+    stores, run, _ = large
+    with Recorder(stores, run, 1) as recorder:
+        recorder.note(range(10), 10, [split(each) for each in range(10)])
+    (name,) = stores.bucket.list()
     done = finished_in(stores, run)
-    assert len(done) <= 10
+    (sha256,) = {entry.sha256 for entry in done.values()}
+    assert name == checkpoint_key(sha256)
+    states = unpack(stores.bucket.get(name, sha256))
+    assert sorted(done) == list(range(10))
+    assert {key: float(state.latents[0]) for key, state in states.items()} == {
+        f"key {each}": float(each) for each in range(10)
+    }
+
+
+def test_equal_windows_of_two_nights_have_equal_bytes_and_need_one_object(
+    large: tuple[Stores, UUID, int],
+) -> None:
+    stores, run, _ = large
+    other, _ = store_night(stores.engine, make_prompts(12), catalogue="other")
+    for each in (run, other):
+        with Recorder(stores, each, 1) as recorder:
+            recorder.note([0, 1], 2, [split(0), split(1)])
+    assert len(list(stores.bucket.list())) == 1
+    assert finished_in(stores, run)[0].sha256 == finished_in(stores, other)[1].sha256
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_after_a_fault_every_row_still_has_its_object_and_the_fault_is_told(
+    large: tuple[Stores, UUID, int], drawn: bool
+) -> None:
+    stores, run, _ = large
+    bucket = stores.bucket
+    left = [10] if drawn else [2]
+    full = replace(stores, bucket=FullBucket(bucket.client, bucket.name, bucket.prefix, left))
+    with pytest.raises(UnreachableStorage, match="it is full"):
+        store_one_by_one(full, run, drawn, [])
+    done = finished_in(stores, run)
+    assert 0 < len(done) < LEAVES
     assert list(done) == list(range(len(done)))  # none is done that came after the fault
     for segment, entry in done.items():
-        bucket.get(f"checkpoints/{segment}", entry.sha256)
+        key = f"images/{segment}.png" if drawn else checkpoint_key(entry.sha256)
+        assert bucket.get(key, entry.sha256)
 
 
-def test_a_picture_may_come_after_its_checkpoint(large: tuple[Stores, UUID, int]) -> None:
+def test_a_leaf_is_done_when_its_picture_is_stored(large: tuple[Stores, UUID, int]) -> None:
     stores, run, _ = large
-    picture = Picture(3, Object("images/abc.png", b"pixels", "image/png"), 64, 48)
     with Recorder(stores, run, 1) as recorder:
-        recorder.note([7], 1, makers([], range(7, 8)))
-        recorder.note([], 0, [lambda: Entry(7, picture=picture)])
+        recorder.note([7], 1, makers=[partial(picture, 7)])
     with stores.session() as session:
-        images = ledger.load_images(session, run)
-    assert list(finished_in(stores, run)) == [7]
-    assert (images[3].key, images[3].bytes, images[3].width) == ("images/abc.png", 6, 64)
-    assert stores.bucket.get("images/abc.png", images[3].sha256) == b"pixels"
+        image = ledger.load_images(session, run)[7]
+    assert finished_in(stores, run)[7].sha256 == image.sha256
+    assert (image.key, image.bytes, image.width) == ("images/7.png", 11, 64)
+    assert stores.bucket.get(image.key, image.sha256) == b"pixels of 7"
+
+
+def test_of_a_preview_no_row_tells(large: tuple[Stores, UUID, int]) -> None:
+    stores, run, _ = large
+    with Recorder(stores, run, 1) as recorder:
+        recorder.note(makers=[lambda: Object("previews/a.webp", b"small", "image/webp")])
+    assert finished_in(stores, run) == {}
+    assert stores.bucket.get("previews/a.webp") == b"small"

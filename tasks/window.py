@@ -1,0 +1,161 @@
+"""A window of the recorder: what is stored and told to the ledger together, and in which order.
+
+Knows objects, their names and rows: first the object, then the row; a parent before its children.
+The states of a window's splits are one object, for an object costs the same few milliseconds
+whatever it holds. Knows nothing of threads and clocks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from hierdiff_core.checkpoint import State, pack
+from tasks.ledger import (
+    Stored,
+    StoredImage,
+    add_evaluations,
+    finish_segments,
+    record_images,
+    start_segments,
+)
+from tasks.storage import Bucket
+from tasks.stores import Stores
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split's end state to store."""
+
+    segment: int
+    key: str  # the segment's, under which the state is found inside its object
+    state: State
+
+
+@dataclass(frozen=True)
+class Object:
+    """Bytes to store."""
+
+    key: str
+    body: bytes
+    content_type: str = "application/octet-stream"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A leaf's picture to store, which is its segment's end state."""
+
+    segment: int
+    leaf: int
+    object: Object
+    width: int  # pixels
+    height: int
+
+
+Maker = Callable[[], Picture | Object]  # of a bare object no row tells
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What the ledger is told of a picture once it is stored."""
+
+    segment: int
+    leaf: int
+    image: StoredImage
+
+
+@dataclass
+class Window:
+    """What has arrived since rows were last written."""
+
+    started: list[int] = field(default_factory=list)
+    evaluations: int = 0
+    splits: list[Split] = field(default_factory=list)
+    made: list[Future[Drawn | None]] = field(default_factory=list)
+    last: bool = False
+
+    @property
+    def size(self) -> int:
+        """Splits, pictures and bare objects, each of which takes room while it waits."""
+        return len(self.splits) + len(self.made)
+
+    def add(self, other: Window) -> None:
+        """Take in what comes after this."""
+        self.started += other.started
+        self.evaluations += other.evaluations
+        self.splits += other.splits
+        self.made += other.made
+        self.last = other.last
+
+
+def checkpoint_key(sha256: str) -> str:
+    """Return where the states of splits lie that were stored together."""
+    return f"checkpoints/{sha256}.safetensors"
+
+
+def picture_key(sha256: str) -> str:
+    """Return where a picture lies."""
+    return f"images/{sha256}.png"
+
+
+def store_made(bucket: Bucket, made: Picture | Object) -> Drawn | None:
+    """Store what a maker made; return what is told of it, None of a bare object."""
+    if isinstance(made, Object):
+        _put(bucket, made)
+        return None
+    sha256, size = _put(bucket, made.object), len(made.object.body)
+    image = StoredImage(made.object.key, sha256, size, made.width, made.height)
+    return Drawn(made.segment, made.leaf, image)
+
+
+def write_window(stores: Stores, run: uuid.UUID, shard: int, window: Window) -> None:
+    """Store the splits, wait for what is being made, then write the rows of all in one transaction.
+
+    Where something cannot be stored, rows are written of what came before it, since what comes
+    after it may be a child's, and the fault is raised.
+    """
+    done, images, fault = _keep(stores.bucket, window)
+    with stores.session() as session:
+        if window.started:
+            start_segments(session, run, window.started)
+        if done:
+            finish_segments(session, run, done)
+        if images:
+            record_images(session, run, images)
+        if window.evaluations:
+            add_evaluations(session, run, shard, done=window.evaluations)
+    if fault is not None:
+        raise fault
+
+
+def _keep(
+    bucket: Bucket, window: Window
+) -> tuple[dict[int, Stored], dict[int, StoredImage], BaseException | None]:
+    """Return what is stored: by segment, its pictures by leaf, and what ended it."""
+    done: dict[int, Stored] = {}
+    images: dict[int, StoredImage] = {}
+    try:
+        done |= _store_splits(bucket, window.splits)
+        for each in window.made:
+            if (drawn := each.result()) is not None:
+                done[drawn.segment] = Stored(drawn.image.sha256, drawn.image.bytes)
+                images[drawn.leaf] = drawn.image
+    except BaseException as fault:
+        return done, images, fault
+    return done, images, None
+
+
+def _store_splits(bucket: Bucket, splits: Sequence[Split]) -> dict[int, Stored]:
+    """Store states as one object, named by its bytes; return it for each of their segments."""
+    if not splits:
+        return {}
+    body = pack({split.key: split.state for split in splits})
+    sha256 = _put(bucket, Object(checkpoint_key(hashlib.sha256(body).hexdigest()), body))
+    return dict.fromkeys((split.segment for split in splits), Stored(sha256, len(body)))
+
+
+def _put(bucket: Bucket, made: Object) -> str:
+    return bucket.put(made.key, made.body, made.content_type)
