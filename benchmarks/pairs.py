@@ -41,6 +41,11 @@ class Laps:
 
     laps: tuple[Mapping[str, Seconds], ...]
 
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The sides, in the order in which they were named."""
+        return tuple(self.laps[0])
+
     def seconds(self, side: str, timed: str) -> Spread:
         """Return the seconds of one side."""
         return Spread(tuple(lap[side][timed] for lap in self.laps))
