@@ -53,12 +53,13 @@ def tell(study: Study, results: Results) -> Told:
 
 
 def _bases(study: Study) -> list[Setting]:
-    """Return two savings in the middle, under the paper's solver and the one of few steps."""
+    """Return two savings in the middle, under the paper's solver and those of few steps."""
     grid = study.grid
     paper = [Setting(PAPER_METHOD, study.paper_solver, grid.paper_steps, saving=each)
              for each in _middle(grid.paper_savings)]  # fmt: skip
-    fast = [Setting(PAPER_METHOD, study.fast, max(grid.fast_steps), saving=each)
-            for each in _middle(grid.fast_savings)]  # fmt: skip
+    solvers = [each for each in study.solvers if each in grid.fast_steps] or [study.fast]
+    fast = [Setting(PAPER_METHOD, solver, study.most_fast_steps(solver), saving=each)
+            for solver in solvers for each in _middle(grid.fast_savings)]  # fmt: skip
     return list(dict.fromkeys([*paper, *fast]))
 
 

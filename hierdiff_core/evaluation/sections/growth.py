@@ -90,12 +90,12 @@ def _unit(study: Study, prompts: PromptSet, size: int, setting: Setting) -> Unit
 
 def _alone(study: Study, prompts: PromptSet) -> Unit:
     texts, scored = _order(study, prompts)
-    steps = max(study.grid.fast_steps)
+    steps = study.most_fast_steps(study.fast)
     return Unit(tuple(texts[:scored]), tuple(range(scored)), standard(study.fast, steps))
 
 
 def _settings(study: Study) -> list[Setting]:
-    steps = max(study.grid.fast_steps)
+    steps = study.most_fast_steps(study.fast)
     return [
         Setting(PAPER_METHOD, study.fast, steps, saving=each) for each in study.grid.fast_savings
     ]
