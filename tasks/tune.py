@@ -69,7 +69,8 @@ class Tuning:
     @cached_property
     def fingerprint(self) -> str:
         """What tells the judges from others; loads them."""
-        return self.bench.fingerprint(self.texts[0])
+        # One that stays when rows come and go.
+        return self.bench.fingerprint(min(self.texts, key=_draw))
 
     def measure(
         self, settings: Sequence[Setting], half: Half, workers: int, report: Report
@@ -177,12 +178,16 @@ def split(prompts: Sequence[Prompt], most: int) -> dict[Half, tuple[int, ...]]:
     if len(prompts) < LEAST:
         reason = f"a choice needs {LEAST} different prompts or more, there are {len(prompts)}"
         raise EmptyBatch(reason=reason)
-    order = sorted(range(len(prompts)), key=lambda at: digest("tuning", prompts[at].text))
+    order = sorted(range(len(prompts)), key=lambda at: _draw(prompts[at].text))
     chosen = order[: max(LEAST, most)]
     return {
         Half.CHOOSING: tuple(sorted(chosen[0::2])),
         Half.TELLING: tuple(sorted(chosen[1::2])),
     }
+
+
+def _draw(text: str) -> str:
+    return digest("tuning", text)
 
 
 def workers_of(tuning: Tuning, asked: int | None) -> int:

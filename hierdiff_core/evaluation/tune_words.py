@@ -39,18 +39,17 @@ def sentences(choice: Choice, prompts: int) -> Iterator[str]:
 
 def _instead(choice: Choice) -> str:
     """Return what the choice spares over the best standard setting, and over the cheapest one."""
-    said = []
+    # Where one setting is both, it goes by the last name.
     rivals = {
-        choice.reference.setting: ("the best standard setting", choice.reference),
-        choice.cheapest_standard.setting: (
-            "the cheapest standard setting that holds",
-            choice.cheapest_standard,
-        ),
+        choice.cheapest_standard.setting: "the cheapest standard setting that holds",
+        choice.reference.setting: "the best standard setting",
     }
-    for name, rival in rivals.values():
-        if rival.setting != choice.chosen.setting:
-            spared = 1 - choice.chosen.measured.per_image / rival.measured.per_image
-            said.append(f"{100 * spared:.0f} % below {name} ({rival.measured.per_image:g})")
+    known = {each.setting: each.measured for each in (choice.reference, choice.cheapest_standard)}
+    said = []
+    for setting, name in rivals.items():
+        if setting != choice.chosen.setting:
+            spared = 1 - choice.chosen.measured.per_image / known[setting].per_image
+            said.append(f"{100 * spared:.0f} % below {name} ({known[setting].per_image:g})")
     return f", {' and '.join(said)}" if said else ": that of the best standard setting"
 
 
