@@ -26,7 +26,7 @@ from hierdiff_core.models.kandinsky22 import (
 from hierdiff_core.models.place import SHIPPED, find_revision
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.prompt import Prompt, Recipe, content_key
-from hierdiff_core.sampler import Job
+from hierdiff_core.sampling.sampler import Job
 from hierdiff_core.schedule import make_schedule, solve_tau
 from hierdiff_core.whole_file import write_whole
 from training.captions import caption

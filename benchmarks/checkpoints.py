@@ -21,7 +21,7 @@ from hierdiff_core.checkpoint import unpack
 from hierdiff_core.embedding import stack
 from hierdiff_core.embedding import unpack as unpack_embedding
 from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
-from hierdiff_core.sampler import Job, rounds
+from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
 from tasks.denoise import denoise_shard
 from tasks.ledger import find_embeddings, load_plan, summarise

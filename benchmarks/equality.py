@@ -18,7 +18,7 @@ from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
 from hierdiff_core.checkpoint import State
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import Job, run
+from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import make_solver
 
 TITLE = "Equal images whatever the slots and the neighbours"

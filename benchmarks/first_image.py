@@ -18,7 +18,7 @@ from benchmarks.outcome import Column, Figure, Goal, Outcome, Plot, Table
 from benchmarks.pairs import Laps, alternate
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import rounds
+from hierdiff_core.sampling.sampler import rounds
 from hierdiff_core.solver import make_solver
 
 TITLE = "Time to the first image and memory of the frontier, against N"

@@ -22,7 +22,7 @@ import torch
 from benchmarks.catalogue import cut, load_catalogue
 from benchmarks.lab import Lab
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import Round, rounds
+from hierdiff_core.sampling.sampler import Round, rounds
 from hierdiff_core.solver import make_solver
 
 LATENTS = (4, 64, 64)  # Kandinsky 2.2 at 512 pixels

@@ -17,7 +17,7 @@ from benchmarks.stacks import OUTSIDE, Stacks
 from hierdiff_core.checkpoint import State, pack
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import rounds
+from hierdiff_core.sampling.sampler import rounds
 from hierdiff_core.solver import make_solver
 
 TITLE = "Where the time of a round goes"

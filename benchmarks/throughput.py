@@ -23,7 +23,7 @@ from hierdiff_core.checkpoint import node_keys
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit_decoder, load_decoder
 from hierdiff_core.noise import initial_noise
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import Finished, rounds
+from hierdiff_core.sampling.sampler import Finished, rounds
 from hierdiff_core.solver import make_solver
 from tasks.draw import AT_ONCE, decode
 

@@ -14,7 +14,7 @@ from benchmarks.errors import DifferentWork
 from benchmarks.lab import clock
 from benchmarks.pairs import rotated
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.sampler import Job, Round, rounds
+from hierdiff_core.sampling.sampler import Job, Round, rounds
 from hierdiff_core.solver import Solver
 
 

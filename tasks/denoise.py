@@ -21,7 +21,7 @@ from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
 from hierdiff_core.models.kandinsky22 import Decoder, fit_decoder, load_decoder, load_prior
 from hierdiff_core.models.place import choose_device, find_revision
 from hierdiff_core.prompt import Recipe
-from hierdiff_core.sampler import Finished, Job, Round, rounds
+from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
 from tasks.draw import Easel, as_shown, redraw, splits_of
 from tasks.embed import load_negative

@@ -20,7 +20,7 @@ from PIL import Image
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import Finished
+from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.solver import Solver
 from tasks.settings import Settings
 from tasks.window import Maker, Object, Picture, Split

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment
-from hierdiff_core.sampler import Job, run
+from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import Solver
 
 Latents = npt.NDArray[np.float32]  # (N, ...)

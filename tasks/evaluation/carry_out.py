@@ -16,8 +16,8 @@ from hierdiff_core.evaluation.looks import Family, Job, Watch
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.unit import Outcome, Unit, needed_segments
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampler import Job as SamplerJob
-from hierdiff_core.sampler import rounds
+from hierdiff_core.sampling.sampler import Job as SamplerJob
+from hierdiff_core.sampling.sampler import rounds
 from tasks.evaluation.look_inside import show_family, watch_run
 from tasks.evaluation.panel import Panel
 from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key

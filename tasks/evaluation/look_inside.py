@@ -17,8 +17,8 @@ from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import standard
 from hierdiff_core.evaluation.unit import Outcome
 from hierdiff_core.noise import initial_noise, step_noise
-from hierdiff_core.sampler import Job as SamplerJob
-from hierdiff_core.sampler import rounds
+from hierdiff_core.sampling.sampler import Job as SamplerJob
+from hierdiff_core.sampling.sampler import rounds
 from tasks.evaluation.panel import Panel
 from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key
 from tasks.evaluation.subject import Subject

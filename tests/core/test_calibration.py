@@ -24,7 +24,7 @@ from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.evaluation.calibrated import calibrated_methods
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.sampler import Job
+from hierdiff_core.sampling.sampler import Job
 from hierdiff_core.solver import make_solver
 from tests.core.gaussian import KANDINSKY, SHAPE, Gaussian
 

@@ -12,7 +12,7 @@ from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
 from hierdiff_core.plan import make_plan
 from hierdiff_core.prompt import Prompt, Recipe
-from hierdiff_core.sampler import Job, run
+from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.solver import make_solver
 

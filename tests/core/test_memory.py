@@ -14,7 +14,7 @@ from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.sampler import Job, Round, rounds
+from hierdiff_core.sampling.sampler import Job, Round, rounds
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.solver import make_solver
 

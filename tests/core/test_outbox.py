@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from hierdiff_core.checkpoint import State
-from hierdiff_core.outbox import Outbox
 from hierdiff_core.plan import Segment
+from hierdiff_core.sampling.outbox import Outbox
 
 
 def segment(number: int) -> Segment:

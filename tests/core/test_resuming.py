@@ -12,7 +12,7 @@ from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.sampler import Finished, Job, rounds, run
+from hierdiff_core.sampling.sampler import Finished, Job, rounds, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
 from hierdiff_core.solver import Solver, make_solver

@@ -17,7 +17,7 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment, make_plan
-from hierdiff_core.sampler import Job, rounds, run
+from hierdiff_core.sampling.sampler import Job, rounds, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
 from hierdiff_core.solver import Solver, make_solver

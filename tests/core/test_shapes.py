@@ -9,8 +9,8 @@ import pytest
 
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import Plan, make_plan
+from hierdiff_core.sampling.shapes import Shapes, fit_width, rehearse
 from hierdiff_core.schedule import make_schedule, solve_tau
-from hierdiff_core.shapes import Shapes, fit_width, rehearse
 from hierdiff_core.shard import make_shards
 
 K = 12

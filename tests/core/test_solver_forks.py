@@ -15,7 +15,7 @@ from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.sampler import Finished, Job, run
+from hierdiff_core.sampling.sampler import Finished, Job, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import SOLVERS, make_solver
 from tests.core.gaussian import (

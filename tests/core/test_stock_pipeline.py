@@ -22,7 +22,7 @@ from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.sampler import Job, run
+from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
 

@@ -10,7 +10,7 @@ from diffusers import EulerDiscreteScheduler
 from hierdiff_core.checkpoint import State
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.sampler import Finished
+from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
 from tasks.draw import as_shown

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hierdiff_core.batch import Batch, Draws
 from hierdiff_core.checkpoint import State
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.outbox import Finished, Outbox
 from hierdiff_core.plan import Plan, Segment
-from hierdiff_core.shapes import Shapes
+from hierdiff_core.sampling.batch import Batch, Draws
+from hierdiff_core.sampling.outbox import Finished, Outbox
+from hierdiff_core.sampling.shapes import Shapes
+from hierdiff_core.sampling.walk import Row, Walk
 from hierdiff_core.solver import Solver
-from hierdiff_core.walk import Row, Walk
 
 __all__ = ["Finished", "Job", "Round", "rounds", "run"]
 

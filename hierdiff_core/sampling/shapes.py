@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 
 from hierdiff_core.plan import Plan
-from hierdiff_core.walk import Walk
+from hierdiff_core.sampling.walk import Walk
 
 
 class Shapes:

@@ -16,8 +16,8 @@ from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.sampling.walk import Row
 from hierdiff_core.solver import Solver
-from hierdiff_core.walk import Row
 
 
 @dataclass(frozen=True)
