@@ -51,7 +51,7 @@ def figures(
     tuning: Tuning, choice: Choice, tuned: Tuned, catalogue: str, command: str
 ) -> dict[str, object]:
     """Return all that was found, as JSON values."""
-    stopped = choice.stopped_at
+    untold = choice.untold
     return {
         "catalogue": catalogue,
         "command": command,
@@ -63,7 +63,7 @@ def figures(
         "sample": {half.value: len(places) for half, places in tuning.halves.items()},
         "chosen": tuned.to_json(),
         "sentences": list(sentences(choice, len(tuning.prompts))),
-        "prompts_to_tell": None if stopped is None else prompts_to_tell(stopped, choice.quality),
+        "prompts_to_tell": None if untold is None else prompts_to_tell(untold, choice.quality),
         "told": _rows(choice.climbed),
         "tried": _rows(choice.tried),
     }

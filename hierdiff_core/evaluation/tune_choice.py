@@ -89,6 +89,17 @@ class Choice:
         """The rung that did not hold for sure, None where the ladder's end was reached."""
         return self.climbed[-1] if self.climbed[-1].verdict is not Verdict.HOLDS else None
 
+    @property
+    def untold(self) -> Judged | None:
+        """A cheaper setting that might hold: where the climb ended, or else the nearest tried."""
+        seen = self.tried if self.stopped_at is None else [self.stopped_at]
+        able = [
+            each
+            for each in seen
+            if each.verdict is Verdict.UNSURE and _price(each) < _price(self.chosen)
+        ]
+        return max(able, key=lambda each: each.share.value, default=None)
+
 
 def choose(candidates: Candidates, quality: float, measure: Measure) -> Choice:
     """Return the cheapest setting that is known to hold the quality; see the module.

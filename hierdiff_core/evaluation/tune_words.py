@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from hierdiff_core.calibrated.deviation import LINKAGE
 from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
-from hierdiff_core.evaluation.tune_choice import Choice, Judged, Verdict, prompts_to_tell
+from hierdiff_core.evaluation.tune_choice import Choice, Judged, prompts_to_tell
 
 
 def words(setting: Setting) -> str:
@@ -54,15 +54,15 @@ def _instead(choice: Choice) -> str:
 
 
 def _unsure(choice: Choice, prompts: int) -> Iterator[str]:
-    rung = choice.stopped_at
-    if rung is None or rung.verdict is not Verdict.UNSURE:
+    rung = choice.untold
+    if rung is None:
         return
     needed = prompts_to_tell(rung, choice.quality)
     enough = "more prompts than can be asked for" if needed is None else f"about {needed:,} prompts"
     if needed is not None and needed > prompts:
         enough += f", more than the catalogue's {prompts:,},"
     yield (
-        f"cheaper is possible, but the sample is too small to tell: {words(rung.setting)}, "
+        f"cheaper may be possible, but the sample is too small to tell: {words(rung.setting)}, "
         f"{rung.measured.per_image:.2f} evaluations per image, has {_percent(rung.share)}; "
         f"{enough} would tell"
     )
