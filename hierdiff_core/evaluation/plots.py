@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.flame.palette import LIGHT
@@ -22,6 +23,7 @@ SHARED = (LIGHT[6], LIGHT[4], "#d0a020", LIGHT[5])
 ALONE = ("#3f4a54", "#8a949c", "#5f7f95", "#b3b9bd")
 BLIND = "#2f7f79"  # sharing that knows nothing of the prompts
 _DOTS = 200  # a page shows the picture at half its size
+_LINE_COLOURS = 64  # of lines and letters with their soft edges; a third of the bytes
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def draw_panels(heading: str, panels: Sequence[Panel], note: str = "") -> bytes:
     figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold")
     if note:
         figure.supxlabel(note, x=0.01, ha="left", color=QUIET, fontsize=8.5)
-    return _png(pyplot, figure)
+    return _png(pyplot, figure, colours=_LINE_COLOURS)
 
 
 def draw_sheet(
@@ -203,8 +205,10 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
     return [float(each) for each in found]
 
 
-def _png(pyplot: Any, figure: Any) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=_DOTS, facecolor="white")
+def _png(pyplot: Any, figure: Any, colours: int = 256) -> bytes:
+    drawn, file = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png", dpi=_DOTS, facecolor="white")
     pyplot.close(figure)
+    picture = Image.open(drawn).convert("RGB")
+    picture.quantize(colours, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return file.getvalue()
