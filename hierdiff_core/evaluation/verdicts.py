@@ -86,16 +86,38 @@ def _against(ours: Measured, theirs: Measured) -> str:
     return f"{ours.mean:.3f} against {theirs.mean:.3f} (difference {gap.value:+.3f} {interval})"
 
 
-def against_random(prompts: PromptSet, tree: Estimate, blind: Estimate) -> str:
-    """Return whether the tree saves the wanted multiple of what random embeddings save."""
+def against_random(
+    prompts: PromptSet,
+    tree: Estimate,
+    blind: Estimate,
+    alike: tuple[Measured, Measured] | None = None,
+) -> str:
+    """Return whether the tree saves the wanted multiple of what random embeddings save.
+
+    `alike`, the tree and random embeddings at one saving, shows what telling prompts apart is for.
+    """
     said = f"`{prompts.name}`: the tree saves {share(tree)}, random embeddings {share(blind)}"
+    shown = ""
+    if alike is not None:
+        saving = percent(alike[0].setting.saving or 0.0)
+        shown = f"; at a saving of {saving} the tree scores {_against(*alike)}"
     if tree.value <= 0:
-        return f"{said}: the tree saves nothing at equal score (goal missed)."
+        return f"{said}: the tree saves nothing at equal score (goal missed){shown}."
     if blind.value <= 0:
-        return f"{said}: sharing without knowing the prompts saves nothing."
+        return f"{said}: sharing without knowing the prompts saves nothing{shown}."
     factor = tree.value / blind.value
     verdict = "met" if factor >= RANDOM_FACTOR else "missed"
-    return f"{said}: {factor:.1f} times as much (goal of {RANDOM_FACTOR} times {verdict})."
+    return f"{said}: {factor:.1f} times as much (goal of {RANDOM_FACTOR} times {verdict}){shown}."
+
+
+def undecided(scores: Sequence[float]) -> str:
+    """Return why random embeddings can save at all, from the mean score of x_0 after each step."""
+    half = len(scores) // 2
+    return (
+        f"After {half} of {len(scores)} steps alone the predicted picture scores "
+        f"{scores[half - 1]:.3f} of the {scores[-1]:.3f} that it ends with: the steps up to there "
+        "leave much to those after them, and so can be shared with any prompt."
+    )
 
 
 def few_steps(scores: list[float], steps: int) -> str:

@@ -22,6 +22,7 @@ from hierdiff_core.evaluation.verdicts import (
     few_steps,
     over_best,
     over_reference,
+    undecided,
 )
 
 RNG = np.random.default_rng(0)
@@ -143,6 +144,20 @@ def test_the_tree_is_measured_against_five_times_what_random_embeddings_save() -
     assert "met" in against_random(_prompts(9), tree, Estimate(0.05, 0, 0.1))
     assert "missed" in against_random(_prompts(9), tree, Estimate(0.4, 0.3, 0.5))
     assert "saves nothing" in against_random(_prompts(9), tree, Estimate(0.0, 0, 0))
+
+
+def test_the_tree_and_random_embeddings_are_told_side_by_side_at_one_saving() -> None:
+    tree, blind = (Measured(Setting(each, "ddpm", 40, saving=0.7), 12, BASE - gap)
+                   for each, gap in (("ward", 0.0), ("random", 0.25)))  # fmt: skip
+    said = against_random(_prompts(9), Estimate(0.5, 0, 1), Estimate(0.4, 0, 1), (tree, blind))
+    assert "at a saving of 70 % the tree scores" in said
+    assert "difference +0.250" in said
+
+
+def test_what_the_first_half_of_the_steps_leaves_open_is_told() -> None:
+    assert "After 2 of 4 steps alone the predicted picture scores 0.300 of the 0.900" in undecided(
+        [0.1, 0.3, 0.8, 0.9]
+    )
 
 
 def test_an_early_emergence_is_said_to_make_few_steps_enough() -> None:

@@ -32,7 +32,7 @@ def tell(study: Study, results: Results) -> Told:
     found = None if watch is None else results.whole(watch)
     if watch is None or found is None:
         return Told(title, ["Not measured yet."])
-    scores = _scores(found).mean(axis=1)
+    scores = mean_scores(found)
     detail = _details(found)
     marks = sorted({1, watch.steps, *range(watch.steps // 8, watch.steps, watch.steps // 8 or 1)})
     rows = [
@@ -65,8 +65,9 @@ def watch_of(study: Study) -> Watch | None:
     return Watch(texts, study.paper_solver, study.grid.paper_steps)
 
 
-def _scores(found: Outcome) -> np.ndarray:
-    return found.main.reshape(int(found.facts["steps"]), -1)
+def mean_scores(found: Outcome) -> np.ndarray:
+    """Return the mean score of the picture predicted after each step, (K,)."""
+    return np.asarray(found.main.reshape(int(found.facts["steps"]), -1).mean(axis=1))
 
 
 def _details(found: Outcome) -> list[float]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from hierdiff_core.evaluation.frontier import largest_within, saving_at_equal_score
+from collections.abc import Sequence
+
+from hierdiff_core.evaluation.frontier import Measured, largest_within, saving_at_equal_score
 from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
 from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.sections.emergence import mean_scores, watch_of
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.told import Table, Told, percent, share
-from hierdiff_core.evaluation.verdicts import against_random
+from hierdiff_core.evaluation.verdicts import against_random, undecided
 
 _PAPER = {
     "GenAI-Bench": "50 % / 5.4 %",
@@ -41,7 +44,7 @@ def tell(study: Study, results: Results) -> Told:
             "none" if each is None else percent(1 - each.per_image / reference.per_image)
             for each in largest
         ]
-        sentences.append(against_random(prompts, *savings))
+        sentences.append(against_random(prompts, *savings, _alike(tree, blind)))
         paper = _PAPER.get(prompts.paper, "–")
         rows.append([prompts.name, *map(share, savings), *within, paper])
         figures[prompts.name] = {
@@ -52,6 +55,7 @@ def tell(study: Study, results: Results) -> Told:
                 for each in (*tree, *blind)
             },
         }
+    sentences += _cause(study, results)
     columns = ("set", f"{PAPER_METHOD}, equal score", "random, equal score",
                f"{PAPER_METHOD}, not told apart", "random, not told apart", "paper")  # fmt: skip
     caption = (
@@ -60,6 +64,20 @@ def tell(study: Study, results: Results) -> Told:
     )
     title = "Table 2: the tree against random embeddings"
     return Told(title, sentences, [Table(columns, rows, caption)], figures=figures)
+
+
+def _alike(tree: Sequence[Measured], blind: Sequence[Measured]) -> tuple[Measured, Measured] | None:
+    """Return both at the largest saving that was measured of both."""
+    found = {each.setting.saving: each for each in tree}
+    pairs = [(found[each.setting.saving], each) for each in blind if each.setting.saving in found]
+    return max(pairs, key=lambda pair: pair[0].setting.saving or 0.0, default=None)
+
+
+def _cause(study: Study, results: Results) -> list[str]:
+    """Return what the reference's own steps say of it, where they were looked at."""
+    watch = watch_of(study)
+    found = None if watch is None else results.whole(watch)
+    return [] if found is None else [undecided([float(each) for each in mean_scores(found)])]
 
 
 def _sets(study: Study) -> list[PromptSet]:
