@@ -1,4 +1,4 @@
-"""Ablations on development sets: linkage, phi and initial noise, from which defaults are chosen."""
+"""Ablations on development sets: linkage, phi, initial noise and tau, for the defaults."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
 from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import Setting, label
-from hierdiff_core.evaluation.told import Table, Told, number, score, share
+from hierdiff_core.evaluation.setting import Setting, label, standard
+from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
+
+OUR_METHOD, OUR_SOLVER = "average", "ddim"  # the package's defaults, chosen from the first table
 
 
 def jobs(study: Study) -> list[Job]:
@@ -21,6 +23,7 @@ def jobs(study: Study) -> list[Job]:
         for base in _bases(study):
             settings = [base, *_variants(study, base).values()]
             found += [study.unit(prompts, each) for each in settings]
+        found += [study.unit(prompts, each) for each in [_alone(study), *_budgets(study)]]
     return found
 
 
@@ -49,7 +52,39 @@ def tell(study: Study, results: Results) -> Told:
     said = [] if rows else ["Not measured yet, or no development set was chosen."]
     if rows:
         said = _advice(figures)
-    return Told("Ablations", said, [Table(columns, rows, caption)], figures=figures)
+    tables = [Table(columns, rows, caption), *_tell_budgets(study, results, figures)]
+    return Told("Ablations", said, tables, figures=figures)
+
+
+def _tell_budgets(study: Study, results: Results, figures: dict[str, object]) -> list[Table]:
+    """Return what the default method's taus cost and lose, from which the default is chosen."""
+    rows = []
+    for prompts in study.development:
+        alone = results.measured(study, prompts, _alone(study))
+        if alone is None:
+            continue
+        for ours in results.all_measured(study, prompts, _budgets(study)):
+            gap = estimate_mean(ours.scores - alone.scores)
+            rows.append([prompts.name, f"{ours.setting.tau:g}", number(ours.per_image, 2),
+                         percent(1 - ours.per_image / alone.per_image),
+                         score(estimate_mean(ours.scores)), _signed(gap)])  # fmt: skip
+            figures[f"{prompts.name}: {label(ours.setting)}"] = {"difference": gap.to_json()}
+    columns = ("set", "tau", "evaluations per image", "saving", "mean score", "difference")
+    caption = (
+        f"{OUR_METHOD} linkage under {label(_alone(study))} at several tau, beside the same steps "
+        "alone: mean score, paired difference with its 95 % interval."
+    )
+    return [Table(columns, rows, caption)] if rows else []
+
+
+def _alone(study: Study) -> Setting:
+    return standard(OUR_SOLVER, study.most_fast_steps(OUR_SOLVER))
+
+
+def _budgets(study: Study) -> list[Setting]:
+    steps = study.most_fast_steps(OUR_SOLVER)
+    return [Setting(OUR_METHOD, OUR_SOLVER, steps, tau=each) for each in study.grid.taus
+            if each <= 1]  # fmt: skip
 
 
 def _bases(study: Study) -> list[Setting]:

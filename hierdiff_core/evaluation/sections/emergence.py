@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
-
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.looks import Job, Watch
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
@@ -45,10 +43,10 @@ def tell(study: Study, results: Results) -> Told:
         "same run's final pictures."
     )
     table = Table(("step", "mean score of x_0", "distance to the end"), rows, caption)
-    figures = {"score": [float(each) for each in scores], "distance": detail}
+    figures = {"score": scores, "distance": detail}
     return Told(
         title,
-        [few_steps([float(each) for each in scores], watch.steps)],
+        [few_steps(scores, watch.steps)],
         [table],
         {"emergence.png": partial(_draw, watch, scores, detail)},
         figures,
@@ -65,9 +63,10 @@ def watch_of(study: Study) -> Watch | None:
     return Watch(texts, study.paper_solver, study.grid.paper_steps)
 
 
-def mean_scores(found: Outcome) -> np.ndarray:
-    """Return the mean score of the picture predicted after each step, (K,)."""
-    return np.asarray(found.main.reshape(int(found.facts["steps"]), -1).mean(axis=1))
+def mean_scores(found: Outcome) -> list[float]:
+    """Return the mean score of the picture predicted after each of the K steps."""
+    scores = found.main.reshape(int(found.facts["steps"]), -1).mean(axis=1)
+    return [float(each) for each in scores]
 
 
 def _details(found: Outcome) -> list[float]:

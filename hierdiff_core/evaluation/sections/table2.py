@@ -38,18 +38,18 @@ def tell(study: Study, results: Results) -> Told:
         if reference is None or not tree or not blind:
             sentences.append(f"`{prompts.name}`: not measured yet.")
             continue
-        savings = [saving_at_equal_score(each, reference) for each in (tree, blind)]
+        ours, blindly = (saving_at_equal_score(each, reference) for each in (tree, blind))
         largest = [largest_within(each, reference) for each in (tree, blind)]
         within = [
             "none" if each is None else percent(1 - each.per_image / reference.per_image)
             for each in largest
         ]
-        sentences.append(against_random(prompts, *savings, _alike(tree, blind)))
+        sentences.append(against_random(prompts, ours, blindly, _alike(tree, blind)))
         paper = _PAPER.get(prompts.paper, "–")
-        rows.append([prompts.name, *map(share, savings), *within, paper])
+        rows.append([prompts.name, share(ours), share(blindly), *within, paper])
         figures[prompts.name] = {
-            "tree": savings[0].to_json(),
-            "random": savings[1].to_json(),
+            "tree": ours.to_json(),
+            "random": blindly.to_json(),
             "points": {
                 each.setting.method + f" {each.setting.saving:g}": each.mean
                 for each in (*tree, *blind)
@@ -77,7 +77,7 @@ def _cause(study: Study, results: Results) -> list[str]:
     """Return what the reference's own steps say of it, where they were looked at."""
     watch = watch_of(study)
     found = None if watch is None else results.whole(watch)
-    return [] if found is None else [undecided([float(each) for each in mean_scores(found)])]
+    return [] if found is None else [undecided(mean_scores(found))]
 
 
 def _sets(study: Study) -> list[PromptSet]:
