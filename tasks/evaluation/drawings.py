@@ -7,9 +7,11 @@ the project); other models, and prompts of one's own, have no drawings.
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +33,7 @@ def drawn_features(
     None where nothing can be drawn: no drawing program, prompts that name no attributes, or no
     judge with features.
     """
-    if not entries or find_spec("training") is None or not all(e.attributes for e in entries):
+    if not entries or not all(e.attributes for e in entries) or not _can_draw():
         return None
     texts = [entry.text for entry in entries]
     first = hashlib.sha256(_draw(entries[0], 0).tobytes()).hexdigest()
@@ -45,6 +47,15 @@ def drawn_features(
         known = {f"{at:06d}": row for at, row in enumerate(features)}
         folder.save_vectors(name, known)
     return np.stack([known[each] for each in sorted(known)])
+
+
+def _can_draw() -> bool:
+    """Tell whether the drawing program is at hand."""
+    clone = Path(__file__).resolve().parents[2]
+    # An installed command finds the packages that are shipped, and no others beside them.
+    if find_spec("training") is None and (clone / "training" / "drawings.py").is_file():
+        sys.path.append(str(clone))
+    return find_spec("training") is not None
 
 
 def _draw(entry: Entry, number: int) -> NDArray[np.uint8]:
