@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     model: str = "hierdiff/miniature-decoder"  # folder, hub name, or the small one shipped here
     prior: str = "hierdiff/miniature-prior"
     solver: Literal["ddim", "ddpm", "euler", "flow_euler", "dpmsolver++"] = "ddim"
-    steps: int = Field(default=40, ge=1)
+    steps: int = Field(default=8, ge=1)  # of the small model; a large one wants more
     guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
     prior_steps: int = Field(default=25, ge=2)
     prior_guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
@@ -67,8 +67,9 @@ class Settings(BaseSettings):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
     planner: Literal["auto", "calibrated", "paper"] = "auto"  # auto: calibrated where it can be
-    linkage: Literal["ward", "average", "centroid"] = "ward"
-    tau: float = Field(default=1.0, ge=0, allow_inf_nan=False)  # used when no budget is set
+    # Chosen from benchmarks/results/evaluation.md, "Ablations".
+    linkage: Literal["ward", "average", "centroid"] = "average"
+    tau: float = Field(default=0.25, ge=0, allow_inf_nan=False)  # used when no budget is set
     saving: float | None = Field(default=None, ge=0, lt=1)  # budget: share of evaluations
     steps_per_image: float | None = Field(default=None, gt=0)  # budget: evaluations per image
 

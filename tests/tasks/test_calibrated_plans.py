@@ -67,7 +67,7 @@ def test_the_papers_tree_is_there_for_who_asks_for_it(
     asked = calibrated.model_copy(update={"planner": "paper"})
     night = plan_small_night(stores, asked, write_catalogue(tmp_path))
     with stores.session() as session:
-        assert load_plan(session, night.run).plan.linkage == "ward"
+        assert load_plan(session, night.run).plan.linkage == "average"
 
 
 def test_without_a_budget_a_night_takes_what_the_papers_tau_would(
@@ -81,7 +81,7 @@ def test_without_a_budget_a_night_takes_what_the_papers_tau_would(
         with stores.session() as session:
             found.append(load_plan(session, night.run).plan)
     assert found[0].evaluations == found[1].evaluations
-    assert [each.linkage for each in found] == ["calibrated", "ward"]
+    assert [each.linkage for each in found] == ["calibrated", "average"]
 
 
 def test_a_calibration_of_another_guidance_does_not_count(calibrated: Settings) -> None:

@@ -33,7 +33,7 @@ def test_the_environment_sets_and_arguments_prevail(monkeypatch: pytest.MonkeyPa
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIERDIFF_STEPS", "")
     monkeypatch.setenv("HIERDIFF_DATABASE_URL", "")
-    assert read_settings() == read_settings(steps=40)
+    assert read_settings() == read_settings(steps=8)
 
 
 def test_a_running_stack_is_found_and_the_environment_prevails(
