@@ -26,7 +26,7 @@ from hierdiff_core.evaluation.unit import Unit, make_unit
 from hierdiff_core.prompt import Prompt, Recipe, content_key
 from tasks.embed import embed_prompts, load_embeddings, load_negative
 from tasks.errors import BadRow, EmptyBatch
-from tasks.evaluation.crew import Bench, count_workers, find_missing, make_all, weight
+from tasks.evaluation.crew import Bench, find_missing, make_all, weight
 from tasks.evaluation.subject import adopt_embeddings
 from tasks.evaluation.work_folder import WorkFolder
 from tasks.night import Source, read_rows
@@ -188,11 +188,6 @@ def split(prompts: Sequence[Prompt], most: int) -> dict[Half, tuple[int, ...]]:
 
 def _draw(text: str) -> str:
     return digest("tuning", text)
-
-
-def workers_of(tuning: Tuning, asked: int | None) -> int:
-    """Return how many processes measure."""
-    return asked or count_workers(tuning.bench)
 
 
 def _choose_recipe(found: Sequence[Prompt], asked: Recipe) -> tuple[Recipe, list[Prompt]]:

@@ -16,11 +16,7 @@ def price(stores: Stores, settings: Settings, planned: Planned, prompts: int) ->
     """Return the price as JSON values; seconds and cost are null where no run has measured them."""
     forest = planned.forest
     plan, recipe = forest.plan, forest.groups[0].recipe
-    with stores.session() as session:
-        each = seconds_per_evaluation(session, recipe.revision)
-    seconds = None if each is None else each * plan.evaluations
-    hourly = settings.gpu_price_per_hour
-    cost = None if seconds is None or hourly is None else seconds / 3600 * hourly
+    seconds, cost = expect(stores, settings, recipe.revision, plan.evaluations)
     return {
         "prompts": prompts,
         "images": plan.size,
@@ -42,11 +38,27 @@ def price(stores: Stores, settings: Settings, planned: Planned, prompts: int) ->
     }
 
 
+def expect(
+    stores: Stores, settings: Settings, revision: str, evaluations: int
+) -> tuple[float | None, float | None]:
+    """Return device seconds and cost of evaluations; None where no run or no price tells them."""
+    with stores.session() as session:
+        each = seconds_per_evaluation(session, revision)
+    seconds = None if each is None else each * evaluations
+    hourly = settings.gpu_price_per_hour
+    return seconds, None if seconds is None or hourly is None else seconds / 3600 * hourly
+
+
+def say_time(seconds: float | None) -> str:
+    """Return the device time that is expected, for people."""
+    return "unknown before a first run" if seconds is None else duration(seconds)
+
+
 def say(quoted: dict[str, object]) -> str:
     """Return the price as a few lines for people."""
     get = quoted.__getitem__
     seconds, cost = get("device_seconds"), get("cost")
-    time = duration(float(str(seconds))) if seconds is not None else "unknown before a first run"
+    time = say_time(None if seconds is None else float(str(seconds)))
     lines = [
         f"{get('prompts')} prompts, {get('images')} distinct images, {get('trees')} tree(s)",
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",

@@ -18,18 +18,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from flows.commands.client import ledger
+from flows.commands.quote import expect, say_time
 from flows.quiet import quiet_libraries
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.tune_choice import Choice, Half, choose
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS
 from hierdiff_core.evaluation.tune_words import line, sentences
-from tasks.headline import duration
-from tasks.ledger import forget_tuned, keep_tuned, seconds_per_evaluation
+from tasks.evaluation.crew import count_workers
+from tasks.ledger import forget_tuned, keep_tuned
 from tasks.night import Source
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.tune import Tuning, Wanted, prepare, workers_of
+from tasks.tune import Tuning, Wanted, prepare
 from tasks.tune_pages import figures, record, write_figures, write_plot
 
 OUT = Path("out/tune")
@@ -89,7 +90,7 @@ def tune(
         tuning = prepare(stores, settings, Source(query, file), wanted)
         if dry_run:
             return _tell_price(tuning, settings, as_json)
-        choice = _run(tuning, quality, workers_of(tuning, workers), as_json)
+        choice = _run(tuning, quality, workers or count_workers(tuning.bench), as_json)
         return _tell(tuning, choice, Told(catalogue, out, write, as_json))
 
 
@@ -121,19 +122,17 @@ def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
     """Tell what a tuning would take at the most; a sharing setting may be given up early."""
     parts = tuning.price()
     evaluations = sum(parts.values())
-    with tuning.stores.session() as session:
-        each = seconds_per_evaluation(session, tuning.bench.recipe.revision)
-    seconds = None if each is None else each * evaluations
-    hourly = settings.gpu_price_per_hour
-    cost = None if seconds is None or hourly is None else seconds / 3600 * hourly
+    revision = tuning.bench.recipe.revision
+    seconds, cost = expect(tuning.stores, settings, revision, evaluations)
     if as_json:
         found = {"prompts": len(tuning.prompts), "evaluations": evaluations, "parts": parts}
         click.echo(json.dumps(found | {"device_seconds": seconds, "cost": cost}))
         return 0
     for name, count in (*parts.items(), ("in all, at the most", evaluations)):
         click.echo(f"{name:<22} {count:>9,} evaluations")
-    time = "unknown before a first run" if seconds is None else duration(seconds)
-    click.echo(f"{'device time':<22} {time}" + ("" if cost is None else f", {cost:.2f}"))
+    click.echo(
+        f"{'device time':<22} {say_time(seconds)}" + ("" if cost is None else f", {cost:.2f}")
+    )
     return 0
 
 
