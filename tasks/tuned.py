@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.evaluation.tune_words import words
 from hierdiff_core.prompt import SOLVERS, Recipe
@@ -25,7 +26,7 @@ MEASURED_ON = (
 _KNOWN = {
     "solver": SOLVERS,
     "planner": ("paper", LINKAGE),
-    "linkage": ("ward", "average", "centroid"),
+    "linkage": tuple(LINKAGES),
 }
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
 

@@ -11,6 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
+from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.prompt_sets import DEVELOPMENT, REPORT, PromptSet, sample
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.unit import Unit, make_unit
@@ -40,7 +41,6 @@ class Grid:
     largest: int | None = None  # prompts that are taken of a set; None: all
 
 
-_LINKAGES = ("ward", "average", "centroid")
 _STANDARDS = {
     "ddpm": (8, 16, 25, 40),
     "ddim": (2, 3, 4, 6, 8, 12, 25),
@@ -57,7 +57,7 @@ DEFAULT = Grid(
     other_savings=(0.5, 0.7),
     fast_steps={"dpmsolver++": (6, 12), "ddim": (6, 8)},
     fast_savings=(0.1, 0.25, 0.5, 0.7),
-    linkages=_LINKAGES,
+    linkages=tuple(LINKAGES),
     random_savings=(0.05, 0.2, 0.5, 0.7),
     taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
     sizes=(16, 48, 144, 500, 1000, 2000),
@@ -79,7 +79,7 @@ FULL = Grid(
     other_savings=(0.3, 0.5, 0.7, 0.85),
     fast_steps={"dpmsolver++": (4, 6, 8, 12, 20), "ddim": (4, 5, 6, 8, 12)},
     fast_savings=(0.15, 0.3, 0.45, 0.6, 0.75),
-    linkages=_LINKAGES,
+    linkages=tuple(LINKAGES),
     random_savings=(0.02, 0.05, 0.1, 0.15, 0.3, 0.5, 0.7),
     taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
     sizes=(16, 48, 96, 240, 480, 1000, 2000),
@@ -97,7 +97,7 @@ QUICK = Grid(
     other_savings=(0.6,),
     fast_steps={"dpmsolver++": (4,), "ddim": (4,)},
     fast_savings=(0.25, 0.5),
-    linkages=_LINKAGES,
+    linkages=tuple(LINKAGES),
     random_savings=(0.1, 0.3),
     taus=(0.5, 1.0),
     sizes=(4, 12, 16),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import Setting, standard
 
 Family = tuple[Setting, ...]  # alike but for the saving, mildest (dearest) first
@@ -24,7 +25,6 @@ class TuneGrid:
     linkages: tuple[str, ...]
 
 
-_LINKAGES = ("ward", "average", "centroid")
 TUNE_GRIDS: Mapping[str, TuneGrid] = {
     grid.name: grid
     for grid in (
@@ -59,7 +59,7 @@ TUNE_GRIDS: Mapping[str, TuneGrid] = {
                 "dpmsolver++": (4, 6, 8, 12, 20),
             },
             savings=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8),
-            linkages=_LINKAGES,
+            linkages=tuple(LINKAGES),
         ),
     )
 }
