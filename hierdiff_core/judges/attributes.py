@@ -45,12 +45,6 @@ class AttributeJudge:
         """Return P(every attribute that the prompt names), (B,); see `verdicts`."""
         return self.verdicts(pictures, prompts).scores
 
-    def right(
-        self, pictures: NDArray[np.uint8], prompts: Sequence[str]
-    ) -> Mapping[str, np.ma.MaskedArray]:
-        """Return for each attribute (B,) whether its likeliest value is the named one."""
-        return self.verdicts(pictures, prompts).right
-
     def verdicts(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> Verdicts:
         """Return scores and what is right, of one look.
 

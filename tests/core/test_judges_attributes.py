@@ -44,7 +44,7 @@ def test_every_attribute_of_a_fresh_drawing_is_told_right(
     judge: AttributeJudge, drawn: np.ndarray, shown: list[Attributes]
 ) -> None:
     texts = [caption(each, at) for at, each in enumerate(shown)]
-    right = judge.right(drawn, texts)
+    right = judge.verdicts(drawn, texts).right
     assert list(right) == list(AXES)
     assert all(told.mean() > 0.96 for told in right.values())
     assert judge.scores(drawn, texts).mean() > 0.9
@@ -70,7 +70,8 @@ def test_the_score_is_the_product_over_what_is_named(
 def test_what_is_not_named_is_left_out_of_the_shares(
     judge: AttributeJudge, drawn: np.ndarray, shown: list[Attributes]
 ) -> None:
-    right = judge.right(drawn[:2], [shown[0].product, f"{shown[1].colour} {shown[1].product}"])
+    texts = [shown[0].product, f"{shown[1].colour} {shown[1].product}"]
+    right = judge.verdicts(drawn[:2], texts).right
     assert right["product"].mask.tolist() == [False, False]
     assert right["colour"].mask.tolist() == [True, False]
     assert right["pattern"].mask.all()
