@@ -1,4 +1,4 @@
-"""Calibrating: what the denoiser says of a sample of prompts, measured once and kept beside it.
+"""Calibrating: what prompts become when they share steps, measured once for a model.
 
 Knows models, prompts and the files that readings are kept in until all of them are there. Knows
 nothing of what is made of them (`hierdiff_core.calibrated.fitting`). What a stopped calibration has
@@ -26,7 +26,7 @@ from hierdiff_core.calibrated.calibration_file import (
 )
 from hierdiff_core.calibrated.fitting import fit_calibration
 from hierdiff_core.calibrated.levels import Levels, highest_level, noise_levels
-from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measure
+from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measure, names
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
 from hierdiff_core.errors import InvalidSetting
@@ -79,6 +79,7 @@ def calibrate(
     Raises UnknownModel, InvalidSetting, and what reading prompts raises.
     """
     design = design or Design()
+    design.check()
     prompts = _choose(_read(recipe, file), design, evaluations)
     texts = [each.text for each in prompts]
     path = out or calibration_path(recipe)
@@ -86,15 +87,16 @@ def calibrate(
     work = path.with_name(path.name + ".readings") / digest("calibration", facts)[:16]
     conditioning, negative = _embed(recipe, settings.device, prompts, work, report)
     denoiser = fit_decoder(load_decoder(recipe, settings.device), recipe, negative)
+    look = load_prior(recipe, settings.device).look
     make = partial(make_solver, recipe.solver, denoiser.noise_schedule)
-    readings = _known(work)
-    for name, reading in measure(denoiser, make, conditioning, design, dict(readings)):
+    readings, total = _known(work), len(names(len(prompts), design))
+    for name, reading in measure(denoiser, look, make, conditioning, design, dict(readings)):
         readings[name] = reading
         _keep(work / f"{name}.npy", reading)
-        report("measuring", len(readings), design.noises + 2)
+        report("measuring", len(readings), total)
     facts |= {"calibrated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     levels = _levels(design, denoiser.noise_schedule, make)
-    made = fit_calibration(flatten(conditioning), readings, design, *levels, facts)
+    made = fit_calibration(flatten(conditioning), readings, design, levels, facts)
     save_calibration(made, path)
     shutil.rmtree(work.parent)
     return Calibrated(load_calibration(path), path)
@@ -151,15 +153,12 @@ def _embed(
     return stack(conditionings), unpack((work / "negative.safetensors").read_bytes())
 
 
-def _levels(design: Design, schedule: Mapping[str, Any], make: MakeSolver) -> tuple[Levels, Levels]:
-    """Return the noise levels that runs came down to, and those of the runs that fork."""
-    levels, branch_levels = (
-        noise_levels(schedule, make(steps).timesteps)
-        for steps in (design.levels, design.branch_steps)
-    )
-    # Where runs begin they are all one; of K steps the last levels are those before steps 2 .. K.
+def _levels(design: Design, schedule: Mapping[str, Any], make: MakeSolver) -> Levels:
+    """Return the highest noise level of all, and those that shared runs come down to."""
+    levels = noise_levels(schedule, make(design.steps).timesteps)
+    # Where runs begin nothing has settled, however high a solver starts.
     highest = max(highest_level(schedule), levels[0] * 1.001)
-    return np.append(highest, levels[1:]), branch_levels
+    return np.append(highest, levels[design.first :])
 
 
 def _known(work: Path) -> dict[str, Reading]:

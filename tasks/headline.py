@@ -23,7 +23,7 @@ class Figure:
 def planned_by(linkage: str) -> str:
     """Return what made a plan, for people; `linkage` is the plan's own word for it."""
     if linkage == "calibrated":
-        return "the model's calibration, for the least deviation"
+        return "the model's calibration, for the least excess"
     return f"the paper's tree, {linkage} linkage"
 
 

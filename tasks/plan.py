@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.deviation import count_evaluations
 from hierdiff_core.calibrated.forest import Asked, plan_calibrated_forest
 from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.plans import count_evaluations
 from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest, Group, group_prompts, grow_trees, plan_forest
@@ -70,7 +70,7 @@ def pin_recipe(recipe: Recipe, memory: Path | None = None) -> Recipe:
 def grow_forest(stores: Stores, prompts: Sequence[Prompt], budget: Budget) -> Forest:
     """Return the forest of prompts whose embeddings are cached; the others are left out.
 
-    It is that of least deviation where the model is calibrated and the planner is not set to the
+    It is that of least excess where the model is calibrated and the planner is not set to the
     paper's; without a budget it takes as many evaluations as the paper's tree would at its tau.
     The plan's linkage says which it is. Raises EmptyBatch, and InvalidSetting for a budget that
     cannot be met or a calibration that is asked for and is not there.

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest
 from hierdiff_core.prompt import Prompt, Recipe

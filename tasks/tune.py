@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import HierdiffError, InvalidSetting
 from hierdiff_core.evaluation.frontier import Measured

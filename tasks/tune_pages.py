@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.tune_choice import Choice, Half, Judged, prompts_to_tell
 from hierdiff_core.evaluation.tune_plot import draw_choice
 from hierdiff_core.evaluation.tune_words import sentences, words

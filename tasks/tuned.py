@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.evaluation.tune_words import words

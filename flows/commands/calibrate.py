@@ -31,7 +31,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--guidance", type=float, help="HIERDIFF_GUIDANCE unless given")
 @click.option("--height", type=int, help="pixels; HIERDIFF_HEIGHT unless given")
 @click.option("--width", type=int, help="pixels; HIERDIFF_WIDTH unless given")
-@click.option("--levels", default=8, show_default=True, help="noise levels that get a map")
+@click.option("--levels", default=8, show_default=True, help="K of the runs: noise levels")
 @click.option("--evaluations", default=4000, show_default=True, help="at the most, in all")
 @click.option("--out", type=click.Path(path_type=Path), help="beside the model unless given")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
@@ -55,7 +55,7 @@ def calibrate(
             pin_recipe(settings.recipe),
             file=file,
             evaluations=evaluations,
-            design=Design(levels=levels),
+            design=Design(steps=levels),
             out=out,
             report=lambda what, done, total: bar.update(
                 shown, description=what, completed=done, total=total
@@ -71,8 +71,9 @@ def _say(made: Calibrated) -> str:
     lines = [
         f"{facts['prompts']} prompts, {facts['evaluations']:,} evaluations, "
         f"model {facts['revision']}",
-        "noise      explained (R2)   ranking of pairs (Spearman), prompts left out",
+        "noise      settled   explained (R2)   ranking (Spearman), prompts left out",
     ]
-    for sigma, r2, rank in zip(calibration.levels[1:], facts["r2"], facts["spearman"], strict=True):
-        lines.append(f"{sigma:8.3f}   {r2:14.3f}   {rank:.3f}")
+    rows = zip(calibration.levels[1:], facts["shares"], facts["r2"], facts["spearman"], strict=True)
+    for sigma, share, r2, rank in rows:
+        lines.append(f"{sigma:8.3f}   {100 * share:5.1f} %   {r2:14.3f}   {rank:.3f}")
     return "\n".join([*lines, f"written to {made.path}"])

@@ -15,7 +15,7 @@ import click
 from flows.evaluation import Evaluation
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
 from hierdiff_core.evaluation.looks import Job

@@ -1,8 +1,8 @@
-"""A model's calibration: where a run stands under any conditioning, at any noise level.
+"""A model's calibration: what sharing steps down to a noise level costs, for any two prompts.
 
 Knows maps and levels; knows nothing of files, of how maps were measured (`readings`) or of plans.
-A map takes a conditioning to a point such that squared distances of points are those of latents
-that have come down to that level from one noise, each under its own conditioning.
+Where a prompt shares all steps down to a level with prompts whose mean lies x away from it, its
+picture misses what was asked by x A x' more: the excess. A is nothing at the start and grows.
 """
 
 from __future__ import annotations
@@ -14,64 +14,67 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.calibrated.kernel import Matrix, kernel
-from hierdiff_core.calibrated.levels import Levels, step_widths
+from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.calibrated.points import StepPoints
+from hierdiff_core.calibrated.ridge import Matrix, square_root
+
+_SKETCH = 16  # directions that stand for all which the basis does not hold
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """One map per noise level, and what predicted deviations come to in the end."""
+    """What has settled at each noise level, and how much plain pictures miss what was asked."""
 
-    levels: Levels  # (L,) sigma, falling; at the first all runs are one, as they begin there
-    examples: Matrix  # (n, D) conditionings that were measured
-    scale: float  # of the kernel
-    coefficients: npt.NDArray[np.float64]  # (L, n, r), zeros at the first level
-    link: tuple[float, float]  # measured deviation = exp(a) predicted^b
+    levels: Levels  # (L,) sigma, falling; at the first nothing has settled
+    basis: Matrix  # (D, r) orthonormal directions in which conditionings were seen to vary
+    settled: npt.NDArray[np.float64]  # (L, r, r) A in the basis; each less the one before is >= 0
+    shares: npt.NDArray[np.float64]  # (L,) A of any other direction, the mean of all
+    misfits: Mapping[int, float]  # by K, |embedding of the picture - conditioning|^2 of plain runs
     facts: Mapping[str, Any]  # where it comes from and how well it predicts; JSON values
 
     def points(self, vectors: npt.NDArray[np.floating], levels: Levels) -> StepPoints:
         """Return the points of (N, D) conditionings for K steps from these noise levels (K,).
 
-        The point of step k stands for the latents after it. Squared distances are interpolated in
-        log sigma, by standing the points of both levels side by side, and weighed by the step's
-        width: see `docs/method.md`.
+        Squared distances of the points of step k are those of conditionings in the metric of what
+        step k settles, A(sigma_{k+1}) - A(sigma_k); see `docs/method.md`.
         """
-        kernels = kernel(np.asarray(vectors, dtype=np.float64), self.examples, self.scale)
-        return self.place(np.stack([kernels @ each for each in self.coefficients]), levels)
-
-    def place(self, mapped: Matrix, levels: Levels) -> StepPoints:
-        """Return points at the K steps of what the maps of all levels make of N rows, (L, N, r)."""
-        weights = np.sqrt(step_widths(levels))
+        vectors = np.asarray(vectors, dtype=np.float64)
+        inside = vectors @ self.basis
+        outside = (vectors - inside @ self.basis.T) @ _sketch(len(self.basis))
+        # However low a solver starts, it starts from noise alone.
+        bounds = np.concatenate([self.levels[:1], levels[1:]])
 
         def find(k: int) -> Matrix:
-            upper, share = self._between(float(levels[k]))
-            lower = min(upper + 1, len(mapped) - 1)
-            both = [np.sqrt(1 - share) * mapped[upper], np.sqrt(share) * mapped[lower]]
-            kept = both[:1] if share == 0 else both
-            return np.asarray(weights[k - 1] * np.concatenate(kept, axis=1))
+            (above, share_above), (below, share_below) = map(self._at, bounds[k - 1 : k + 1])
+            share = max(0.0, share_below - share_above)
+            within = inside @ square_root(below - above)
+            return np.concatenate([within, np.sqrt(share) * outside], axis=1)
 
-        return StepPoints(len(levels), mapped.shape[1], find)
+        return StepPoints(len(levels), len(vectors), find)
 
-    def expected(self, predicted: float) -> float:
-        """Return the deviation of final latents that a predicted one stands for."""
-        a, b = self.link
-        return float(np.exp(a) * predicted**b)
+    def misfit(self, steps: int) -> float:
+        """Return how much pictures of K plain steps miss, interpolated in log K."""
+        known = sorted(self.misfits)
+        found = [self.misfits[each] for each in known]
+        return float(np.interp(np.log(steps), np.log(known), found))
 
-    def discretisation(self, steps: int) -> float:
-        """Return the squared deviation of K plain steps from many, per image.
-
-        Interpolated in log K between the measured ones, of which the fewest stand for fewer still.
-        """
-        found = {int(each): error for each, error in self.facts["plain"].items()}
-        found[int(self.facts["reference_steps"])] = 0.0
-        known = sorted(found)
-        errors = [found[each] for each in known]
-        return float(np.interp(np.log(steps), np.log(known), errors))
+    def _at(self, sigma: float) -> tuple[Matrix, float]:
+        """Return the settled share in the basis and outside of it, interpolated in log sigma."""
+        upper, part = self._between(sigma)
+        settled, shares = self.settled[upper : upper + 2], self.shares[upper : upper + 2]
+        return (1 - part) * settled[0] + part * settled[1], float(
+            (1 - part) * shares[0] + part * shares[1]
+        )
 
     def _between(self, sigma: float) -> tuple[int, float]:
         """Return the level above a sigma and how far towards the next it lies, in log sigma."""
         heights = -np.log(self.levels)
         place = float(np.interp(-np.log(sigma), heights, np.arange(len(heights))))
-        upper = min(int(place), len(heights) - 1)
+        upper = min(int(place), len(heights) - 2)
         return upper, place - upper
+
+
+def _sketch(size: int) -> Matrix:
+    """Return a map (D, S) that about keeps distances (Johnson and Lindenstrauss)."""
+    rng = np.random.default_rng(0)
+    return np.asarray(rng.standard_normal((size, _SKETCH)) / np.sqrt(_SKETCH))

@@ -20,7 +20,7 @@ from hierdiff_core.models.place import find_folder
 from hierdiff_core.prompt import SOLVERS, Recipe
 from hierdiff_core.whole_file import write_whole
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "calibration"  # beside the model's folder, since revisions cover all that is in it
 _ENTRY = "hierdiff"
 
@@ -38,9 +38,9 @@ def calibration_path(recipe: Recipe) -> Path:
 def find_calibration(recipe: Recipe) -> Calibration | None:
     """Return the calibration of a pinned recipe, or None where the model has none.
 
-    That of its own solver, or else of another one: which latents a model leads to at a noise level
-    depends on the solver far less than on the conditioning. Raises UnknownModel for a model or a
-    file that is damaged.
+    That of its own solver, or else of another one: what has settled by a noise level depends on
+    the solver far less than on the level. Raises UnknownModel for a model or a file that is
+    damaged.
     """
     path = _find(recipe)
     return None if path is None else load_calibration(path)
@@ -62,13 +62,13 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     """Write it as safetensors, whole or not at all; equal calibrations make equal files."""
     tensors = {
         "levels": calibration.levels,
-        "examples": calibration.examples.astype(np.float32),
-        "coefficients": calibration.coefficients.astype(np.float32),
+        "basis": calibration.basis.astype(np.float32),
+        "settled": calibration.settled.astype(np.float32),
+        "shares": calibration.shares,
     }
     rest = {
         "format": FORMAT,
-        "scale": calibration.scale,
-        "link": list(calibration.link),
+        "misfits": {str(each): found for each, found in calibration.misfits.items()},
         "facts": dict(calibration.facts),
     }
     packed = {name: np.ascontiguousarray(each) for name, each in tensors.items()}
@@ -84,12 +84,9 @@ def load_calibration(path: Path) -> Calibration:
         if rest["format"] != FORMAT:
             raise ValueError(f"format {rest['format']}")
         return Calibration(
-            tensors["levels"],
-            tensors["examples"],
-            float(rest["scale"]),
-            tensors["coefficients"],
-            (float(rest["link"][0]), float(rest["link"][1])),
-            rest["facts"],
+            **tensors,
+            misfits={int(each): float(found) for each, found in rest["misfits"].items()},
+            facts=rest["facts"],
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         hint = f"its calibration is damaged ({error}); remove it or run `hierdiff calibrate` again"

@@ -1,4 +1,4 @@
-"""From readings to a calibration: one kernel map per level, and what deviations come to.
+"""From readings to a calibration: the settled share of each level, and what sharing comes to.
 
 Knows readings, regressions and how well they predict; knows no network.
 """
@@ -6,22 +6,42 @@ Knows readings, regressions and how well they predict; knows no network.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial.distance import pdist
+from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.kernel import Matrix, fit, kernel, spread
 from hierdiff_core.calibrated.levels import Levels
-from hierdiff_core.calibrated.points import StepPoints
-from hierdiff_core.calibrated.readings import Design, Reading, branch_pairs
+from hierdiff_core.calibrated.readings import Design, Reading
+from hierdiff_core.calibrated.ridge import Fit, Matrix, fit_towards, positive_part
 
-_RANK = 32  # dimensions of a map at the most
-_KEPT = 0.995  # of what a map explains
+_RANK = 64  # directions that get a share of their own, at the most
+_KEPT = 0.999  # of the variance of the conditionings
+
+
+@dataclass(frozen=True, eq=False)
+class _Forked:
+    """What was measured on n prompts, each of which shared F forks' steps with its party."""
+
+    asked: Matrix  # (n, D) conditionings
+    away: Matrix  # (n, D) from a prompt to the mean of its party
+    alone: Matrix  # (n, D) embeddings of pictures
+    forked: npt.NDArray[np.float64]  # (F, n, D)
+
+    @property
+    def moved(self) -> npt.NDArray[np.float64]:
+        """(F, n, D) from the picture alone to the one that shared."""
+        return np.asarray(self.forked - self.alone)
+
+    @property
+    def excess(self) -> Matrix:
+        """(F, n) by how much more a picture misses what was asked."""
+        after = ((self.forked - self.asked) ** 2).sum(axis=2)
+        return np.asarray(after - ((self.alone - self.asked) ** 2).sum(axis=1))
 
 
 def fit_calibration(
@@ -29,81 +49,102 @@ def fit_calibration(
     readings: Mapping[str, Reading],
     design: Design,
     levels: Levels,
-    branch_levels: Levels,
     facts: Mapping[str, Any],
 ) -> Calibration:
     """Return the calibration of readings (`readings.measure`) on prompts of these vectors (n, D).
 
-    `levels` are the highest there is and those that the runs came down to, `branch_levels` those
-    of the runs that fork. Maps are scaled so that left-out prompts are as far from each other as
-    they were measured to be, in the mean. Whatever is said of how well a calibration predicts is
-    said of left-out prompts.
+    `levels` are the highest there is and those that the forks came down to, (1 + F,). Whatever is
+    said of how well a calibration predicts is said of left-out prompts.
     """
-    examples = np.asarray(vectors, dtype=np.float64)
-    scale = spread(examples)
-    kernels = kernel(examples, examples, scale)
-    runs = [readings[f"run-{noise}"] for noise in range(design.noises)]
-    fits = [_fit_level(kernels, [run[level] for run in runs]) for level in range(len(levels) - 1)]
-    rank = max(each[0].shape[1] for each in fits)
-    coefficients = np.stack([_widen(each[0], rank) for each in fits])
-    left_out = np.stack([_widen(each[1], rank) for each in fits])
-    start = np.zeros((1, len(examples), rank))
-    made = Calibration(
-        levels, examples, scale, np.concatenate([start, coefficients]), (0.0, 1.0), {}
+    found = _gather(np.asarray(vectors, dtype=np.float64), readings, design)
+    basis = _basis(found.asked)
+    away, moved = found.away @ basis, found.moved @ basis
+    shares = _shares(found)
+    fits = [fit_towards(share, away, each) for share, each in zip(shares, moved, strict=True)]
+    outside = (found.away**2).sum() - (away**2).sum()
+    scale = _scale(found.excess, fits, shares, away, float(outside))
+    settled = _accumulate([scale * each.map for each in fits])
+    described = _describe(fits, away, moved, shares) | {"scale": round(scale, 4)}
+    return Calibration(
+        levels,
+        basis,
+        np.concatenate([np.zeros((1, *settled.shape[1:])), settled]),
+        np.concatenate([[0.0], scale * shares]),
+        _misfits(found, readings, design),
+        {**facts, **described, "evaluations": design.evaluations(len(away))},
     )
-    points = made.place(np.concatenate([start, left_out]), branch_levels)
-    link, misfit = _fit_link(points, readings["branches"], design)
-    found = _describe(design, len(examples), [each[2] for each in fits], readings["plain"])
-    found |= {"rank": rank, "link_misfit": round(misfit, 4)}
-    return replace(made, link=link, facts={**facts, **found})
+
+
+def _gather(vectors: Matrix, readings: Mapping[str, Reading], design: Design) -> _Forked:
+    blocks = sorted((name for name in readings if name.startswith("forked-")), key=_number)
+    seen = np.concatenate([readings[name] for name in blocks], axis=1).astype(np.float64)
+    asked = vectors[: seen.shape[1]]
+    parties = asked.reshape(-1, design.together, asked.shape[1])
+    away = (parties.mean(axis=1, keepdims=True) - parties).reshape(asked.shape)
+    return _Forked(asked, away, seen[0], seen[1:])
+
+
+def _number(name: str) -> int:
+    return int(name.split("-")[1])
+
+
+def _basis(vectors: Matrix) -> Matrix:
+    """Return the directions (D, r) that hold nearly all of the vectors' variance."""
+    _, strengths, axes = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
+    held = np.cumsum(strengths**2) / max(float((strengths**2).sum()), 1e-300)
+    return np.asarray(axes[: min(_RANK, int(np.searchsorted(held, _KEPT)) + 1)].T)
+
+
+def _shares(found: _Forked) -> Matrix:
+    """Return the mean share of all directions at each fork (F,), which never falls."""
+    along = np.einsum("fnd,nd->f", found.moved, found.away) / max((found.away**2).sum(), 1e-300)
+    return np.asarray(isotonic_regression(np.maximum(along, 0)).x)
+
+
+def _scale(
+    excess: Matrix, fits: Sequence[Fit], shares: Matrix, inside: Matrix, outside: float
+) -> float:
+    """Return how much more a picture misses for each unit that it moves, over all forks.
+
+    How far a picture moves towards the mean tells directions and levels apart best, since what
+    sharing does to it at random cancels out; how much it then misses is what sharing costs.
+    """
+    moves = sum(
+        float(np.einsum("nd,de,ne->", inside, each.map, inside)) + share * outside
+        for share, each in zip(shares, fits, strict=True)
+    )
+    return max(float(excess.sum()) / max(moves, 1e-300), 1e-6)
+
+
+def _accumulate(maps: Sequence[Matrix]) -> npt.NDArray[np.float64]:
+    """Return symmetric matrices that grow from level to level, close to the maps, (F, r, r)."""
+    found = [np.zeros_like(maps[0])]
+    for each in maps:
+        # What has settled stays so: a level adds what its map has more, and takes nothing back.
+        found.append(found[-1] + positive_part(each - found[-1]))
+    return np.stack(found[1:])
+
+
+def _misfits(found: _Forked, readings: Mapping[str, Reading], design: Design) -> dict[int, float]:
+    """Return how much plain pictures miss, by K, all on the same prompts."""
+    asked = found.asked[: design.plain]
+    seen = {steps: readings[f"plain-{steps}"].astype(np.float64) for steps in design.plain_steps}
+    seen[design.steps] = found.alone[: design.plain]
+    return {K: float(((seen[K] - asked) ** 2).sum(axis=1).mean()) for K in sorted(seen)}
 
 
 def _describe(
-    design: Design, size: int, qualities: Sequence[Mapping[str, float]], plain: Reading
+    fits: Sequence[Fit], away: Matrix, moved: npt.NDArray[np.float64], shares: Matrix
 ) -> dict[str, Any]:
-    """Return what was measured on so many prompts, and how well each level's map predicts it."""
+    """Return how many prompts there were, and how well each level's map predicts left-out ones."""
+    ranks = [
+        float(spearmanr((fit.left_out * away).sum(axis=1), (each * away).sum(axis=1)).statistic)
+        for fit, each in zip(fits, moved, strict=True)
+    ]
     return {
-        "prompts": size,
-        "evaluations": design.evaluations(size),
-        "r2": [round(each["r2"], 4) for each in qualities],
-        "spearman": [round(each["spearman"], 4) for each in qualities],
-        "plain": dict(zip(map(str, design.plain_steps), map(float, plain), strict=True)),
-        "reference_steps": design.reference_steps,
+        "prompts": len(away),
+        "rank": away.shape[1],
+        "shares": [round(float(each), 4) for each in shares],
+        "r2": [round(fit.explained, 4) for fit in fits],
+        "spearman": [round(each, 4) for each in ranks],
     }
-
-
-def _fit_level(kernels: Matrix, runs: Sequence[Reading]) -> tuple[Matrix, Matrix, dict[str, float]]:
-    """Return a map's coefficients (n, r), the left-out prompts' points and how good they are."""
-    values = np.concatenate(runs, axis=1).astype(np.float64) / np.sqrt(len(runs))
-    found = fit(kernels, values)
-    mapped = kernels @ found.coefficients
-    _, strengths, axes = np.linalg.svd(mapped - mapped.mean(axis=0), full_matrices=False)
-    explained = np.cumsum(strengths**2) / max(float((strengths**2).sum()), 1e-300)
-    axes = axes[: min(_RANK, int(np.searchsorted(explained, _KEPT)) + 1, len(values))]
-    points = found.left_out @ axes.T
-    measured, predicted = pdist(values, "sqeuclidean"), pdist(points, "sqeuclidean")
-    stretch = np.sqrt(measured.mean() / max(predicted.mean(), 1e-300))
-    rank = float(spearmanr(predicted, measured).statistic)
-    quality = {"r2": found.explained, "spearman": rank}
-    return found.coefficients @ axes.T * stretch, points * stretch, quality
-
-
-def _fit_link(
-    points: StepPoints, branches: Reading, design: Design
-) -> tuple[tuple[float, float], float]:
-    """Return (a, b) of measured = exp(a) predicted^b, and the misfit: the spread of log errors.
-
-    Sharing the steps 1..d with one other prompt moves both to the middle between their points, so
-    that the prediction is the sum over k <= d of a quarter of the points' squared distance.
-    """
-    pairs = np.array(branch_pairs(design))
-    gaps = [points.at(k)[pairs[:, 0]] - points.at(k)[pairs[:, 1]] for k in range(1, points.steps)]
-    predicted = np.cumsum([(each**2).sum(axis=1) / 4 for each in gaps], axis=0).T
-    x = np.log(np.maximum(predicted, 1e-12)).ravel()
-    y = np.log(np.maximum(branches.astype(np.float64), 1e-12)).ravel()
-    b, a = np.polyfit(x, y, 1)
-    return (float(a), float(b)), float((y - a - b * x).std())
-
-
-def _widen(matrix: Matrix, columns: int) -> Matrix:
-    return np.pad(matrix, ((0, 0), (0, columns - matrix.shape[1])))

@@ -1,4 +1,4 @@
-"""The forest of a batch whose model is calibrated: every group's plan of least deviation.
+"""The forest of a batch whose model is calibrated: every group's plan of least excess.
 
 Knows groups, calibrations and budgets; knows nothing of where calibrations or embeddings are kept.
 """
@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.deviation import plan_points
 from hierdiff_core.calibrated.levels import Levels
+from hierdiff_core.calibrated.plans import plan_points
 from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
 from hierdiff_core.forest import Forest, Group, key_forest
 from hierdiff_core.plan import join_plans
@@ -30,7 +30,7 @@ def plan_calibrated_forest(
     asked: Sequence[Asked],
     evaluations: int,
 ) -> Forest:
-    """Return the forest that deviates least within so many evaluations, at one price for all.
+    """Return the forest of least predicted excess within so many evaluations, at one price for all.
 
     Embeddings are found by content key. Raises InvalidEmbedding, naming the prompt's row, and
     InvalidSetting for a budget that cannot be met.

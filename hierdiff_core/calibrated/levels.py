@@ -35,14 +35,3 @@ def highest_level(config: Mapping[str, Any]) -> float:
     """Return sigma of the first timestep of all, where every run begins or before it."""
     last = torch.tensor([config.get("num_train_timesteps", 1000) - ("shift" not in config)])
     return float(noise_levels(config, last)[0])
-
-
-def step_widths(levels: Levels) -> Levels:
-    """Return w_k = (sigma_k - sigma_{k+1}) / sigma_k for each step; the last, to 0, is 1.
-
-    A step replaces the share w of the noise that latents hold by noise that the network predicts:
-    z' = (sigma'/sigma) z + w x_0, with z = x_0 + sigma epsilon. Steps are so weighed by their width
-    in log sigma, on which w = 1 - exp(log sigma' - log sigma) depends alone.
-    """
-    after = np.append(levels[1:], 0.0)
-    return np.asarray((levels - after) / levels)

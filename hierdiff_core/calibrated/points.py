@@ -1,11 +1,11 @@
 """Points per step: where each prompt stands at each step, so that distances are what sharing costs.
 
-Knows numbers only; `calibration` predicts points from conditionings, `readings` measures them.
+Knows numbers only; `calibration` makes points of conditionings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,11 +35,6 @@ class StepPoints:
         """Return some of the rows, in the order given."""
         kept = rows if self.rows is None else self.rows[rows]
         return replace(self, size=len(rows), rows=kept)
-
-
-def list_points(size: int, points: Sequence[Points]) -> StepPoints:
-    """Return points that are at hand, (N, D_k) for k = 1..K-1."""
-    return StepPoints(len(points) + 1, size, lambda k: points[k - 1])
 
 
 def cluster_means(points: Points, labels: Ids) -> tuple[Points, Weights]:

@@ -1,4 +1,4 @@
-"""The method of a calibrated model: plans of least deviation.
+"""The method of a calibrated model: plans of least excess.
 
 Knows calibrations, noise schedules and budgets; knows nothing of networks or of where calibrations
 are kept.
@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.deviation import LINKAGE, plan_points
 from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.plans import LINKAGE, plan_points
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.methods import Group, Method
 from hierdiff_core.evaluation.setting import Setting

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
 from hierdiff_core.evaluation.tune_choice import Choice, Judged, prompts_to_tell

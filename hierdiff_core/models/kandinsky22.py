@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import DDPMScheduler, KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from PIL import Image
 from transformers import CLIPTokenizer
 
 from hierdiff_core.embedding import Conditioning
@@ -62,6 +63,18 @@ class Prior:
         texts = [recipe.negative_prompt] * PRIOR_BATCH
         vectors = self._sample(texts, [f"negative/{recipe.seed}"] * PRIOR_BATCH, recipe)
         return Conditioning({EMBEDDING: vectors[:1]})
+
+    @torch.no_grad()
+    def look(self, pictures: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return the image embeddings (B, D) of pictures (B, height, width, 3).
+
+        They live where conditionings do: the decoder was trained to make pictures whose embedding
+        is the one that it is given.
+        """
+        encoder, images = self.pipeline.image_encoder, [Image.fromarray(each) for each in pictures]
+        pixels = self.pipeline.image_processor(images, return_tensors="pt").pixel_values
+        found = encoder(pixels.to(encoder.device, encoder.dtype)).image_embeds
+        return np.asarray(found.float().cpu().numpy())
 
     def _sample(self, texts: list[str], names: list[str], recipe: Recipe) -> torch.Tensor:
         output = self.pipeline(

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.plans import predicted_misfit
 from hierdiff_core.embedding import flatten
 from hierdiff_core.evaluation.looks import Family, Job, Watch
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
@@ -50,8 +52,21 @@ def _unit(unit: Unit, subject: Subject, panel: Panel, report: Report) -> Outcome
         "images": float(plan.size),
         "tau": plan.tau,
         "segments": float(len(plan.segments)),
-    }
+    } | _predict(plan, vectors, unit, subject)
     return _judge(latents, unit.scored_texts, subject, panel, facts)
+
+
+def _predict(
+    plan: Plan, vectors: NDArray[np.floating], unit: Unit, subject: Subject
+) -> dict[str, float]:
+    """Return the misfit that the model's calibration expects of a plan, where it has one."""
+    setting = unit.setting
+    calibration = subject.calibration(setting.solver)
+    if calibration is None or setting.steps < 2:
+        return {}
+    timesteps = subject.solver(setting.solver, setting.steps).timesteps
+    levels = noise_levels(subject.denoiser().noise_schedule, timesteps)
+    return {"predicted": predicted_misfit(plan, vectors, calibration, levels)}
 
 
 def _denoise(unit: Unit, plan: Plan, subject: Subject, report: Report) -> list[torch.Tensor]:
@@ -90,6 +105,10 @@ def _judge(
         return Outcome({judge.name: nothing for judge in panel.judges}, None, {}, pictures, facts)
     pictures = decode([latents[at] for at in made], subject)
     texts = [prompts[at] for at in made]
+    if "predicted" in facts:
+        asked = flatten(subject.conditioning(texts))
+        misfits = ((subject.look(pictures) - asked) ** 2).sum(axis=1)
+        facts = facts | {"misfit": float(misfits.mean())}
     alike = panel.diversity(pictures[:DIVERSITY])
     scores, right = panel.verdicts(pictures, texts)
     return Outcome(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hierdiff_core.calibrated.calibration_file import calibration_digest
-from hierdiff_core.calibrated.deviation import LINKAGE
+from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.looks import Job, job_key
 from hierdiff_core.evaluation.unit import Outcome, Unit

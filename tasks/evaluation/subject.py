@@ -14,6 +14,7 @@ import torch
 
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import find_calibration
+from hierdiff_core.calibrated.readings import Look
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.evaluation.calibrated import calibrated_methods
@@ -58,11 +59,16 @@ class Subject:
     def methods(self) -> Mapping[str, Method]:
         """The ways to plan that this model alone has: by its calibration, if it has one."""
         schedule = dict(self.pipeline.scheduler.config)
-        return calibrated_methods(lambda solver: _calibration(self.recipe, solver), schedule)
+        return calibrated_methods(self.calibration, schedule)
 
+    def calibration(self, solver: str) -> Calibration | None:
+        """Return what holds for runs of a solver; raises UnknownModel for a damaged file."""
+        return find_calibration(replace(self.recipe, solver=solver))
 
-def _calibration(recipe: Recipe, solver: str) -> Calibration | None:
-    return find_calibration(replace(recipe, solver=solver))
+    @cached_property
+    def look(self) -> Look:
+        """What embeds a picture as the prior's image encoder does."""
+        return load_prior(self.recipe, str(self.pipeline.device)).look
 
 
 def context(recipe: Recipe, fingerprint: str) -> list[object]:

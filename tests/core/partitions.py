@@ -1,4 +1,4 @@
-"""The least deviation of a budget by trying every chain of nested partitions, for a few prompts."""
+"""The least excess of a budget by trying every chain of nested partitions, for a few prompts."""
 
 from __future__ import annotations
 
@@ -6,10 +6,22 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hierdiff_core.calibrated.points import spread_within
+from hierdiff_core.calibrated.points import StepPoints, spread_within
+from hierdiff_core.plan import Plan, Segment
 
 
-def least_deviations(points: Sequence[np.ndarray]) -> dict[int, float]:
+def list_points(size: int, points: Sequence[np.ndarray]) -> StepPoints:
+    """Return points that are at hand, (N, D_k) for k = 1..K-1."""
+    return StepPoints(len(points) + 1, size, lambda k: points[k - 1])
+
+
+def unshared_plan(size: int, steps: int) -> Plan:
+    """Return the plan in which every leaf takes all steps alone."""
+    segments = tuple(Segment(leaf, leaf, 0, steps, None, leaf, leaf + 1) for leaf in range(size))
+    return Plan(steps, tuple(range(size)), segments, 0.0, "none")
+
+
+def least_excesses(points: Sequence[np.ndarray]) -> dict[int, float]:
     """Return, for each number of evaluations, the least sum of squared distances within it."""
     size = len(points[0])
     every = [_labels(each, size) for each in _partitions(list(range(size)))]
@@ -19,14 +31,14 @@ def least_deviations(points: Sequence[np.ndarray]) -> dict[int, float]:
     chains = {(i, size + count[i]): cost for i, cost in enumerate(costs[-1])}
     for step in reversed(costs[:-1]):
         longer: dict[tuple[int, int], float] = {}
-        for (i, evaluations), deviation in chains.items():
+        for (i, evaluations), excess in chains.items():
             for j in coarser[i]:
                 key = (j, evaluations + count[j])
-                longer[key] = min(longer.get(key, np.inf), deviation + step[j])
+                longer[key] = min(longer.get(key, np.inf), excess + step[j])
         chains = longer
     best: dict[int, float] = {}
-    for (_, evaluations), deviation in chains.items():
-        best[evaluations] = min(best.get(evaluations, np.inf), deviation)
+    for (_, evaluations), excess in chains.items():
+        best[evaluations] = min(best.get(evaluations, np.inf), excess)
     least = np.minimum.accumulate([best[each] for each in sorted(best)])
     return dict(zip(sorted(best), map(float, least), strict=True))
 

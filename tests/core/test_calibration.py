@@ -1,10 +1,12 @@
-"""Calibration on a denoiser in closed form: what is learned, kept, and measured afterwards."""
+"""Calibration on a denoiser in closed form: what is learned, kept, and predicted by it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,43 +15,51 @@ from scipy.stats import spearmanr
 
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import load_calibration, save_calibration
-from hierdiff_core.calibrated.deviation import choose_plan, make_deviation_plan, predicted_deviation
 from hierdiff_core.calibrated.fitting import fit_calibration
-from hierdiff_core.calibrated.kernel import fit, kernel, spread
-from hierdiff_core.calibrated.levels import highest_level, noise_levels, step_widths
-from hierdiff_core.calibrated.measured import measure_deviations, unshared_plan
-from hierdiff_core.calibrated.readings import Design, Reading, measure, measure_points
+from hierdiff_core.calibrated.levels import highest_level, noise_levels
+from hierdiff_core.calibrated.plans import plan_points, predicted_misfit
+from hierdiff_core.calibrated.readings import Design, Reading, measure, names
+from hierdiff_core.calibrated.ridge import fit_towards, square_root
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.evaluation.calibrated import calibrated_methods
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.sampling.sampler import Job
+from hierdiff_core.plan import Plan
+from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import make_solver
 from tests.core.gaussian import KANDINSKY, SHAPE, Gaussian
 
-DESIGN = Design(
-    levels=6, noises=1, branch_steps=4, branches=5, plain_steps=(3, 6), reference_steps=12, plain=2
-)
+DESIGN = Design(steps=10, first=2, plain_steps=(2, 5), plain=6, rows=8)
 CONFIG = {**KANDINSKY, "prediction_type": "epsilon", "variance_type": "fixed_small"}
+SPREADS = (1.0, 0.03)  # variance of a picture's first channel and of its second
+SIZE = int(np.prod(SHAPE))
 
 
-class Counting(Gaussian):
-    """Counts what it is asked for."""
+@dataclass(frozen=True)
+class Uneven(Gaussian):
+    """Pictures that vary more in their first channel, which therefore settles earlier."""
 
-    rows = 0
+    asked: ClassVar = [0]  # rows, counted over all calls
 
     def predict(self, latents, timesteps, conditioning):  # type: ignore[no-untyped-def]
-        Counting.rows += len(latents)
-        return super().predict(latents, timesteps, conditioning)
+        self.asked[0] += len(latents)
+        x, y = latents.double(), conditioning["middle"].double().view(latents.shape)
+        alpha, sigma = (each.view(-1, 1, 1, 1) for each in self._levels(timesteps))
+        spread = torch.tensor(SPREADS, dtype=torch.float64).view(1, 2, 1, 1)
+        x0 = y + spread * alpha * (x - alpha * y) / (spread * alpha**2 + sigma**2)
+        return ((x - alpha * x0) / sigma).float()
+
+    def decode(self, latents: torch.Tensor):  # type: ignore[no-untyped-def]
+        return latents.numpy()
+
+
+def _look(pictures: np.ndarray) -> np.ndarray:
+    return pictures.reshape(len(pictures), -1)
 
 
 def _conditioning(size: int, seed: int = 0) -> Conditioning:
-    """Pictures that vary in a few directions, some of them far."""
-    axes = np.random.default_rng(99).normal(size=(4, int(np.prod(SHAPE))))
-    rng = np.random.default_rng(seed)
-    axes *= np.array([2.0, 1.0, 0.5, 0.25])[:, None]
-    middles = rng.normal(size=(size, 4)) @ axes
+    middles = np.random.default_rng(seed).normal(size=(size, SIZE))
     return Conditioning({"middle": torch.tensor(middles, dtype=torch.float32).view(-1, *SHAPE)})
 
 
@@ -61,31 +71,39 @@ def _levels(steps: int, name: str = "ddim") -> np.ndarray:
     return noise_levels(CONFIG, make_solver(name, CONFIG, steps).timesteps)
 
 
-def _readings(conditioning: Conditioning) -> dict[str, Reading]:
-    return dict(measure(Counting(CONFIG), _make(), conditioning, DESIGN, {}))
+def _readings(
+    conditioning: Conditioning, name: str = "ddim", design: Design = DESIGN
+) -> dict[str, Reading]:
+    return dict(measure(Uneven(CONFIG), _look, _make(name), conditioning, design, {}))
 
 
-LEVELS = np.append(highest_level(CONFIG), _levels(6)[1:])
+def _calibrate(size: int, name: str = "ddim", design: Design = DESIGN) -> Calibration:
+    conditioning = _conditioning(size)
+    levels = np.append(highest_level(CONFIG), _levels(design.steps, name)[design.first :])
+    readings = _readings(conditioning, name, design)
+    return fit_calibration(flatten(conditioning), readings, design, levels, {"a": 1})
 
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    conditioning = _conditioning(40)
-    return fit_calibration(
-        flatten(conditioning), _readings(conditioning), DESIGN, LEVELS, _levels(4), {"a": 1}
-    )
+    return _calibrate(60)
 
 
 def test_evaluations_are_as_many_as_the_design_says() -> None:
-    Counting.rows = 0
-    _readings(_conditioning(21))
-    assert Counting.rows == DESIGN.evaluations(21)
-    assert DESIGN.prompts(DESIGN.evaluations(21)) == 21
+    Uneven.asked[0] = 0
+    _readings(_conditioning(23))
+    assert Uneven.asked[0] == DESIGN.evaluations(23)
+    assert DESIGN.prompts(DESIGN.evaluations(23)) == 20
 
 
 def test_too_few_evaluations_are_refused_with_the_least_that_will_do() -> None:
-    with pytest.raises(InvalidSetting, match=str(DESIGN.evaluations(10))):
+    with pytest.raises(InvalidSetting, match=str(DESIGN.evaluations(16))):
         DESIGN.prompts(100)
+
+
+def test_too_few_levels_are_refused() -> None:
+    with pytest.raises(InvalidSetting, match="use 3 or more"):
+        replace(DESIGN, steps=2).check()
 
 
 def test_a_calibration_fits_into_a_hundred_standard_images() -> None:
@@ -93,84 +111,112 @@ def test_a_calibration_fits_into_a_hundred_standard_images() -> None:
 
 
 def test_readings_that_are_handed_back_are_not_measured_again() -> None:
-    conditioning = _conditioning(12)
+    conditioning = _conditioning(20)
     whole = _readings(conditioning)
-    known = {name: whole[name] for name in ("run-0", "branches")}
-    again = dict(measure(Counting(CONFIG), _make(), conditioning, DESIGN, known))
+    assert list(whole) == names(20, DESIGN)
+    known = {name: whole[name] for name in ("forked-0", "plain-5")}
+    again = dict(measure(Uneven(CONFIG), _look, _make(), conditioning, DESIGN, known))
     assert again.keys() == whole.keys() - known.keys()
     for name, reading in again.items():
         assert np.array_equal(reading, whole[name])
 
 
-def test_a_denoiser_that_is_linear_in_its_conditioning_is_learned(calibration: Calibration) -> None:
-    assert min(calibration.facts["r2"]) > 0.95
-    assert min(calibration.facts["spearman"]) > 0.98
+@pytest.mark.parametrize("name", ["ddim", "ddpm"])
+def test_what_has_settled_by_a_level_is_what_theory_says(name: str) -> None:
+    found, power = _calibrate(120, name, replace(DESIGN, steps=30)), 1.0 if name == "ddpm" else 0.5
+    for level in range(1, len(found.levels)):
+        moved = [_theory(found.levels, level, each, power) for each in SPREADS]
+        shares = [_settled(found, level, channel) / found.facts["scale"] for channel in (0, 1)]
+        assert shares == pytest.approx(moved, abs=0.15)
 
 
-def test_points_of_new_prompts_lie_as_their_predictions_do(calibration: Calibration) -> None:
-    new, levels, solver = _conditioning(25, seed=9), _levels(7), make_solver("ddim", CONFIG, 7)
-    measured = measure_points(Gaussian(CONFIG), solver, new, Design(seed=4, rows=8))
-    points, widths = calibration.points(flatten(new), levels), step_widths(levels)
-    for k in range(1, 7):
-        ours = _distances(points.at(k)) / widths[k - 1]
-        theirs = _distances(measured[k - 1].astype(float))
-        assert spearmanr(ours, theirs).statistic > 0.95
-        assert 0.5 < ours.sum() / theirs.sum() < 2
+def _settled(found: Calibration, level: int, channel: int) -> float:
+    axis = np.zeros(SHAPE)
+    axis[channel] = 1 / np.sqrt(SIZE / 2)
+    inside = axis.ravel() @ found.basis
+    return float(inside @ found.settled[level] @ inside)
 
 
-def test_predicted_deviation_is_that_of_final_latents(calibration: Calibration) -> None:
-    conditioning = _conditioning(14, seed=5)
-    keys = [str(each) for each in range(14)]
-    plans = [
-        make_deviation_plan(
-            flatten(conditioning), calibration, _levels(steps), saving=saving, keys=keys
-        )
-        for steps in (4, 6, 9)
-        for saving in (0.1, 0.3, 0.5)
-    ]
-    job = Job(plans[0], conditioning, keys, slots=8)
-    measured = list(measure_deviations(plans, job, Gaussian(CONFIG), _make()))
-    vectors = flatten(conditioning)
-    predicted = [
-        predicted_deviation(plan, calibration.points(vectors, _levels(plan.steps)))
-        for plan in plans
-    ]
+def _theory(levels: np.ndarray, level: int, spread: float, power: float) -> float:
+    """Return the share that a fine solver keeps of what steered it down to a level.
+
+    Under one conditioning y, z = x / alpha obeys z - y ~ (S + sigma^2)^p, pictures of variance S;
+    p is 1/2 without and 1, in the mean, with fresh noise.
+    """
+    highest, here = spread + levels[0] ** 2, spread + levels[level] ** 2
+    return float((spread / here) ** power * (1 - (here / highest) ** power))
+
+
+def test_what_has_settled_stays_so(calibration: Calibration) -> None:
+    for upper, lower in zip(calibration.settled, calibration.settled[1:], strict=False):
+        assert np.linalg.eigvalsh(lower - upper).min() > -1e-9
+    assert (np.diff(calibration.shares) >= 0).all()
+    assert not calibration.settled[0].any()
+
+
+@pytest.mark.parametrize("steps", [3, 7, 20])
+def test_steps_add_up_to_what_has_settled_by_the_last_fork(
+    calibration: Calibration, steps: int
+) -> None:
+    vectors = flatten(_conditioning(5, seed=3))
+    levels = np.geomspace(9, calibration.levels[-2], steps)
+    points = calibration.points(vectors, levels)
+    total = sum(_distances(points.at(k)) for k in range(1, steps))
+    root = square_root(calibration.settled[-2])
+    assert np.allclose(total, _distances(vectors @ calibration.basis @ root), rtol=1e-6)
+
+
+def test_predictions_are_right_of_plans_of_other_prompts_and_steps(
+    calibration: Calibration,
+) -> None:
+    conditioning, keys = _conditioning(24, seed=5), [f"{each:02d}" for each in range(24)]
+    vectors, predicted, measured = flatten(conditioning), [], []
+    for steps in (5, 8, 12):
+        for saving in (0.1, 0.3, 0.5, 0.7):
+            points = calibration.points(vectors, _levels(steps))
+            evaluations = int((1 - saving) * steps * 24)
+            plan = plan_points([points], evaluations, [keys])[0].plan
+            predicted.append(predicted_misfit(plan, vectors, calibration, _levels(steps)))
+            measured.append(_misfit(plan, conditioning, keys))
     assert spearmanr(predicted, measured).statistic > 0.9
+    assert 0.5 < sum(predicted) / sum(measured) < 2
 
 
-def test_more_is_shared_of_more_steps_only_where_steps_are_worth_it(
+def _misfit(plan: Plan, conditioning: Conditioning, keys: Sequence[str]) -> float:
+    job = Job(plan, conditioning, keys, slots=8)
+    ends = {
+        plan.order[each.segment.first]: each.state.latents.numpy().ravel()
+        for each in run(job, Uneven(CONFIG), make_solver("ddim", CONFIG, plan.steps))
+        if plan.is_leaf(each.segment)
+    }
+    found = np.stack([ends[leaf] for leaf in range(plan.size)])
+    return float(((found - flatten(conditioning)) ** 2).sum(axis=1).mean())
+
+
+def test_misfits_are_measured_at_some_steps_and_interpolated_between(
     calibration: Calibration,
 ) -> None:
-    vectors, levels = flatten(_conditioning(20, seed=7)), {K: _levels(K) for K in (3, 6, 9)}
-    chosen = [choose_plan(vectors, calibration, levels, each) for each in (1.6, 3, 9)]
-    assert all(
-        plan.evaluations <= each * 20 for plan, each in zip(chosen, (1.6, 3, 9), strict=True)
-    )
-    assert chosen[0].steps <= chosen[1].steps <= chosen[2].steps == 9
-    with pytest.raises(InvalidSetting):
-        choose_plan(vectors, calibration, levels, 1.05)
+    assert sorted(calibration.misfits) == [2, 5, 10]
+    least, most = sorted([calibration.misfits[5], calibration.misfits[10]])
+    assert least <= calibration.misfit(7) <= most
+    assert calibration.misfit(40) == calibration.misfits[10]
 
 
-def test_the_error_of_plain_steps_falls_to_nothing_at_the_reference(
-    calibration: Calibration,
-) -> None:
-    errors = [calibration.discretisation(each) for each in (2, 3, 4, 6, 9, 12, 40)]
-    assert errors == sorted(errors, reverse=True)
-    assert errors[0] == errors[1] == pytest.approx(calibration.facts["plain"]["3"])
-    assert errors[-2:] == [0, 0]
+def test_what_the_basis_does_not_hold_counts_with_the_mean_share() -> None:
+    calibration = _thin_calibration()
+    vectors = np.zeros((3, 40))
+    vectors[1, 0], vectors[2, 30] = 1, 1
+    points = calibration.points(vectors, np.array([9.0, 1.0]))
+    inside, outside = _distances(points.at(1))[:2]
+    assert inside == pytest.approx(0.9)
+    assert 0.2 * 0.3 < outside < 0.2 * 3
 
 
-def test_a_plan_without_sharing_does_not_deviate() -> None:
-    conditioning = _conditioning(4)
-    job = Job(unshared_plan(4, 5), conditioning, list("abcd"), slots=2)
-    assert list(measure_deviations([job.plan], job, Gaussian(CONFIG), _make())) == [0.0]
-
-
-def test_a_solver_that_draws_noise_cannot_be_measured() -> None:
-    conditioning = _conditioning(2)
-    job = Job(unshared_plan(2, 5), conditioning, list("ab"))
-    with pytest.raises(InvalidSetting, match="draw noise"):
-        list(measure_deviations([job.plan], job, Gaussian(CONFIG), _make("ddpm")))
+def _thin_calibration() -> Calibration:
+    """One direction of forty that was seen to vary."""
+    basis, levels = np.eye(40)[:, :1], np.array([9.0, 1.0])
+    settled, shares = np.array([[[0.0]], [[0.9]]]), np.array([0.0, 0.2])
+    return Calibration(levels, basis, settled, shares, {2: 1.0}, {})
 
 
 def test_a_file_holds_all_of_a_calibration(calibration: Calibration, tmp_path: Path) -> None:
@@ -178,11 +224,11 @@ def test_a_file_holds_all_of_a_calibration(calibration: Calibration, tmp_path: P
     save_calibration(calibration, path)
     first = path.read_bytes()
     loaded = load_calibration(path)
-    assert loaded.facts == calibration.facts
+    assert (loaded.facts, loaded.misfits) == (calibration.facts, calibration.misfits)
     vectors = flatten(_conditioning(6, seed=2))
     ours, theirs = calibration.points(vectors, _levels(6)), loaded.points(vectors, _levels(6))
     for k in range(1, 6):
-        assert np.allclose(ours.at(k), theirs.at(k), rtol=1e-4, atol=1e-5)
+        assert np.allclose(_distances(ours.at(k)), _distances(theirs.at(k)), rtol=1e-3, atol=1e-4)
     save_calibration(loaded, path)
     assert path.read_bytes() == first
 
@@ -195,52 +241,38 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -
         load_calibration(path)
 
 
-def test_levels_between_two_maps_interpolate_squared_distances(calibration: Calibration) -> None:
-    vectors = flatten(_conditioning(5, seed=3))
-    middle = float(np.sqrt(calibration.levels[1] * calibration.levels[2]))
-    sigmas = np.array([9.0, calibration.levels[1], middle, calibration.levels[2], 1e-3])
-    points, widths = calibration.points(vectors, sigmas), step_widths(sigmas)
-    upper, between, lower = (_distances(points.at(k)) / widths[k - 1] for k in (1, 2, 3))
-    assert np.allclose(between, (upper + lower) / 2, rtol=1e-6)
-
-
-def test_widths_of_steps_add_up_to_log_sigma_where_steps_are_short() -> None:
-    levels = np.geomspace(10, 0.1, 400)
-    assert step_widths(levels)[:-1].sum() == pytest.approx(np.log(100), rel=0.01)
-    assert step_widths(levels)[-1] == 1
-
-
-def test_a_left_out_example_is_predicted_as_by_a_fit_without_it() -> None:
+def test_a_left_out_row_is_predicted_as_by_a_fit_without_it() -> None:
     rng = np.random.default_rng(0)
-    examples, values = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
-    values -= values.mean(axis=0)
-    gram = kernel(examples, examples, spread(examples))
-    found = fit(gram, values)
-    keep = np.arange(20) != 7
-    centring = np.eye(19) - 1 / 19
-    inner = centring @ gram[np.ix_(keep, keep)] @ centring + found.ridge * np.eye(19)
-    coefficients = np.linalg.solve(inner, values[keep] - values[keep].mean(axis=0))
-    shift = gram[np.ix_(keep, keep)].mean(axis=0) @ coefficients
-    alone = gram[7, keep] @ coefficients - shift + values[keep].mean(axis=0)
-    assert np.allclose(found.left_out[7], alone)
+    rows, values = rng.normal(size=(30, 4)), rng.normal(size=(30, 4))
+    found = fit_towards(0.3, rows, values)
+    keep = np.arange(30) != 7
+    gram = rows[keep].T @ rows[keep] + found.ridge * np.eye(4)
+    shift = np.linalg.solve(gram, rows[keep].T @ (values[keep] - 0.3 * rows[keep]))
+    assert np.allclose(found.left_out[7], rows[7] @ (0.3 * np.eye(4) + shift))
 
 
-def test_vectors_far_from_all_examples_stay_apart() -> None:
-    examples = np.random.default_rng(0).normal(size=(30, 3))
-    far = np.array([[90.0, 0, 0], [0, 90, 0]])
-    assert _distances(kernel(far, examples, spread(examples)))[0] > 1
+def test_where_rows_tell_nothing_the_stretch_is_left() -> None:
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(40, 3))
+    found = fit_towards(0.5, rows, 0.5 * rows + 5 * rng.normal(size=rows.shape))
+    assert np.allclose(found.map, 0.5 * np.eye(3), atol=0.5)
 
 
 def test_equal_conditionings_make_the_same_plan_whatever_their_order(
     calibration: Calibration,
 ) -> None:
     vectors, order = flatten(_conditioning(20, seed=6)), np.random.default_rng(1).permutation(20)
-    plan = make_deviation_plan(vectors, calibration, _levels(6), saving=0.4)
-    other = make_deviation_plan(vectors[order], calibration, _levels(6), saving=0.4)
+    keys = [f"{each:02d}" for each in range(20)]
+    plan = _plan(calibration, vectors, keys)
+    other = _plan(calibration, vectors[order], [keys[each] for each in order])
     named = {
         (s.start, s.stop, frozenset(order[list(other.members(s))].tolist())) for s in other.segments
     }
     assert named == {(s.start, s.stop, frozenset(plan.members(s))) for s in plan.segments}
+
+
+def _plan(calibration: Calibration, vectors: np.ndarray, keys: Sequence[str]) -> Plan:
+    return plan_points([calibration.points(vectors, _levels(6))], 72, [keys])[0].plan
 
 
 def _distances(points: np.ndarray) -> np.ndarray:

@@ -42,12 +42,12 @@ def stores(calibrated: Settings) -> Iterator[Stores]:
 
 
 def _calibration() -> Calibration:
-    """Examples and maps of no meaning, in the right shapes."""
+    """Maps of no meaning, in the right shapes."""
     rng = np.random.default_rng(0)
-    coefficients = rng.normal(size=(4, 20, 5)) * np.arange(4)[:, None, None]
-    facts = {"plain": {"4": 2.0}, "reference_steps": 40}
-    levels = np.array([14.0, 4.0, 1.0, 0.05])
-    return Calibration(levels, rng.normal(size=(20, 128)), 30.0, coefficients, (0.0, 1.0), facts)
+    basis = np.linalg.qr(rng.normal(size=(128, 5)))[0]
+    levels, shares = np.array([14.0, 4.0, 1.0, 0.05]), np.array([0.0, 0.1, 0.3, 0.8])
+    settled = shares[:, None, None] * np.eye(5)
+    return Calibration(levels, basis, settled, shares, {4: 40.0, 8: 30.0}, {})
 
 
 def test_a_calibrated_model_is_planned_by_its_calibration(

@@ -1,14 +1,14 @@
-"""The plan that deviates least: which clusters share which steps, by what the denoiser would do.
+"""The plan of least excess: which clusters share which steps, by what each step settles.
 
 Knows points per step, budgets and plans; knows nothing of networks or of how points were found. A
-plan's deviation is, summed over steps and clusters, the squared distance of the members' points
-from their mean; per image, in the squared units of the points.
+plan's predicted excess is, summed over steps and clusters, the squared distance of the members'
+points from their mean; per image, in the squared units of the points.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,53 +38,6 @@ class Grown:
 
     plan: Plan
     tree: ClusterTree
-
-
-def make_deviation_plan(
-    vectors: npt.NDArray[np.floating],
-    calibration: Calibration,
-    levels: Levels,
-    *,
-    saving: float | None = None,
-    steps_per_image: float | None = None,
-    keys: Sequence[str] | None = None,
-) -> Plan:
-    """Return the plan of (N, D) conditionings over the K steps of these noise levels (K,).
-
-    It takes as many evaluations as the budget allows: a saving (share of N K) or steps per image.
-    The same rows in any order give the same plan, by keys, or by bytes without them. Raises
-    InvalidSetting for a budget that even sharing all steps but the last cannot meet.
-    """
-    points = calibration.points(vectors, levels)
-    evaluations = count_evaluations(len(vectors), len(levels), saving, steps_per_image)
-    keys = [row.tobytes().hex() for row in vectors] if keys is None else keys
-    return plan_points([points], evaluations, [keys])[0].plan
-
-
-def choose_plan(
-    vectors: npt.NDArray[np.floating],
-    calibration: Calibration,
-    levels: Mapping[int, Levels],
-    steps_per_image: float,
-    keys: Sequence[str] | None = None,
-) -> Plan:
-    """Return, of the plans of several K (their noise levels by K), the one that deviates least.
-
-    What counts is what sharing adds to the error that K plain steps make themselves. Raises
-    InvalidSetting where no K can meet the budget.
-    """
-    found: list[tuple[float, Plan]] = []
-    for steps in sorted(levels):
-        least = (len(vectors) + steps - 1) / len(vectors)
-        if least <= steps_per_image or steps == min(levels):
-            budget = min(steps_per_image, float(steps))
-            plan = make_deviation_plan(
-                vectors, calibration, levels[steps], steps_per_image=budget, keys=keys
-            )
-            points = calibration.points(vectors, levels[steps])
-            shared = calibration.expected(predicted_deviation(plan, points))
-            found.append((shared + calibration.discretisation(steps), plan))
-    return min(found, key=lambda each: each[0])[1]
 
 
 def count_evaluations(
@@ -122,8 +75,20 @@ def plan_points(
     return tuple(map(_grow, ordered, spend(ordered, evaluations), orders))
 
 
-def predicted_deviation(plan: Plan, points: StepPoints) -> float:
-    """Return the deviation per image of any plan of these prompts and steps."""
+def predicted_misfit(
+    plan: Plan, vectors: npt.NDArray[np.floating], calibration: Calibration, levels: Levels
+) -> float:
+    """Return by how much the pictures of any plan miss what was asked, in the mean.
+
+    Squared distance of a picture's embedding from its conditioning: that of K plain steps, and
+    what sharing adds. Vectors (N, D) are those of the plan's leaves, levels (K,) its solver's.
+    """
+    excess = predicted_excess(plan, calibration.points(vectors, levels))
+    return calibration.misfit(plan.steps) + excess
+
+
+def predicted_excess(plan: Plan, points: StepPoints) -> float:
+    """Return the predicted excess per image of any plan of these prompts and steps."""
     ordered, total = points.take(np.asarray(plan.order)), 0.0
     for k in range(1, plan.steps):
         starts = np.sort([segment.first for segment in plan.active(k)])

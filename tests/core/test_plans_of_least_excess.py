@@ -1,4 +1,4 @@
-"""Plans of least deviation: exact budgets, nested cuts, and how far the best plan lies below."""
+"""Plans of least excess: exact budgets, nested cuts, and how far the best plan lies below."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierdiff_core.calibrated.deviation import count_evaluations, plan_points, predicted_deviation
-from hierdiff_core.calibrated.measured import unshared_plan
-from hierdiff_core.calibrated.points import StepPoints, list_points, spread_within
+from hierdiff_core.calibrated.plans import count_evaluations, plan_points, predicted_excess
+from hierdiff_core.calibrated.points import StepPoints, spread_within
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan
-from tests.core.partitions import least_deviations
+from tests.core.partitions import least_excesses, list_points, unshared_plan
 
 
 def _keys(size: int) -> list[str]:
@@ -51,7 +50,7 @@ def test_a_budget_is_spent_to_the_last_evaluation(
 def test_the_whole_budget_shares_nothing() -> None:
     plan = _plan(list_points(9, _points(9, 4)), 36)
     assert _members(plan) == _members(unshared_plan(9, 4))
-    assert predicted_deviation(plan, list_points(9, _points(9, 4))) == pytest.approx(0, abs=1e-9)
+    assert predicted_excess(plan, list_points(9, _points(9, 4))) == pytest.approx(0, abs=1e-9)
 
 
 def test_the_least_budget_shares_all_steps_but_the_last() -> None:
@@ -107,13 +106,13 @@ def test_several_sets_share_one_budget_at_one_price() -> None:
     assert plans[0].evaluations < plans[1].evaluations
 
 
-def test_a_dearer_plan_deviates_less() -> None:
+def test_a_dearer_plan_has_less_excess() -> None:
     points = list_points(80, _points(80, 6))
-    found = [predicted_deviation(_plan(points, each), points) for each in range(100, 481, 20)]
+    found = [predicted_excess(_plan(points, each), points) for each in range(100, 481, 20)]
     assert (np.diff(found) < 0).all()
 
 
-def test_deviation_is_the_spread_of_points_within_clusters() -> None:
+def test_excess_is_the_spread_of_points_within_clusters() -> None:
     points = _points(12, 4)
     plan = _plan(list_points(12, points), 30)
     total = 0.0
@@ -121,7 +120,7 @@ def test_deviation_is_the_spread_of_points_within_clusters() -> None:
         for segment in plan.active(k):
             members = points[k - 1][list(plan.members(segment))]
             total += float(((members - members.mean(axis=0)) ** 2).sum())
-    assert predicted_deviation(plan, list_points(12, points)) == pytest.approx(total / 12)
+    assert predicted_excess(plan, list_points(12, points)) == pytest.approx(total / 12)
 
 
 def test_merging_backwards_is_the_optimum_in_four_cases_of_five() -> None:
@@ -129,15 +128,15 @@ def test_merging_backwards_is_the_optimum_in_four_cases_of_five() -> None:
     for seed in range(30):
         size, steps = 3 + seed % 3, 2 + seed % 2
         points = _points(size, steps, seed)
-        least = least_deviations(points)
+        least = least_excesses(points)
         for budget in range(size + steps - 1, size * steps):
             plan = _plan(list_points(size, points), budget)
-            found = predicted_deviation(plan, list_points(size, points)) * size
+            found = predicted_excess(plan, list_points(size, points)) * size
             ratios.append(found / least[budget])
     assert min(ratios) > 1 - 1e-9
     assert np.mean(np.array(ratios) < 1 + 1e-9) >= 0.8
     assert np.mean(ratios) <= 1.1
-    assert max(ratios) <= 6  # where next to nothing deviates in the optimum
+    assert max(ratios) <= 6  # where there is next to no excess in the optimum
 
 
 def test_spread_within_is_zero_where_everyone_is_alone() -> None:
