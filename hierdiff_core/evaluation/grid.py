@@ -38,6 +38,10 @@ class Grid:
     sizes: tuple[int, ...]  # N, of one template; the first are parts of the sample
     emergence: int  # prompts whose steps are looked at one by one
     diversity: int  # pictures that are compared with each other
+    rungs: tuple[float, ...]  # evaluations per image at which calibrated plans are measured
+    plan_steps: Mapping[str, tuple[int, ...]]  # K of those plans under each solver
+    tree_steps: Mapping[str, int]  # K of the trees that they are compared with
+    growth_rung: float  # evaluations per image at which they are compared against N
     largest: int | None = None  # prompts that are taken of a set; None: all
 
 
@@ -46,6 +50,10 @@ _STANDARDS = {
     "ddim": (2, 3, 4, 6, 8, 12, 25),
     "dpmsolver++": (2, 3, 4, 6, 8, 12, 20),
 }
+# Fifths to seven tenths of 6 to 8 evaluations: what the best standard settings take.
+_RUNGS = (1.2, 1.6, 1.8, 2.4, 3.0, 4.0, 4.2, 5.6)
+_PLAN_STEPS = {"dpmsolver++": (6, 8, 12), "ddim": (6, 8)}
+_TREE_STEPS = {"dpmsolver++": 8, "ddim": 8}
 DEFAULT = Grid(
     name="default",
     sample=150,
@@ -63,6 +71,10 @@ DEFAULT = Grid(
     sizes=(16, 48, 144, 500, 1000, 2000),
     emergence=64,
     diversity=100,
+    rungs=_RUNGS,
+    plan_steps=_PLAN_STEPS,
+    tree_steps=_TREE_STEPS,
+    growth_rung=2.4,
 )
 FULL = Grid(
     name="full",
@@ -85,6 +97,10 @@ FULL = Grid(
     sizes=(16, 48, 96, 240, 480, 1000, 2000),
     emergence=128,
     diversity=100,
+    rungs=_RUNGS,
+    plan_steps=_PLAN_STEPS,
+    tree_steps=_TREE_STEPS,
+    growth_rung=2.4,
 )
 QUICK = Grid(
     name="quick",
@@ -103,6 +119,10 @@ QUICK = Grid(
     sizes=(4, 12, 16),
     emergence=4,
     diversity=12,
+    rungs=(2.0, 3.0),
+    plan_steps={"dpmsolver++": (4, 6), "ddim": (4,)},
+    tree_steps={"dpmsolver++": 4, "ddim": 4},
+    growth_rung=2.0,
     largest=16,
 )
 GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in (QUICK, DEFAULT, FULL)}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 
-from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
+from hierdiff_core.evaluation.bands import band
+from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured, saving_at_equal_score
 from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
 from hierdiff_core.evaluation.looks import Job
-from hierdiff_core.evaluation.plots import SHARED, Level, Line, Panel, draw_panels
+from hierdiff_core.evaluation.plots import SHARED, Level, Panel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
@@ -21,10 +21,10 @@ from hierdiff_core.evaluation.unit import Unit
 
 def jobs(study: Study) -> list[Job]:
     """See Section."""
-    prompts = _set(study)
+    prompts = largest_set(study)
     if prompts is None:
         return []
-    shared = [_unit(study, prompts, size, each) for size in _sizes(study, prompts)
+    shared = [unit_among(study, prompts, size, each) for size in sizes_within(study, prompts)
               for each in _settings(study)]  # fmt: skip
     return [_alone(study, prompts), *shared]
 
@@ -32,13 +32,13 @@ def jobs(study: Study) -> list[Job]:
 def tell(study: Study, results: Results) -> Told:
     """See Section."""
     title = "How the gain grows with the number of prompts"
-    prompts = _set(study)
+    prompts = largest_set(study)
     reference = None if prompts is None else results.measured_unit(_alone(study, prompts))
     if prompts is None or reference is None:
         return Told(title, ["Not measured yet."])
     rows, figures, curves = [], dict[str, object](), dict[int, list[Measured]]()
-    for size in _sizes(study, prompts):
-        units = [_unit(study, prompts, size, each) for each in _settings(study)]
+    for size in sizes_within(study, prompts):
+        units = [unit_among(study, prompts, size, each) for each in _settings(study)]
         family = [found for unit in units if (found := results.measured_unit(unit)) is not None]
         if not family:
             continue
@@ -59,19 +59,20 @@ def tell(study: Study, results: Results) -> Told:
     return Told(title, [], [Table(columns, rows, caption)], pictures, figures)
 
 
-def _set(study: Study) -> PromptSet | None:
+def largest_set(study: Study) -> PromptSet | None:
     """Return the largest report set of one template, or the largest."""
     sets = sorted(study.report, key=len, reverse=True)
     return next(iter(sets), None)
 
 
-def _sizes(study: Study, prompts: PromptSet) -> list[int]:
+def sizes_within(study: Study, prompts: PromptSet) -> list[int]:
+    """Return those of the grid's N that a set has prompts for."""
     return [size for size in study.grid.sizes if size <= len(prompts)]
 
 
 def _order(study: Study, prompts: PromptSet) -> tuple[list[str], int]:
     """Return the prompts, those that are scored first, and how many these are."""
-    sizes = _sizes(study, prompts) or [len(prompts)]
+    sizes = sizes_within(study, prompts) or [len(prompts)]
     # Catalogues smaller than the sample must divide it.
     inside = [size for size in sizes if size <= study.grid.sample] or [min(sizes)]
     scored = max(inside)
@@ -79,7 +80,8 @@ def _order(study: Study, prompts: PromptSet) -> tuple[list[str], int]:
     return [prompts.entries[int(each)].text for each in order], scored
 
 
-def _unit(study: Study, prompts: PromptSet, size: int, setting: Setting) -> Unit:
+def unit_among(study: Study, prompts: PromptSet, size: int, setting: Setting) -> Unit:
+    """Return the unit of the scored prompts among so many, or dealt into catalogues of so many."""
     texts, scored = _order(study, prompts)
     if size >= scored:
         return Unit(tuple(texts[:size]), tuple(range(scored)), setting)
@@ -88,10 +90,14 @@ def _unit(study: Study, prompts: PromptSet, size: int, setting: Setting) -> Unit
     return Unit(tuple(texts[:scored]), tuple(range(scored)), setting, groups)
 
 
-def _alone(study: Study, prompts: PromptSet) -> Unit:
+def unit_alone(study: Study, prompts: PromptSet, steps: int) -> Unit:
+    """Return the unit in which each of the scored prompts takes K steps alone."""
     texts, scored = _order(study, prompts)
-    steps = study.most_fast_steps(study.fast)
     return Unit(tuple(texts[:scored]), tuple(range(scored)), standard(study.fast, steps))
+
+
+def _alone(study: Study, prompts: PromptSet) -> Unit:
+    return unit_alone(study, prompts, study.most_fast_steps(study.fast))
 
 
 def _settings(study: Study) -> list[Setting]:
@@ -113,24 +119,13 @@ def _draw(reference: Measured, curves: dict[int, list[Measured]]) -> bytes:
             for each in family
             if each.setting.saving == saving
         ]
-        lines.append(_line(f"{100 * saving:g} % saved", points, SHARED[at % len(SHARED)]))
+        lines.append(band(f"{100 * saving:g} % saved", points, SHARED[at % len(SHARED)]))
     gains = [(size, saving_at_equal_score(curves[size], reference)) for size in sizes]
     panels = [
         Panel("Score at a fixed saving", "prompts of one template, N", "mean score", lines, alone,
               True, (), sizes),
         Panel("Saved at equal score", "prompts of one template, N", "share of evaluations",
-              [_line("", gains, SHARED[0])], (), True, (), sizes),
+              [band("", gains, SHARED[0])], (), True, (), sizes),
     ]  # fmt: skip
     return draw_panels(f"Gain against N: {label(reference.setting)}", panels,
                        "bands: 95 % intervals")  # fmt: skip
-
-
-def _line(name: str, points: Sequence[tuple[int, Estimate]], colour: str) -> Line:
-    return Line(
-        name,
-        [size for size, _ in points],
-        [each.value for _, each in points],
-        colour,
-        [each.low for _, each in points],
-        [each.high for _, each in points],
-    )

@@ -1,0 +1,126 @@
+"""Budgets: what is bought with one, by a calibrated plan, by the paper's trees, by fewer steps.
+
+Knows rungs of evaluations per image and what was measured at them; knows nothing of how plans are
+made. The calibrated plan of a rung is chosen by its prediction alone: no score is looked at. Its
+rivals are the best in hindsight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
+from hierdiff_core.evaluation.frontier import Measured, best_standard, saving_over_best
+from hierdiff_core.evaluation.prompt_sets import PromptSet
+
+BUDGETS = (0.2, 0.3, 0.5, 0.7)  # of the evaluations of the best standard setting
+TIGHT = 2  # of them, the first ones, are the tightest
+_TOLERANCE = 0.02  # by which a rung may exceed its budget
+
+
+@dataclass(frozen=True)
+class Foreseen:
+    """What was measured of a plan, and what had been predicted of it."""
+
+    measured: Measured
+    predicted: float  # misfit, in the mean over all prompts; lower is better
+    misfit: float  # squared distance of the pictures' embeddings to what was asked for
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One number of evaluations per image, and what each way to spend it scores."""
+
+    evaluations: float
+    chosen: Measured  # the calibrated plan of the least predicted misfit
+    hindsight: Measured  # the calibrated plan of the highest score
+    trees: Mapping[str, Measured]  # by linkage, under the solver that scores higher
+    standard: Measured
+
+    @property
+    def best_tree(self) -> Measured:
+        """Of all linkages."""
+        return max(self.trees.values(), key=lambda each: each.mean)
+
+    @property
+    def over_trees(self) -> Estimate:
+        """By how much the chosen plan scores higher than the best tree."""
+        return estimate_mean(self.chosen.scores - self.best_tree.scores)
+
+    @property
+    def over_standard(self) -> Estimate:
+        """By how much the chosen plan scores higher than the standard setting."""
+        return estimate_mean(self.chosen.scores - self.standard.scores)
+
+    @property
+    def outbid(self) -> bool:
+        """Whether no standard setting is as cheap, so that the chosen plan meets a dearer one."""
+        return self.standard.per_image > self.evaluations * (1 + _TOLERANCE)
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """The rungs of one set that are measured, and its plans whose misfit was predicted."""
+
+    prompts: PromptSet
+    standards: Sequence[Measured]
+    rungs: Sequence[Rung]
+    foreseen: Sequence[Foreseen]
+
+    @property
+    def rival(self) -> Measured:
+        """The cheapest standard setting that cannot be told from the best one."""
+        return best_standard(self.standards)
+
+    def spent(self) -> dict[float, Rung | None]:
+        """Return the rung of each budget, by the budget's share; None where none is so cheap."""
+        whole = self.rival.per_image
+        return {share: dearest_within(self.rungs, share * whole) for share in BUDGETS}
+
+    def saving(self) -> Estimate | None:
+        """Return what the chosen plans save over the rival at its score."""
+        chosen = [rung.chosen for rung in self.rungs]
+        return saving_over_best(chosen, self.standards) if chosen else None
+
+
+def choose_plan(plans: Sequence[Foreseen]) -> Foreseen | None:
+    """Return the plan of the least predicted misfit."""
+    return min(plans, key=lambda each: each.predicted, default=None)
+
+
+def dearest_within(rungs: Sequence[Rung], budget: float) -> Rung | None:
+    """Return the dearest rung that a budget pays for, None where it pays for none."""
+    able = [each for each in rungs if each.evaluations <= budget * (1 + _TOLERANCE)]
+    return max(able, key=lambda each: each.evaluations, default=None)
+
+
+def best_affordable(standards: Sequence[Measured], evaluations: float) -> Measured:
+    """Return the standard setting of the highest score among those that are no dearer.
+
+    Where none is so cheap: among the cheapest.
+    """
+    limit = max(evaluations, min(each.per_image for each in standards))
+    return max((each for each in standards if each.per_image <= limit), key=lambda each: each.mean)
+
+
+def rank_misfits(plans: Sequence[Foreseen]) -> float | None:
+    """Return Spearman's correlation of predicted and measured misfit; None for too few plans."""
+    return _rank(plans, [each.misfit for each in plans])
+
+
+def rank_scores(plans: Sequence[Foreseen]) -> float | None:
+    """Return Spearman's correlation of predicted misfit and score, the latter negated."""
+    return _rank(plans, [-each.measured.mean for each in plans])
+
+
+def _rank(plans: Sequence[Foreseen], found: Sequence[float]) -> float | None:
+    predicted = np.array([each.predicted for each in plans])
+    if len(plans) < 3 or not np.ptp(predicted) or not np.ptp(found):
+        return None
+    rank = float(spearmanr(predicted, found).statistic)
+    return rank if math.isfinite(rank) else None

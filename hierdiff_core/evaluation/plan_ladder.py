@@ -1,0 +1,103 @@
+"""Calibrated plans and their rivals on a set: which settings are measured, and what they came to.
+
+Knows the grid's rungs and where results are looked up; a rung's meaning is in `budgets`.
+"""
+
+from __future__ import annotations
+
+from hierdiff_core.calibrated.plans import LINKAGE
+from hierdiff_core.evaluation.budgets import Foreseen, Ladder, Rung, best_affordable, choose_plan
+from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.setting import Setting
+from hierdiff_core.evaluation.verdicts import LARGE
+
+_MOST_SAVED = 0.9  # by a plan: beyond, hardly a step is left to part in
+_FACTS = ("predicted", "misfit")  # of outcomes that were measured with a calibration
+
+
+def plan_sets(study: Study) -> list[PromptSet]:
+    """Return the report sets on which plans are compared: the large ones."""
+    # A grid that cuts sets short is there to try things: it takes them as they are.
+    least = min(LARGE, study.grid.largest or LARGE)
+    return [each for each in study.report if len(each) >= least]
+
+
+def plan_settings(study: Study) -> list[Setting]:
+    """Return calibrated plans and trees at every rung, and the standard settings."""
+    found = study.standards()
+    for rung in study.grid.rungs:
+        found += _calibrated_at(study, rung)
+        for linkage in _linkages(study):
+            found += _trees_at(study, rung, linkage)
+    return list(dict.fromkeys(found))
+
+
+def _linkages(study: Study) -> list[str]:
+    return [each for each in study.grid.linkages if each != LINKAGE]
+
+
+def _calibrated_at(study: Study, rung: float) -> list[Setting]:
+    """Return the plans among which one is chosen at a rung."""
+    found = [
+        spending(LINKAGE, solver, steps, rung)
+        for solver, K in study.grid.plan_steps.items()
+        for steps in K
+        if solver in study.solvers and steps > rung
+    ]
+    return [each for each in found if (each.saving or 0) < _MOST_SAVED]
+
+
+def _trees_at(study: Study, rung: float, linkage: str) -> list[Setting]:
+    return [
+        spending(linkage, solver, steps, rung)
+        for solver, steps in study.grid.tree_steps.items()
+        if solver in study.solvers and steps > rung
+    ]
+
+
+def spending(method: str, solver: str, steps: int, evaluations: float) -> Setting:
+    """Return the setting that takes so many evaluations per image."""
+    return Setting(method, solver, steps, saving=round(1 - evaluations / steps, 6))
+
+
+def read_ladder(study: Study, results: Results, prompts: PromptSet) -> Ladder | None:
+    """Return what is measured of a set, None where no standard setting is."""
+    standards = results.all_measured(study, prompts, study.standards())
+    if not standards:
+        return None
+    rungs = [_rung(study, results, prompts, standards, each) for each in study.grid.rungs]
+    foreseen = _foreseen(study, results, prompts, plan_settings(study))
+    return Ladder(prompts, standards, [each for each in rungs if each is not None], foreseen)
+
+
+def _rung(
+    study: Study, results: Results, prompts: PromptSet, standards: list[Measured], rung: float
+) -> Rung | None:
+    """Return a rung with a plan to choose and a tree to compare it with, None without."""
+    plans = _foreseen(study, results, prompts, _calibrated_at(study, rung))
+    chosen = choose_plan(plans)
+    trees = {
+        linkage: max(found, key=lambda each: each.mean)
+        for linkage in _linkages(study)
+        if (found := results.all_measured(study, prompts, _trees_at(study, rung, linkage)))
+    }
+    if chosen is None or not trees:
+        return None
+    hindsight = max((each.measured for each in plans), key=lambda each: each.mean)
+    return Rung(rung, chosen.measured, hindsight, trees, best_affordable(standards, rung))
+
+
+def _foreseen(
+    study: Study, results: Results, prompts: PromptSet, settings: list[Setting]
+) -> list[Foreseen]:
+    """Return the settings that are complete and of which a prediction is known."""
+    found = []
+    for setting in settings:
+        outcome = results.whole(study.unit(prompts, setting))
+        measured = results.measured(study, prompts, setting)
+        if outcome is not None and measured is not None and {*_FACTS} <= outcome.facts.keys():
+            found.append(Foreseen(measured, *(outcome.facts[each] for each in _FACTS)))
+    return found
