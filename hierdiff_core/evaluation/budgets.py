@@ -10,12 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
-from hierdiff_core.evaluation.frontier import Measured, best_standard, saving_over_best
+from hierdiff_core.evaluation.frontier import (
+    Measured,
+    best_standard,
+    largest_within,
+    saving_over_best,
+)
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 
 BUDGETS = (0.2, 0.3, 0.5, 0.7)  # of the evaluations of the best standard setting
@@ -47,12 +53,12 @@ class Rung:
         """Of all linkages."""
         return max(self.trees.values(), key=lambda each: each.mean)
 
-    @property
+    @cached_property
     def over_trees(self) -> Estimate:
         """By how much the chosen plan scores higher than the best tree."""
         return estimate_mean(self.chosen.scores - self.best_tree.scores)
 
-    @property
+    @cached_property
     def over_standard(self) -> Estimate:
         """By how much the chosen plan scores higher than the standard setting."""
         return estimate_mean(self.chosen.scores - self.standard.scores)
@@ -72,7 +78,7 @@ class Ladder:
     rungs: Sequence[Rung]
     foreseen: Sequence[Foreseen]
 
-    @property
+    @cached_property
     def rival(self) -> Measured:
         """The cheapest standard setting that cannot be told from the best one."""
         return best_standard(self.standards)
@@ -84,8 +90,17 @@ class Ladder:
 
     def saving(self) -> Estimate | None:
         """Return what the chosen plans save over the rival at its score."""
-        chosen = [rung.chosen for rung in self.rungs]
-        return saving_over_best(chosen, self.standards) if chosen else None
+        return saving_over_best(self.chosen, self.standards) if self.rungs else None
+
+    @property
+    def chosen(self) -> list[Measured]:
+        """The chosen plan of each rung."""
+        return [rung.chosen for rung in self.rungs]
+
+    @property
+    def alike(self) -> Measured | None:
+        """The cheapest chosen plan whose score is not told below the rival's."""
+        return largest_within(self.chosen, self.rival)
 
 
 def choose_plan(plans: Sequence[Foreseen]) -> Foreseen | None:

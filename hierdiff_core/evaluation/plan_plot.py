@@ -38,7 +38,8 @@ def draw_plans(ladder: Ladder) -> bytes:
     heading = f"{ladder.prompts.name}: {ladder.prompts.title}"
     note = (
         "bands: 95 % intervals, those of differences paired by prompt; calibrated plans are chosen "
-        "by prediction, their rivals by score"
+        "by prediction, their rivals by score;\nplain steps: the best of no more evaluations, and "
+        "below the cheapest that one"
     )
     return draw_panels(heading, panels, note)
 

@@ -20,10 +20,12 @@ from hierdiff_core.evaluation.budgets import (
     rank_misfits,
     rank_scores,
 )
+from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.setting import label
 from hierdiff_core.evaluation.told import percent, share
 
 SETS_AHEAD = 2  # on which the tightest budgets shall be won with intervals apart
+MOSTLY = 0.8  # of a budget: where less is spent it is said
 MISFIT_RANK, SCORE_RANK, PLANS = 0.9, 0.8, 40
 
 Gain = Callable[[Rung], Estimate]
@@ -46,6 +48,7 @@ def against_trees(ladders: Sequence[Ladder]) -> list[str]:
         f"At both of the tightest budgets ({_listed(tight)}) the interval of their gain over the "
         f"best of these lies above 0 on {len(ahead)} of {len(ladders)} sets{names}; the goal, "
         f"{SETS_AHEAD} sets, is {_verdict(len(ahead) >= SETS_AHEAD)}.",
+        *_underspent(ladders),
     ]
 
 
@@ -110,16 +113,19 @@ def _saved(ladder: Ladder) -> str:
     if saving is None:
         return f"{name}: calibrated plans are not measured yet."
     if math.isinf(saving.value):
-        best = max((rung.chosen for rung in ladder.rungs), key=lambda each: each.mean)
-        return (
-            f"{name}: no chosen plan reaches the score of {dear}; the best scores "
-            f"{best.mean:.3f} with {best.per_image:.1f} evaluations."
-        )
-    if saving.value < 0:
-        more = f"{percent(-saving.value)} more than {dear}"
-        return f"{name}: at equal score calibrated plans take {more}."
-    sure = "" if saving.low > 0 else ", and the interval holds 0"
-    return f"{name}: at equal score calibrated plans save {share(saving)} over {dear}{sure}."
+        best = max(ladder.chosen, key=lambda each: each.mean)
+        said = f"no chosen plan reaches the score of {dear}; the best, {_scored(best)}"
+    elif saving.value < 0:
+        said = f"at equal score calibrated plans take {percent(-saving.value)} more than {dear}"
+    else:
+        sure = "" if saving.low > 0 else ", and the interval holds 0"
+        said = f"at equal score calibrated plans save {share(saving)} over {dear}{sure}"
+    alike = "none" if ladder.alike is None else _scored(ladder.alike)
+    return f"{name}: {said}; the cheapest that is not told to be worse: {alike}."
+
+
+def _scored(found: Measured) -> str:
+    return f"{found.mean:.3f} with {found.per_image:.1f} evaluations"
 
 
 def _count(
@@ -141,6 +147,19 @@ def _count(
     more += [f"{unknown} more not measured"] if unknown else []
     why = f" ({'; '.join(more)})" if more else ""
     return f"{count}{why}; the goal, all of them, is {_verdict(not more)}"
+
+
+def _underspent(ladders: Sequence[Ladder]) -> list[str]:
+    """Return which budgets are larger than all that was measured."""
+    found = [
+        f"`{each.prompts.name}` at {percent(budget)} ({rung.evaluations:g} of "
+        f"{budget * each.rival.per_image:g})"
+        for each in ladders
+        for budget, rung in each.spent().items()
+        if rung is not None and rung.evaluations < MOSTLY * budget * each.rival.per_image
+    ]
+    said = "Not all of a budget is spent, since no plan so dear was measured, for "
+    return [said + ", ".join(found) + "."] if found else []
 
 
 def _outbid(ladders: Sequence[Ladder]) -> str:

@@ -140,6 +140,7 @@ def test_goals_are_said_to_be_missed_where_a_tree_or_plain_steps_score_higher() 
     assert "score at least as high at 0 of 8 budgets (`one` at 20 % -0.150 [" in said
     assert "above 0 on 0 of 2 sets; the goal, 2 sets, is missed" in said
     assert "`one`: no chosen plan reaches the score of" in said
+    assert "the cheapest that is not told to be worse: none." in said
     assert said.count("missed") >= 3
 
 
@@ -152,6 +153,12 @@ def test_a_budget_that_was_not_measured_hits_no_goal() -> None:
     assert [row[2] for row in told.tables[0].rows[: len(BUDGETS)]] == [
         "none measured", "2.4", "4.0", "5.6",
     ]  # fmt: skip
+
+
+def test_a_budget_that_is_larger_than_all_that_was_measured_is_named() -> None:
+    said = plans.tell(study := _study(rungs=(1.6, 2.4, 4.0)), _results(study, _score(0.2)))
+    assert any("`one` at 70 % (4 of 5.6)" in each for each in said.sentences)
+    assert not any("Not all of a budget" in each for each in _told(_score(0.2)).sentences)
 
 
 def test_where_no_standard_setting_is_as_cheap_the_cheapest_is_compared_with() -> None:

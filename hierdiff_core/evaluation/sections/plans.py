@@ -115,15 +115,22 @@ def _predictions(ladders: Sequence[Ladder]) -> Table:
         rows.append([
             each.prompts.name, str(len(each.foreseen)), *(number(rank, 2) for rank in ranks),
             label(each.rival.setting), share(each.saving()),
+            _saved_alike(each),
         ])  # fmt: skip
     columns = ("set", "plans", "rank: misfit", "rank: score", "best standard",
-               "saved at its score")  # fmt: skip
+               "saved at its score", "saved, not told apart")  # fmt: skip
     caption = (
         "Spearman's correlation over all plans of this section (calibrated, trees and plain steps) "
         "of predicted misfit with measured misfit, and with the score (negated); and what the "
-        "chosen plans save at the best standard setting's score."
+        "chosen plans save at the best standard setting's score, and by the cheapest of them whose "
+        "score is not told below it."
     )
     return Table(columns, rows, caption)
+
+
+def _saved_alike(ladder: Ladder) -> str:
+    alike = ladder.alike
+    return "none" if alike is None else percent(1 - alike.per_image / ladder.rival.per_image)
 
 
 def _figures(study: Study, results: Results, ladder: Ladder) -> dict[str, object]:
@@ -133,6 +140,7 @@ def _figures(study: Study, results: Results, ladder: Ladder) -> dict[str, object
     return {
         "best_standard": label(ladder.rival.setting),
         "saving": saving and saving.to_json(),
+        "not_told_apart": ladder.alike and _fact(ladder.alike),
         "rank_misfit": rank_misfits(ladder.foreseen),
         "rank_score": rank_scores(ladder.foreseen),
         "budgets": {
