@@ -139,7 +139,8 @@ def _count(
     }
     gains = {place: gain(rung) for place, rung in rungs.items() if rung is not None}
     lost = {place: each for place, each in gains.items() if not won(each)}
-    count = f"{len(gains) - len(lost)} of {len(gains)} budgets"
+    held = f"{len(gains) - len(lost)} of {len(gains)} budgets"
+    count = held if gains else "no budget so far"
     if brief:
         return count
     unknown = len(rungs) - len(gains)
