@@ -39,7 +39,7 @@ class Budget:
     tau: float
     saving: float | None = None
     steps_per_image: float | None = None
-    exact: int = EXACT  # prompts up to which a tree is exact
+    exact: int = EXACT  # prompts up to which a tree, or a plan, is exact
     planner: str = "paper"  # or calibrated, or auto: calibrated where every recipe's model is
 
 
@@ -82,11 +82,13 @@ def grow_forest(stores: Stores, prompts: Sequence[Prompt], budget: Budget) -> Fo
         raise EmptyBatch(reason="no prompt has an embedding")
     asked = _ask(groups, budget)
     if asked is not None and _has_budget(budget):
-        return plan_calibrated_forest(groups, embeddings, asked, _evaluations(groups, budget))
+        most = _evaluations(groups, budget)
+        return plan_calibrated_forest(groups, embeddings, asked, most, budget.exact)
     trees = grow_trees(groups, embeddings, budget.linkage, exact=budget.exact)
     schedule = _schedule(trees, groups[0].recipe.steps, budget)
     if asked is not None:
-        return plan_calibrated_forest(groups, embeddings, asked, evaluations(trees, schedule))
+        most = evaluations(trees, schedule)
+        return plan_calibrated_forest(groups, embeddings, asked, most, budget.exact)
     return plan_forest(groups, trees, schedule)
 
 

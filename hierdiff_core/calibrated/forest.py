@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.calibrated.plans import plan_points
+from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
 from hierdiff_core.forest import Forest, Group, key_forest
 from hierdiff_core.plan import join_plans
@@ -29,10 +30,12 @@ def plan_calibrated_forest(
     embeddings: Mapping[str, Conditioning],
     asked: Sequence[Asked],
     evaluations: int,
+    exact: int = EXACT,
 ) -> Forest:
     """Return the forest of least predicted excess within so many evaluations, at one price for all.
 
-    Embeddings are found by content key. Raises InvalidEmbedding, naming the prompt's row, and
+    Embeddings are found by content key; a group of more than `exact` prompts is planned in
+    regions. Raises InvalidEmbedding, naming the prompt's row, and
     InvalidSetting for a budget that cannot be met.
     """
     sets = []
@@ -40,6 +43,6 @@ def plan_calibrated_forest(
         vectors = flatten(stack([embeddings[key] for key in group.content_keys]))
         check_vectors(vectors, [prompt.row for prompt in group.prompts])
         sets.append(each.calibration.points(vectors, each.levels))
-    grown = plan_points(sets, evaluations, [group.content_keys for group in groups])
+    grown = plan_points(sets, evaluations, [group.content_keys for group in groups], exact)
     trees = tuple(each.tree for each in grown)
     return key_forest(groups, trees, join_plans([each.plan for each in grown]))

@@ -38,6 +38,12 @@ class Merging:
             owner = above
         return np.unique(owner[: self.size], return_inverse=True)[1]
 
+    def left(self, first: int) -> Ids:
+        """Return which clusters are part of no other after the first merges, ascending."""
+        free = np.ones(self.size + first, dtype=bool)
+        free[self.children[:first]] = False
+        return np.flatnonzero(free)
+
     def ascending(self) -> Merging:
         """Return the same merges in the order of their increases; none comes before its parts."""
         order = np.argsort(self.increases, kind="stable")

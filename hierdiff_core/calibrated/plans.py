@@ -25,7 +25,8 @@ from hierdiff_core.calibrated.merging import (
     merge_by_weighted_ward,
 )
 from hierdiff_core.calibrated.points import StepPoints, cluster_means, spread_within
-from hierdiff_core.clustering.tree import ClusterTree
+from hierdiff_core.calibrated.regions import join, split
+from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, cut_tree
 
@@ -57,12 +58,16 @@ def count_evaluations(
 
 
 def plan_points(
-    sets: Sequence[StepPoints], evaluations: int, keys: Sequence[Sequence[str]]
+    sets: Sequence[StepPoints],
+    evaluations: int,
+    keys: Sequence[Sequence[str]],
+    exact: int = EXACT,
 ) -> tuple[Grown, ...]:
     """Return each set's plan, all at one price and within so many evaluations together.
 
-    Rows are taken in the order of their keys, which breaks ties. Raises InvalidSetting where
-    sharing all steps but the last takes more.
+    Rows are taken in the order of their keys, which breaks ties. A set of more than `exact` rows
+    is planned in regions that share no step with each other (`regions`). Raises InvalidSetting
+    where sharing all steps but the last takes more.
     """
     least = sum(each.size + each.steps - 1 for each in sets)
     if evaluations < least:
@@ -72,7 +77,14 @@ def plan_points(
         raise InvalidSetting(setting="steps_per_image", value=evaluations / images, hint=hint)
     orders = [np.array(sorted(range(len(each)), key=each.__getitem__)) for each in keys]
     ordered = [each.take(order) for each, order in zip(sets, orders, strict=True)]
-    return tuple(map(_grow, ordered, spend(ordered, evaluations), orders))
+    regions = [split(each, exact) for each in ordered]
+    parts = [each.take(rows) for each, own in zip(ordered, regions, strict=True) for rows in own]
+    cuts = iter(spend(parts, evaluations))
+    grown = []
+    for each, order, own in zip(ordered, orders, regions, strict=True):
+        rows = np.concatenate(own)
+        grown.append(_grow(each.take(rows), join([next(cuts) for _ in own]), order[rows]))
+    return tuple(grown)
 
 
 def predicted_misfit(
@@ -105,19 +117,12 @@ def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> Grown:
     starts[:size], stops[:size] = steps - 1, steps
     for step, (merging, made) in enumerate(zip(cuts.merges, cuts.made, strict=True)):
         k = steps - 1 - step
-        active = numbers[step][_left(merging.children[:made], merging.size + made)]
+        active = numbers[step][merging.left(made)]
         starts[active], stops[active] = k - 1, np.maximum(stops[active], k)
     tree = _tree(children, heights, order)
     place = np.concatenate([order, np.arange(size, 2 * size - 1)])
     there = np.argsort(place)
     return Grown(cut_tree(tree, starts[there], stops[there], steps, cuts.price), tree)
-
-
-def _left(children: Ids, count: int) -> Ids:
-    """Return which of so many clusters are part of no other, ascending."""
-    free = np.ones(count, dtype=bool)
-    free[children] = False
-    return np.flatnonzero(free)
 
 
 def _number(points: StepPoints, cuts: Cuts) -> tuple[list[Ids], Ids, Weights]:
@@ -134,7 +139,7 @@ def _number(points: StepPoints, cuts: Cuts) -> tuple[list[Ids], Ids, Weights]:
         numbers.append(np.concatenate([nodes, first + np.arange(count)]))
         children.append(numbers[-1][merging.children])
         heights.append(merging.increases)
-        nodes = numbers[-1][_left(merging.children, merging.size + count)]
+        nodes = numbers[-1][merging.left(count)]
         labels, first = merging.labels()[labels], first + count
     return numbers, np.concatenate(children), np.concatenate(heights)
 

@@ -149,3 +149,23 @@ def test_a_budget_is_asked_for_in_one_way_only() -> None:
     for wrong in ({}, {"saving": 0.1, "steps_per_image": 3}, {"saving": 1}, {"steps_per_image": 7}):
         with pytest.raises(InvalidSetting):
             count_evaluations(10, 6, **wrong)
+
+
+def test_a_large_set_is_planned_in_regions_within_the_same_budget() -> None:
+    points = list_points(300, _points(300, 5))
+    grown = plan_points([points], 700, [_keys(300)], exact=80)[0]
+    whole = plan_points([points], 700, [_keys(300)])[0]
+    assert grown.plan.evaluations == whole.plan.evaluations == 700
+    for k in range(1, 6):
+        taken = [leaf for segment in grown.plan.active(k) for leaf in grown.plan.members(segment)]
+        assert sorted(taken) == list(range(300))
+    for segment in grown.plan.segments:
+        assert set(grown.plan.members(segment)) == set(grown.tree.members(segment.node).tolist())
+    lost = predicted_excess(grown.plan, points) / predicted_excess(whole.plan, points)
+    assert lost < 1.3
+
+
+def test_regions_that_are_one_change_nothing() -> None:
+    points = list_points(60, _points(60, 4))
+    one = plan_points([points], 120, [_keys(60)], exact=60)[0].plan
+    assert _members(one) == _members(plan_points([points], 120, [_keys(60)])[0].plan)
