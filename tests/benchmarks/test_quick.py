@@ -17,6 +17,7 @@ FIGURES = {
     "first_image": "peak memory of the frontier",
     "cold_start": "process start to first evaluation",
     "equality": "greatest difference of latents between slots 1, 4 and 16",
+    "calibrated": "excess added by regions",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",
 }
