@@ -1,15 +1,15 @@
 """Tuning: a catalogue's rows, a sample of them in two halves, and what is measured of it.
 
-Knows sources, the evaluation's bench and its work folder. Knows nothing of what is chosen
-(`hierdiff_core.evaluation.tune_choice`). Trees are planned over the whole catalogue, since what
-sharing saves depends on it; pictures are made and judged for the sample only. A result is kept by
-its content, so a tuning that was stopped goes on where it was.
+Knows the evaluation's bench and its work folder. Knows nothing of where rows come from
+(`tasks.tune_rows`) or of what is chosen (`hierdiff_core.evaluation.tune_choice`). Trees are planned
+over the whole catalogue, since what sharing saves depends on it; pictures are made and judged for
+the sample only. A result is kept by its content, so a tuning that was stopped goes on where it was.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -23,19 +23,18 @@ from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.tune_choice import Half
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, make_candidates
 from hierdiff_core.evaluation.unit import Unit, make_unit
-from hierdiff_core.prompt import Prompt, Recipe, content_key
-from tasks.embed import embed_prompts, load_embeddings, load_negative
-from tasks.errors import BadRow, EmptyBatch
+from hierdiff_core.prompt import Prompt
+from tasks.embed import load_negative
+from tasks.errors import EmptyBatch
 from tasks.evaluation.crew import Bench, find_missing, make_all, weight
 from tasks.evaluation.subject import adopt_embeddings
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.night import Source, read_rows
+from tasks.night import Source
 from tasks.settings import Settings
 from tasks.stores import Stores
+from tasks.tune_rows import Report, check_solvers, embed_rows, read_tunable
 
-OWN_COLUMNS = ("negative_prompt", "guidance", "width", "height", "seed")  # that a row may have
 LEAST = 8  # prompts that a choice needs
-Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
 
 @dataclass(frozen=True)
@@ -120,20 +119,11 @@ class Tuning:
         return found
 
     def _embed(self, report: Report) -> None:
-        """Embed what the ledger does not know; what was embedded here serves the nights too."""
         if set(self.texts) <= self.bench.subject.vectors.keys():
             return
-
-        def heard(done: int, total: int) -> None:
-            report("embedding", done, total)
-
-        embedded = embed_prompts(self.stores, self.prompts, self.bench.device, heard)
-        for each in embedded.rejected:
-            raise BadRow(row=each.row, reason=each.reason.removeprefix(f"Row {each.row}: "))
+        rows = embed_rows(self.stores, self.prompts, self.bench.device, report)
         with self.stores.session() as session:
-            found = load_embeddings(session, self.prompts)
             negative = load_negative(session, self.bench.recipe)
-        rows = {each.text: found[content_key(each)] for each in self.prompts}
         if negative is not None:
             adopt_embeddings(self.bench.subject, rows, negative, self.bench.folder)
 
@@ -141,29 +131,25 @@ class Tuning:
 def prepare(stores: Stores, settings: Settings, source: Source, wanted: Wanted) -> Tuning:
     """Return a catalogue ready to be tuned; nothing is spent yet.
 
-    Raises what `read_rows` raises, EmptyBatch and InvalidSetting for what cannot be tuned, and for
-    judges what loading them and their first look raise.
+    Raises what `read_tunable` raises, EmptyBatch and InvalidSetting for what cannot be tuned, and
+    for judges what loading them and their first look raise.
     """
     if not 0 < wanted.quality <= 1:
         hint = "use above 0 to 1"
         raise InvalidSetting(setting="--quality", value=wanted.quality, hint=hint)
     grid = TUNE_GRIDS[wanted.grid]
-    for solver in wanted.solvers:
-        if solver not in grid.standards:
-            hint = f"use some of {', '.join(grid.standards)}"
-            raise InvalidSetting(setting="--solvers", value=solver, hint=hint)
-    found = read_rows(settings, source).prompts
-    recipe, matching = _choose_recipe(found, settings.recipe)
-    prompts = _distinct(matching)
+    check_solvers(grid, wanted.solvers)
+    rows = read_tunable(settings, source)
+    recipe = rows.recipe
     methods = grid.linkages if find_calibration(recipe) is None else (*grid.linkages, LINKAGE)
     bench = Bench(recipe, wanted.judges, settings.device, WorkFolder(wanted.work))
     tuning = Tuning(
         stores,
         bench,
-        prompts,
-        split(prompts, wanted.sample),
+        rows.prompts,
+        split(rows.prompts, wanted.sample),
         make_candidates(grid, wanted.solvers, methods, recipe.initial_noise),
-        len(found) - len(matching),
+        rows.left_out,
     )
     _check_judges(tuning)
     return tuning
@@ -188,21 +174,6 @@ def split(prompts: Sequence[Prompt], most: int) -> dict[Half, tuple[int, ...]]:
 
 def _draw(text: str) -> str:
     return digest("tuning", text)
-
-
-def _choose_recipe(found: Sequence[Prompt], asked: Recipe) -> tuple[Recipe, list[Prompt]]:
-    """Return the settings' recipe, pinned, and the prompts that ask for nothing of their own."""
-    plain = {name: getattr(asked, name) for name in OWN_COLUMNS}
-    recipe = replace(found[0].recipe, **plain)
-    matching = [each for each in found if each.recipe == recipe]
-    if not matching:
-        raise EmptyBatch(reason=f"every row has a {', '.join(OWN_COLUMNS[:-1])} or seed of its own")
-    return recipe, matching
-
-
-def _distinct(prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
-    found = {content_key(each): each for each in prompts}
-    return tuple(sorted(found.values(), key=lambda each: each.text))
 
 
 def _check_judges(tuning: Tuning) -> None:

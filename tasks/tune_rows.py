@@ -1,0 +1,74 @@
+"""A tuning's rows: the prompts of a catalogue that share one recipe, and their embeddings.
+
+Knows sources and the cache of embeddings. Knows nothing of what is chosen, or by what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from hierdiff_core.embedding import Conditioning
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.evaluation.tune_grid import TuneGrid
+from hierdiff_core.prompt import Prompt, Recipe, content_key
+from tasks.embed import embed_prompts, load_embeddings
+from tasks.errors import BadRow, EmptyBatch
+from tasks.night import Source, read_rows
+from tasks.settings import Settings
+from tasks.stores import Stores
+
+OWN_COLUMNS = ("negative_prompt", "guidance", "width", "height", "seed")  # that a row may have
+Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What of a catalogue can be tuned together."""
+
+    recipe: Recipe  # pinned
+    prompts: tuple[Prompt, ...]  # distinct, of that recipe, ascending by text
+    left_out: int  # rows that ask for another recipe than the settings'
+
+
+def check_solvers(grid: TuneGrid, solvers: Sequence[str]) -> None:
+    """Raise InvalidSetting for a solver that a grid does not have."""
+    for solver in solvers:
+        if solver not in grid.standards:
+            hint = f"use some of {', '.join(grid.standards)}"
+            raise InvalidSetting(setting="--solvers", value=solver, hint=hint)
+
+
+def read_tunable(settings: Settings, source: Source) -> Rows:
+    """Return the rows of a source that ask for nothing of their own.
+
+    Raises what `read_rows` raises, and EmptyBatch where there are none.
+    """
+    found = read_rows(settings, source).prompts
+    plain = {name: getattr(settings.recipe, name) for name in OWN_COLUMNS}
+    recipe = replace(found[0].recipe, **plain)
+    matching = [each for each in found if each.recipe == recipe]
+    if not matching:
+        raise EmptyBatch(reason=f"every row has a {', '.join(OWN_COLUMNS[:-1])} or seed of its own")
+    distinct = {content_key(each): each for each in matching}
+    prompts = tuple(sorted(distinct.values(), key=lambda each: each.text))
+    return Rows(recipe, prompts, len(found) - len(matching))
+
+
+def embed_rows(
+    stores: Stores, prompts: Sequence[Prompt], device: str, report: Report
+) -> dict[str, Conditioning]:
+    """Return embeddings by text; what was not known is embedded, and serves the nights too.
+
+    Raises BadRow for a prompt whose embedding is of no use, and UnknownModel.
+    """
+
+    def heard(done: int, total: int) -> None:
+        report("embedding", done, total)
+
+    embedded = embed_prompts(stores, prompts, device, heard)
+    for each in embedded.rejected:
+        raise BadRow(row=each.row, reason=each.reason.removeprefix(f"Row {each.row}: "))
+    with stores.session() as session:
+        found = load_embeddings(session, prompts)
+    return {each.text: found[content_key(each)] for each in prompts}
