@@ -11,28 +11,20 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.tune_choice import Choice, Half, Judged, prompts_to_tell
 from hierdiff_core.evaluation.tune_plot import draw_choice
 from hierdiff_core.evaluation.tune_words import sentences, words
 from hierdiff_core.whole_file import write_whole
 from tasks.evaluation.machine import describe_machine
 from tasks.tune import Tuning
-from tasks.tuned import MEASURED_ON, Tuned
+from tasks.tuned import Tuned, chosen_fields
 
 
 def record(tuning: Tuning, choice: Choice) -> Tuned:
     """Return a choice as a catalogue's settings keep it."""
     chosen, share = choice.chosen, choice.chosen.share
-    setting = chosen.setting
-    calibrated = setting.method == LINKAGE
     return Tuned(
-        solver=setting.solver,
-        steps=setting.steps,
-        planner=LINKAGE if calibrated else "paper",
-        linkage=setting.method if setting.shares and not calibrated else "ward",
-        saving=setting.saving or 0.0,
-        **{name: getattr(tuning.bench.recipe, name) for name in MEASURED_ON},
+        **chosen_fields(chosen.setting, tuning.bench.recipe),
         judge=tuning.bench.judges[0],
         quality=choice.quality,
         score=chosen.measured.mean,

@@ -1,7 +1,8 @@
 """What `hierdiff tune` chose for a catalogue: the record, and what it was measured on.
 
 Knows fields and how they are read from JSON; knows nothing of how a setting is chosen
-(`hierdiff_core.evaluation.tune_choice`) or of where the record is kept (`tasks.ledger`).
+(`hierdiff_core.evaluation.tune_choice`, `hierdiff_core.calibrated.choice`) or of where the record
+is kept (`tasks.ledger`).
 """
 
 from __future__ import annotations
@@ -50,14 +51,14 @@ class Tuned:
     initial_noise: str
     judge: str
     quality: float  # that was wanted, a share of the best standard setting's score
-    score: float
+    score: float  # told on none: the predicted misfit
     share: float  # of that score, with its 95 % interval
     share_low: float
     share_high: float
     evaluations: float  # per image
     evaluations_best: float  # per image, of the best standard setting
     prompts: int  # of the catalogue
-    told_on: int  # of them, those that the figures are of
+    told_on: int  # of them, those that the figures are of; 0: predicted, no judge was asked
     tuned_at: str  # ISO 8601
 
     @property
@@ -83,6 +84,19 @@ class Tuned:
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values."""
         return asdict(self)
+
+
+def chosen_fields(setting: Setting, recipe: Recipe) -> dict[str, Any]:
+    """Return the part of a record that a setting and the pinned recipe behind it decide."""
+    calibrated = setting.method == LINKAGE
+    return {
+        "solver": setting.solver,
+        "steps": setting.steps,
+        "planner": LINKAGE if calibrated else "paper",
+        "linkage": setting.method if setting.shares and not calibrated else "ward",
+        "saving": setting.saving or 0.0,
+        **{name: getattr(recipe, name) for name in MEASURED_ON},
+    }
 
 
 def read_tuned(catalogue: str, found: Any) -> Tuned:

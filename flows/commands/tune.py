@@ -14,10 +14,11 @@ from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from flows.commands.client import ledger
+from flows.commands.foretell import foretell, say_written, tell_outlook
+from flows.commands.progress import shown
 from flows.commands.quote import expect, say_time
 from flows.quiet import quiet_libraries
 from hierdiff_core.evaluation.frontier import Measured
@@ -26,6 +27,7 @@ from hierdiff_core.evaluation.tune_choice import Choice, Half, choose
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS
 from hierdiff_core.evaluation.tune_words import line, sentences
 from tasks.evaluation.crew import count_workers
+from tasks.foresee import open_outlook
 from tasks.ledger import forget_tuned, keep_tuned
 from tasks.night import Source
 from tasks.settings import Settings
@@ -58,6 +60,8 @@ class Told:
               help="to be held: a share of the best standard setting's score")  # fmt: skip
 @click.option("--sample", type=click.IntRange(min=8), default=64, show_default=True,
               help="prompts that are judged; half of them to choose, half to tell")  # fmt: skip
+@click.option("--evaluations", type=float,
+              help="per image: the best for it by the model's calibration, no judge")  # fmt: skip
 @click.option("--solvers", help="some of ddpm,ddim,dpmsolver++")
 @click.option("--grid", type=click.Choice(list(TUNE_GRIDS)), default="default", show_default=True,
               help="how much is tried")  # fmt: skip
@@ -71,23 +75,30 @@ class Told:
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def tune(
     catalogue: str, file: Path | None, query: str | None, judges: tuple[str, ...], quality: float,
-    sample: int, solvers: str | None, grid: str, workers: int | None, out: Path, work: Path | None,
-    dry_run: bool, write: bool, forget: bool, as_json: bool,
+    sample: int, evaluations: float | None, solvers: str | None, grid: str, workers: int | None,
+    out: Path, work: Path | None, dry_run: bool, write: bool, forget: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find the cheapest setting that holds a quality, for the nights of CATALOGUE.
 
     Standard and shared runs on a sample of its rows, scored by the judges. The choice is written
     into the catalogue's settings, and its nights are planned by that. What was measured before is
-    not measured again, so a stopped tuning goes on where it was.
+    not measured again, so a stopped tuning goes on where it was. With --evaluations the model's
+    calibration chooses instead: nothing is measured, and misfits are predicted.
     """
     quiet_libraries()
     with ledger() as (stores, settings):
         if forget:
             return _forget(stores, catalogue, as_json)
         names = tuple(each.strip() for each in (solvers or "").split(",") if each.strip())
+        source = Source(query, file)
+        if evaluations is not None:
+            outlook = open_outlook(stores, settings, source, evaluations, grid, names)
+            if dry_run:
+                return tell_outlook(outlook, catalogue, as_json)
+            return foretell(outlook, catalogue, write, as_json)
         folder = work or settings.home / "evaluation"
         wanted = Wanted(judges, quality, sample, grid, names, folder)
-        tuning = prepare(stores, settings, Source(query, file), wanted)
+        tuning = prepare(stores, settings, source, wanted)
         if dry_run:
             return _tell_price(tuning, settings, as_json)
         choice = _run(tuning, quality, workers or count_workers(tuning.bench), as_json)
@@ -104,13 +115,7 @@ def _forget(stores: Stores, catalogue: str, as_json: bool) -> int:
 
 
 def _run(tuning: Tuning, quality: float, workers: int, as_json: bool) -> Choice:
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
-    console = Console(file=sys.stderr)
-    with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
-        shown = bar.add_task("loading", total=None)
-
-        def report(what: str, done: int, total: int) -> None:
-            bar.update(shown, description=what, completed=done, total=total)
+    with shown(as_json) as report:
 
         def measure(settings: Sequence[Setting], half: Half) -> Mapping[Setting, Measured]:
             return tuning.measure(settings, half, workers, report)
@@ -154,8 +159,7 @@ def _tell(tuning: Tuning, choice: Choice, told: Told) -> int:
     _show(choice)
     click.echo(f"figures  {file}\nplot     {plot or 'none: matplotlib is not installed'}")
     if told.write:
-        click.echo(f"written into the settings of catalogue {told.catalogue!r}; its nights are "
-                   "planned by that, until `hierdiff tune` with --forget")  # fmt: skip
+        click.echo(say_written(told.catalogue))
     return 0
 
 

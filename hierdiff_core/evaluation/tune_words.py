@@ -20,7 +20,7 @@ def words(setting: Setting) -> str:
         return f"do not share: {steps}"
     calibrated = setting.method == LINKAGE
     how = "by the model's calibration" if calibrated else f"{setting.method} linkage"
-    return f"share: {how}, {steps}, saving {100 * (setting.saving or 0):g} %"
+    return f"share: {how}, {steps}, saving {100 * (setting.saving or 0):.3g} %"
 
 
 def sentences(choice: Choice, prompts: int) -> Iterator[str]:

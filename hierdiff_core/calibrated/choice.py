@@ -1,0 +1,86 @@
+"""The choice by calibration alone: which solver and steps are predicted to spend a budget best.
+
+Knows ways to denoise, the calibration that holds for each, and budgets; knows nothing of judges or
+of where calibrations are kept. No picture is made: what is compared is the predicted misfit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hierdiff_core.calibrated.forest import Asked
+from hierdiff_core.calibrated.plans import count_evaluations, plan_points, predicted_misfit
+from hierdiff_core.clustering.tree import EXACT
+from hierdiff_core.errors import InvalidSetting
+
+Way = tuple[str, int]  # a solver and its K
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What a way to denoise is predicted to make of a budget."""
+
+    solver: str
+    steps: int  # K
+    saving: float  # share of the plain steps to save; 0: nothing is shared
+    evaluations: float  # per image, that the plan takes
+    misfit: float  # predicted, per image: |embedding of the picture - conditioning|^2
+
+
+def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
+    """Return the ways by which N images can spend so many evaluations each.
+
+    No image takes more than K, and N of them take N + K - 1 together at the least: all steps but
+    the last shared by all. Raises InvalidSetting where there is no such way.
+    """
+    enough = [each for each in ways if each[1] >= evaluations]
+    found = [each for each in enough if size + each[1] - 1 <= evaluations * size + 1e-6]
+    if found:
+        return found
+    if enough:
+        fewest = min(steps for _, steps in enough)
+        least = math.ceil((size + fewest - 1) / size * 1e3) / 1e3
+        hint = f"{size:,} different prompts need {least:g} evaluations per image at the least"
+    else:
+        hint = f"use {max(steps for _, steps in ways)} or less, the most steps that are tried"
+    raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
+
+
+def reaches(asked: Asked) -> bool:
+    """Return whether a calibration says of every shared step what it settles.
+
+    Below its lowest level it says that nothing does, and a step that settles nothing would be
+    shared by all, and with it every step before.
+    """
+    return len(asked.levels) < 2 or bool(asked.levels[-2] > asked.calibration.levels[-1])
+
+
+def foresee(
+    vectors: npt.NDArray[np.floating],
+    keys: Sequence[str],
+    ways: Mapping[Way, Asked],
+    evaluations: float,
+    exact: int = EXACT,
+) -> Iterator[Foreseen]:
+    """Yield what each way makes of so many evaluations per image, in the order given.
+
+    Vectors (N, D) are the conditionings of all prompts, keys break ties between prompts. Each way's
+    plan is that of least excess (`plan_points`). Raises InvalidSetting for a budget that a way
+    cannot meet.
+    """
+    for (solver, steps), asked in ways.items():
+        most = count_evaluations(len(keys), steps, steps_per_image=evaluations)
+        points = asked.calibration.points(vectors, asked.levels)
+        plan = plan_points([points], most, [keys], exact)[0].plan
+        misfit = predicted_misfit(plan, vectors, asked.calibration, asked.levels)
+        yield Foreseen(solver, steps, 1 - evaluations / steps, plan.evaluations / plan.size, misfit)
+
+
+def rank(foreseen: Iterable[Foreseen]) -> list[Foreseen]:
+    """Return them by predicted misfit, the least first; of equals the one of fewer steps."""
+    return sorted(foreseen, key=lambda each: (each.misfit, each.steps))

@@ -1,0 +1,147 @@
+"""Tuning without a judge: what the model's calibrations foresee for a catalogue's own prompts.
+
+Knows rows, calibrations and the ledger's embeddings. Knows nothing of how misfits are predicted
+(`hierdiff_core.calibrated.choice`) or of the terminal. No picture is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.calibration_file import calibration_path, load_calibration
+from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank, reaches
+from hierdiff_core.calibrated.forest import Asked
+from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.plans import LINKAGE
+from hierdiff_core.embedding import check_vectors, flatten, stack
+from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.evaluation.setting import Setting, standard
+from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
+from hierdiff_core.models.kandinsky22 import load_schedule
+from hierdiff_core.prompt import Recipe, content_key
+from hierdiff_core.solver import make_solver
+from tasks.embed import load_embeddings
+from tasks.night import Source
+from tasks.settings import Settings
+from tasks.stores import Stores
+from tasks.tune_rows import Report, Rows, check_solvers, embed_rows, read_tunable
+from tasks.tuned import Tuned, chosen_fields
+
+JUDGE = "calibration"  # what stands in a record for the judge
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A catalogue, a budget, and the ways to spend it that the model is calibrated for."""
+
+    stores: Stores
+    settings: Settings
+    rows: Rows
+    ways: Mapping[Way, Asked]
+    blind: tuple[Way, ...]  # of whose last steps the calibration says nothing
+    evaluations: float  # per image, at the most
+
+    def unembedded(self) -> int:
+        """Return how many prompts have no embedding yet."""
+        with self.stores.session() as session:
+            return len(self.rows.prompts) - len(load_embeddings(session, self.rows.prompts))
+
+    def look(self, report: Report) -> list[Foreseen]:
+        """Return what each way is predicted to come to, the best first; embeds what is new.
+
+        Raises what embedding raises.
+        """
+        prompts, found = self.rows.prompts, list[Foreseen]()
+        embeddings = embed_rows(self.stores, prompts, self.settings.device, report)
+        vectors = flatten(stack([embeddings[each.text] for each in prompts]))
+        check_vectors(vectors, [each.row for each in prompts])
+        keys = [content_key(each) for each in prompts]
+        exact = self.settings.exact_prompts
+        for each in foresee(vectors, keys, self.ways, self.evaluations, exact):
+            found.append(each)
+            report("planning", len(found), len(self.ways))
+        return rank(found)
+
+
+def open_outlook(
+    stores: Stores,
+    settings: Settings,
+    source: Source,
+    evaluations: float,
+    grid: str,
+    solvers: Sequence[str],
+) -> Outlook:
+    """Return what a budget can be spent on; nothing is embedded yet.
+
+    Solvers are some of the grid's, none for all of it. Raises what `read_tunable` raises,
+    UnknownModel for a damaged calibration, and InvalidSetting where the model has none, no way
+    meets the budget, or none of those that do can be foreseen.
+    """
+    tried = TUNE_GRIDS[grid]
+    check_solvers(tried, solvers)
+    rows = read_tunable(settings, source)
+    chosen = [each for each in tried.shared if not solvers or each in solvers]
+    known = dict(_calibrations(rows.recipe, chosen))
+    if not known:
+        hint = f"{rows.recipe.model} has no calibration for {' or '.join(chosen)} at this guidance "
+        hint += "and size; run `hierdiff calibrate` first"
+        raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
+    ways = [(solver, K) for solver in known for K in _steps(tried, solver, evaluations)]
+    able = affordable(ways, len(rows.prompts), evaluations)
+    asked = {way: _ask(rows.recipe, known[way[0]], way) for way in able}
+    blind = tuple(way for way in able if way[1] > evaluations and not reaches(asked[way]))
+    if len(blind) == len(able):
+        hint = "the calibration says nothing of the last steps of what could meet that; run "
+        hint += f"`hierdiff calibrate` with --levels {min(steps for _, steps in blind)}"
+        raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
+    seen = {way: asked[way] for way in able if way not in blind}
+    return Outlook(stores, settings, rows, seen, blind, evaluations)
+
+
+def setting_of(foreseen: Foreseen) -> Setting:
+    """Return a way to spend a budget as the evaluation calls it."""
+    if not foreseen.saving:
+        return standard(foreseen.solver, foreseen.steps)
+    return Setting(LINKAGE, foreseen.solver, foreseen.steps, saving=foreseen.saving)
+
+
+def record_foreseen(rows: Rows, chosen: Foreseen) -> Tuned:
+    """Return a choice as a catalogue's settings keep it; it is told on no prompt."""
+    return Tuned(
+        **chosen_fields(setting_of(chosen), rows.recipe),
+        judge=JUDGE,
+        quality=1.0,
+        score=chosen.misfit,
+        share=1.0,
+        share_low=1.0,
+        share_high=1.0,
+        evaluations=chosen.evaluations,
+        evaluations_best=chosen.evaluations,
+        prompts=len(rows.prompts),
+        told_on=0,
+        tuned_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _calibrations(recipe: Recipe, solvers: Sequence[str]) -> Iterator[tuple[str, Calibration]]:
+    # Of each solver its own: another's knows nothing of how much this one's plain pictures miss.
+    for solver in solvers:
+        path = calibration_path(replace(recipe, solver=solver))
+        if path.is_file():
+            yield solver, load_calibration(path)
+
+
+def _steps(grid: TuneGrid, solver: str, evaluations: float) -> list[int]:
+    """Return the grid's K of sharing settings, and the one that spends the budget unshared."""
+    alone = [K for K in grid.standards[solver] if evaluations == K]
+    return sorted({*grid.shared[solver], *alone})
+
+
+def _ask(recipe: Recipe, calibration: Calibration, way: Way) -> Asked:
+    schedule = load_schedule(recipe)
+    return Asked(
+        calibration, noise_levels(schedule, make_solver(way[0], schedule, way[1]).timesteps)
+    )

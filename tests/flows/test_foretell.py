@@ -1,0 +1,115 @@
+"""`hierdiff tune --evaluations`: chosen by the shipped calibrations, on a real database."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from hierdiff_core.miniature import DECODER
+from tasks.settings import Settings
+from tasks.tuned import read_tuned
+from tests.flows.test_tune import Shop
+from tests.tasks.night_kit import environment, write_catalogue
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def shop(settings: Settings, tmp_path: Path) -> Shop:
+    fields = {"steps": 6, "prior_steps": 5, "saving": 0.3, "device": "cpu", "solver": "ddpm"}
+    changed = settings.model_copy(update=fields)
+    return Shop(environment(changed), changed, write_catalogue(tmp_path), tmp_path)
+
+
+def foretell(shop: Shop, *more: str) -> tuple[str, str]:
+    done = shop.run("tune", "shop", "--file", str(shop.file), *more)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, done.stderr
+
+
+def refused(shop: Shop, *more: str) -> str:
+    done = shop.run("tune", "shop", "--file", str(shop.file), *more)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stdout + done.stderr
+    assert shop.kept() is None
+    return done.stderr
+
+
+def test_what_is_foreseen_is_told_kept_and_what_the_next_night_is_planned_by(shop: Shop) -> None:
+    told = json.loads(foretell(shop, "--evaluations", "2.4", "--json")[0])
+    misfits = [each["predicted_misfit"] for each in told["foreseen"]]
+    assert misfits == sorted(misfits)
+    tried = {(each["setting"]["solver"], each["setting"]["steps"]) for each in told["foreseen"]}
+    # Of the default grid, what is calibrated; 12 prompts of 20 steps need 2.6 each.
+    assert tried == {("ddim", 6), ("ddim", 12), *(("dpmsolver++", K) for K in (4, 6, 8, 12))}
+    assert {each["evaluations_per_image"] for each in told["foreseen"]} == {28 / 12}
+    kept = read_tuned("shop", shop.kept())
+    assert (kept.to_json(), kept.score) == (told["chosen"], misfits[0])
+    assert (kept.planner, kept.judge, kept.told_on) == ("calibrated", "calibration", 0)
+    assert kept.saving == pytest.approx(1 - 2.4 / kept.steps)
+    planned, warnings = shop.plan()
+    assert (planned["tuned"], planned["steps"], warnings) == (kept.said(), kept.steps, "")
+    assert (planned["linkage"], planned["evaluations"]) == ("calibrated", 28)
+
+
+def test_people_read_that_it_is_predicted_and_see_the_best_first(shop: Shop) -> None:
+    out, _ = foretell(shop, "--evaluations", "2.4", "--no-write")
+    chosen, said, _, first, *_ = out.splitlines()
+    assert said == "predicted, not measured: no picture was made and no judge asked"
+    assert first.startswith(chosen)
+    assert re.match(r"share: by the model's calibration, .*, \d+ steps, saving", chosen)
+    assert shop.kept() is None
+
+
+def test_a_budget_of_plain_steps_may_be_spent_without_sharing(shop: Shop) -> None:
+    asked = ("--evaluations", "3", "--solvers", "ddim", "--no-write", "--json")
+    told = json.loads(foretell(shop, *asked)[0])
+    assert "do not share: DDIM, 3 steps" in [each["words"] for each in told["foreseen"]]
+    assert told["not_foreseen"] == []
+    out, _ = foretell(shop, "--evaluations", "8", "--grid", "quick", "--solvers", "ddim")
+    assert out.splitlines()[0] == "do not share: DDIM, 8 steps"
+    planned, _ = shop.plan()
+    assert planned["evaluations"] == planned["evaluations_standard"] == 96
+
+
+def test_what_the_calibration_says_nothing_of_is_named_and_not_chosen(shop: Shop) -> None:
+    asked = ("--evaluations", "4", "--solvers", "dpmsolver++")
+    out, _ = foretell(shop, *asked)
+    assert "not foreseen: DPM-Solver++ 20, " in out
+    assert "--levels 20" in out
+    assert read_tuned("shop", shop.kept()).steps < 20
+
+
+def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
+    told = json.loads(foretell(shop, "--evaluations", "2.4", "--dry-run", "--json")[0])
+    assert (told["evaluations"], told["embeddings"], len(told["settings"])) == (0, 12, 6)
+    assert "0 evaluations" in foretell(shop, "--evaluations", "2.4", "--dry-run")[0]
+    assert shop.kept() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("--evaluations", "1"), "1.25 evaluations per image at the least"),
+        (("--evaluations", "50"), "20 or less"),
+        (("--evaluations", "13"), "--levels 20"),
+        (("--evaluations", "20", "--solvers", "ddpm"), "hierdiff calibrate"),
+        (("--evaluations", "2.4", "--solvers", "heun"), "--solvers"),
+    ],
+)
+def test_what_cannot_be_foreseen_is_one_line(
+    shop: Shop, arguments: tuple[str, ...], named: str
+) -> None:
+    assert named in refused(shop, *arguments)
+
+
+def test_a_model_without_a_calibration_is_told_to_be_calibrated(shop: Shop, tmp_path: Path) -> None:
+    decoder = tmp_path / "models" / "decoder"
+    decoder.parent.mkdir()
+    decoder.symlink_to(DECODER, target_is_directory=True)
+    bare = Shop(shop.told | {"HIERDIFF_MODEL": str(decoder)}, shop.settings, shop.file, tmp_path)
+    said = refused(bare, "--evaluations", "2.4")
+    assert "no calibration" in said
+    assert "hierdiff calibrate" in said
