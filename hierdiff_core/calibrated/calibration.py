@@ -67,11 +67,15 @@ class Calibration:
         )
 
     def _between(self, sigma: float) -> tuple[int, float]:
-        """Return the level above a sigma and how far towards the next it lies, in log sigma."""
+        """Return the level above a sigma and how far towards the next it lies, in log sigma.
+
+        Below the lowest level it lies beyond the next: settling goes on as it went, since a step
+        that settled nothing would be shared by all.
+        """
         heights = -np.log(self.levels)
-        place = float(np.interp(-np.log(sigma), heights, np.arange(len(heights))))
-        upper = min(int(place), len(heights) - 2)
-        return upper, place - upper
+        upper = int(np.clip(np.searchsorted(heights, -np.log(sigma)) - 1, 0, len(heights) - 2))
+        part = (-np.log(sigma) - heights[upper]) / (heights[upper + 1] - heights[upper])
+        return upper, max(0.0, float(part))
 
 
 def _sketch(size: int) -> Matrix:

@@ -166,6 +166,13 @@ def test_steps_add_up_to_what_has_settled_by_the_last_fork(
     assert np.allclose(total, _distances(vectors @ calibration.basis @ root), rtol=1e-6)
 
 
+def test_steps_below_the_lowest_level_go_on_settling() -> None:
+    calibration = _thin_calibration()
+    points = calibration.points(np.eye(40)[:2], np.array([9.0, 1.0, 1 / 3, 1 / 9]))
+    settled = [_distances(points.at(k))[0] for k in (1, 2, 3)]
+    assert settled[1] == pytest.approx(settled[2]) == pytest.approx(settled[0] / 2)
+
+
 def test_predictions_are_right_of_plans_of_other_prompts_and_steps(
     calibration: Calibration,
 ) -> None:
