@@ -206,3 +206,12 @@ def test_every_picture_of_plans_is_drawn() -> None:
     pictures = {**plans.tell(study, results).pictures, **plan_growth.tell(study, results).pictures}
     assert set(pictures) == {"plans-one.png", "plans-two.png", "plan-growth.png"}
     assert all(draw().startswith(b"\x89PNG") for draw in pictures.values())
+
+
+def test_plans_are_compared_with_each_tree_under_the_same_solver_and_steps() -> None:
+    said = [each for each in _told(_score(0.1)).sentences if each.startswith("Like with like")]
+    assert len(said) == 3
+    compared = 2 * 2 * len(GRIDS["default"].rungs)  # sets, solvers, rungs
+    assert all(f"at least as high at {compared} of {compared}" in each for each in said)
+    behind = [each for each in _told(_score(-0.1)).sentences if each.startswith("Like with like")]
+    assert all(f"at least as high at 0 of {compared}" in each for each in behind)

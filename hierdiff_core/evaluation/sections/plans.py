@@ -11,6 +11,7 @@ from hierdiff_core.evaluation.budgets import Ladder, Rung, rank_misfits, rank_sc
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.plan_alike import alike_table, find_alike, tell_alike
 from hierdiff_core.evaluation.plan_ladder import plan_sets, plan_settings, read_ladder
 from hierdiff_core.evaluation.plan_plot import draw_plans
 from hierdiff_core.evaluation.plan_verdicts import (
@@ -43,13 +44,19 @@ def tell(study: Study, results: Results) -> Told:
     ladders = [each for each in found.values() if each is not None and each.rungs]
     if not ladders:
         return Told(TITLE, ["Not measured yet."])
-    sentences = [*against_trees(ladders), *against_standards(ladders), *foretold(ladders)]
+    alike = find_alike(study, results)
+    sentences = [
+        *against_trees(ladders),
+        *tell_alike(alike),
+        *against_standards(ladders),
+        *foretold(ladders),
+    ]
     measured = {each.prompts.name: each for each in ladders}
     sentences += [f"`{name}`: not measured yet." for name in found if name not in measured]
     return Told(
         TITLE,
         sentences,
-        [_bought(ladders), _predictions(ladders), _all_rungs(ladders)],
+        [_bought(ladders), _predictions(ladders), _all_rungs(ladders), alike_table(alike)],
         {f"plans-{name}.png": partial(draw_plans, each) for name, each in measured.items()},
         {name: _figures(study, results, each) for name, each in measured.items()},
     )
