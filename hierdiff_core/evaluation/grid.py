@@ -149,6 +149,11 @@ class Study:
         """The sets from which defaults are chosen."""
         return tuple(each for each in self.sets if each.purpose == DEVELOPMENT)
 
+    @property
+    def trees(self) -> tuple[str, ...]:
+        """The grid's linkages; a model's calibrated plans are no tree, and have their section."""
+        return tuple(each for each in self.grid.linkages if each in LINKAGES)
+
     @cached_property
     def fast(self) -> str:
         """The first solver of few steps among those asked for."""
@@ -216,7 +221,7 @@ class Study:
         """
         found = []
         report = prompts.purpose == REPORT
-        for method in self.grid.linkages if report else (PAPER_METHOD,):
+        for method in self.trees if report else (PAPER_METHOD,):
             found += self.paper_sharing(method) + self.fast_sharing(method)
         return found
 

@@ -45,9 +45,8 @@ def find_alike(study: Study, results: Results) -> list[Alike]:
                 plan = results.measured(study, prompts, spending(LINKAGE, solver, steps, rung))
                 trees = {
                     each: tree
-                    for each in study.grid.linkages
-                    if each != LINKAGE
-                    and (
+                    for each in study.trees
+                    if (
                         tree := results.measured(
                             study, prompts, spending(each, solver, steps, rung)
                         )

@@ -30,13 +30,9 @@ def plan_settings(study: Study) -> list[Setting]:
     found = study.standards()
     for rung in study.grid.rungs:
         found += _calibrated_at(study, rung)
-        for linkage in _linkages(study):
+        for linkage in study.trees:
             found += _trees_at(study, rung, linkage)
     return list(dict.fromkeys(found))
-
-
-def _linkages(study: Study) -> list[str]:
-    return [each for each in study.grid.linkages if each != LINKAGE]
 
 
 def _calibrated_at(study: Study, rung: float) -> list[Setting]:
@@ -81,7 +77,7 @@ def _rung(
     chosen = choose_plan(plans)
     trees = {
         linkage: max(found, key=lambda each: each.mean)
-        for linkage in _linkages(study)
+        for linkage in study.trees
         if (found := results.all_measured(study, prompts, _trees_at(study, rung, linkage)))
     }
     if chosen is None or not trees:
