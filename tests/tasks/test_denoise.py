@@ -40,7 +40,8 @@ def one_thread() -> None:
 
 @pytest.fixture
 def planned(settings: Settings, tmp_path: Path) -> Iterator[SmallNight]:
-    short = small(settings)
+    # The paper's tree, in which a split and all that is stored with it lie in one shard.
+    short = small(settings, planner="paper")
     with open_stores(short) as stores:
         yield plan_small_night(stores, short, write_catalogue(tmp_path))
 
