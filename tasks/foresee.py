@@ -13,8 +13,7 @@ from datetime import UTC, datetime
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import calibration_path, load_calibration
 from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank, reaches
-from hierdiff_core.calibrated.forest import Asked
-from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.forest import Asked, ask
 from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.embedding import check_vectors, flatten, stack
 from hierdiff_core.errors import InvalidSetting
@@ -22,7 +21,6 @@ from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
 from hierdiff_core.models.kandinsky22 import load_schedule
 from hierdiff_core.prompt import Recipe, content_key
-from hierdiff_core.solver import make_solver
 from tasks.embed import load_embeddings
 from tasks.night import Source
 from tasks.settings import Settings
@@ -91,7 +89,8 @@ def open_outlook(
         raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
     ways = [(solver, K) for solver in known for K in _steps(tried, solver, evaluations)]
     able = affordable(ways, len(rows.prompts), evaluations)
-    asked = {way: _ask(rows.recipe, known[way[0]], way) for way in able}
+    schedule = load_schedule(rows.recipe)
+    asked = {way: ask(known[way[0]], schedule, *way) for way in able}
     blind = tuple(way for way in able if way[1] > evaluations and not reaches(asked[way]))
     if len(blind) == len(able):
         hint = "the calibration says nothing of the last steps of what could meet that; run "
@@ -138,10 +137,3 @@ def _steps(grid: TuneGrid, solver: str, evaluations: float) -> list[int]:
     """Return the grid's K of sharing settings, and the one that spends the budget unshared."""
     alone = [K for K in grid.standards[solver] if evaluations == K]
     return sorted({*grid.shared[solver], *alone})
-
-
-def _ask(recipe: Recipe, calibration: Calibration, way: Way) -> Asked:
-    schedule = load_schedule(recipe)
-    return Asked(
-        calibration, noise_levels(schedule, make_solver(way[0], schedule, way[1]).timesteps)
-    )

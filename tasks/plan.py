@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.forest import Asked, plan_calibrated_forest
-from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.forest import Asked, ask, plan_calibrated_forest
 from hierdiff_core.calibrated.plans import count_evaluations
 from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.errors import InvalidSetting
@@ -23,7 +22,6 @@ from hierdiff_core.models.place import find_revision
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key, embedding_key
 from hierdiff_core.schedule import Schedule, evaluations, make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
-from hierdiff_core.solver import make_solver
 from tasks.embed import load_embeddings
 from tasks.errors import EmptyBatch
 from tasks.ledger import Leaf, NightPlan, Tree, store_plan, tree_nodes
@@ -129,9 +127,7 @@ def _ask(groups: Sequence[Group], budget: Budget) -> list[Asked] | None:
             hint = f"{recipe.model} has no calibration for this guidance and size; use auto, or run"
             hint += " `hierdiff calibrate` first"
             raise InvalidSetting(setting="planner", value=budget.planner, hint=hint)
-        schedule = load_schedule(recipe)
-        solver = make_solver(recipe.solver, schedule, recipe.steps)
-        asked.append(Asked(calibration, noise_levels(schedule, solver.timesteps)))
+        asked.append(ask(calibration, load_schedule(recipe), recipe.solver, recipe.steps))
     return asked
 
 

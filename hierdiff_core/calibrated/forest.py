@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.levels import Levels
+from hierdiff_core.calibrated.levels import Levels, noise_levels
 from hierdiff_core.calibrated.plans import plan_points
 from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
 from hierdiff_core.forest import Forest, Group, key_forest
 from hierdiff_core.plan import join_plans
+from hierdiff_core.solver import make_solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +25,13 @@ class Asked:
 
     calibration: Calibration
     levels: Levels  # (K,) of its solver's steps
+
+
+def ask(calibration: Calibration, schedule: Mapping[str, Any], solver: str, steps: int) -> Asked:
+    """Return what plans of K steps of a solver are made by, on a model's noise schedule."""
+    return Asked(
+        calibration, noise_levels(schedule, make_solver(solver, schedule, steps).timesteps)
+    )
 
 
 def plan_calibrated_forest(

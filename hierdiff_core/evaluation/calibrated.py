@@ -11,13 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.forest import ask
 from hierdiff_core.calibrated.plans import LINKAGE, plan_points
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.methods import Group, Method
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import Plan, join_plans
-from hierdiff_core.solver import make_solver
 
 
 def calibrated_methods(
@@ -33,8 +32,7 @@ def calibrated_methods(
         if setting.saving is None:
             hint = "a calibrated plan is asked for by its saving"
             raise InvalidSetting(setting="tau", value=setting.tau, hint=hint)
-        solver = make_solver(setting.solver, schedule, setting.steps)
-        levels = noise_levels(schedule, solver.timesteps)
+        levels = ask(calibration, schedule, setting.solver, setting.steps).levels
         sets = [calibration.points(group.vectors, levels) for group in groups]
         leaves = sum(len(group.keys) for group in groups)
         evaluations = math.floor((1 - setting.saving) * leaves * setting.steps + 1e-9)

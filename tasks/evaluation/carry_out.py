@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.calibrated.forest import ask
 from hierdiff_core.calibrated.plans import predicted_misfit
 from hierdiff_core.embedding import flatten
 from hierdiff_core.evaluation.looks import Family, Job, Watch
@@ -64,8 +64,8 @@ def _predict(
     calibration = subject.calibration(setting.solver)
     if calibration is None or setting.steps < 2:
         return {}
-    timesteps = subject.solver(setting.solver, setting.steps).timesteps
-    levels = noise_levels(subject.denoiser().noise_schedule, timesteps)
+    schedule = subject.denoiser().noise_schedule
+    levels = ask(calibration, schedule, setting.solver, setting.steps).levels
     return {"predicted": predicted_misfit(plan, vectors, calibration, levels)}
 
 
