@@ -52,10 +52,10 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
 
 
 def reaches(asked: Asked) -> bool:
-    """Return whether a calibration says of every shared step what it settles.
+    """Return whether it was measured of every shared step what it settles.
 
-    Below its lowest level it says that nothing does, and a step that settles nothing would be
-    shared by all, and with it every step before.
+    Below its lowest level that is extrapolated, which is enough to plan by, but was not measured:
+    a choice that no judge confirms does not rest on it.
     """
     return len(asked.levels) < 2 or bool(asked.levels[-2] > asked.calibration.levels[-1])
 
