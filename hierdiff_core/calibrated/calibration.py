@@ -62,9 +62,8 @@ class Calibration:
         """Return the settled share in the basis and outside of it, interpolated in log sigma."""
         upper, part = self._between(sigma)
         settled, shares = self.settled[upper : upper + 2], self.shares[upper : upper + 2]
-        return (1 - part) * settled[0] + part * settled[1], float(
-            (1 - part) * shares[0] + part * shares[1]
-        )
+        share = (1 - part) * shares[0] + part * shares[1]
+        return (1 - part) * settled[0] + part * settled[1], float(share)
 
     def _between(self, sigma: float) -> tuple[int, float]:
         """Return the level above a sigma and how far towards the next it lies, in log sigma.

@@ -42,16 +42,12 @@ def find_alike(study: Study, results: Results) -> list[Alike]:
     for prompts in plan_sets(study):
         for solver, steps in study.grid.tree_steps.items():
             for rung in study.grid.rungs:
-                plan = results.measured(study, prompts, spending(LINKAGE, solver, steps, rung))
-                trees = {
-                    each: tree
-                    for each in study.trees
-                    if (
-                        tree := results.measured(
-                            study, prompts, spending(each, solver, steps, rung)
-                        )
-                    )
+                ways = {
+                    each: results.measured(study, prompts, spending(each, solver, steps, rung))
+                    for each in (LINKAGE, *study.trees)
                 }
+                plan = ways.pop(LINKAGE)
+                trees = {each: tree for each, tree in ways.items() if tree is not None}
                 if plan is not None and trees:
                     found.append(Alike(prompts.name, rung, plan, trees))
     return found

@@ -19,7 +19,7 @@ from hierdiff_core.calibrated.fitting import fit_calibration
 from hierdiff_core.calibrated.levels import highest_level, noise_levels
 from hierdiff_core.calibrated.plans import plan_points, predicted_misfit
 from hierdiff_core.calibrated.readings import Design, Reading, measure, names
-from hierdiff_core.calibrated.ridge import fit_towards, square_root
+from hierdiff_core.calibrated.ridge import square_root
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.evaluation.calibrated import calibrated_methods
@@ -246,23 +246,6 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -
     path.write_bytes(content)
     with pytest.raises(UnknownModel, match="calibration is damaged"):
         load_calibration(path)
-
-
-def test_a_left_out_row_is_predicted_as_by_a_fit_without_it() -> None:
-    rng = np.random.default_rng(0)
-    rows, values = rng.normal(size=(30, 4)), rng.normal(size=(30, 4))
-    found = fit_towards(0.3, rows, values)
-    keep = np.arange(30) != 7
-    gram = rows[keep].T @ rows[keep] + found.ridge * np.eye(4)
-    shift = np.linalg.solve(gram, rows[keep].T @ (values[keep] - 0.3 * rows[keep]))
-    assert np.allclose(found.left_out[7], rows[7] @ (0.3 * np.eye(4) + shift))
-
-
-def test_where_rows_tell_nothing_the_stretch_is_left() -> None:
-    rng = np.random.default_rng(1)
-    rows = rng.normal(size=(40, 3))
-    found = fit_towards(0.5, rows, 0.5 * rows + 5 * rng.normal(size=rows.shape))
-    assert np.allclose(found.map, 0.5 * np.eye(3), atol=0.5)
 
 
 def test_equal_conditionings_make_the_same_plan_whatever_their_order(
