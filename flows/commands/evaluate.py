@@ -92,7 +92,7 @@ def _study(
             raise InvalidSetting(setting="--solvers", value=solver, hint=hint)
     chosen = GRIDS[grid]
     if sample is not None:
-        chosen = replace(chosen, sample=sample, development_sample=sample)
+        chosen = replace(chosen, sample=sample, development_sample=sample, plan_sample=sample)
     return make_study(chosen, sets, solvers)
 
 

@@ -42,6 +42,7 @@ class Grid:
     plan_steps: Mapping[str, tuple[int, ...]]  # K of those plans under each solver
     tree_steps: Mapping[str, int]  # K of the trees that they are compared with
     growth_rung: float  # evaluations per image at which they are compared against N
+    plan_sample: int  # prompts of a set whose pictures are judged where plans are compared
     largest: int | None = None  # prompts that are taken of a set; None: all
 
 
@@ -75,6 +76,7 @@ DEFAULT = Grid(
     plan_steps=_PLAN_STEPS,
     tree_steps=_TREE_STEPS,
     growth_rung=2.4,
+    plan_sample=300,
 )
 FULL = Grid(
     name="full",
@@ -101,6 +103,7 @@ FULL = Grid(
     plan_steps=_PLAN_STEPS,
     tree_steps=_TREE_STEPS,
     growth_rung=2.4,
+    plan_sample=500,
 )
 QUICK = Grid(
     name="quick",
@@ -123,6 +126,7 @@ QUICK = Grid(
     plan_steps={"dpmsolver++": (4, 6), "ddim": (4,)},
     tree_steps={"dpmsolver++": 4, "ddim": 4},
     growth_rung=2.0,
+    plan_sample=12,
     largest=16,
 )
 GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in (QUICK, DEFAULT, FULL)}

@@ -12,7 +12,12 @@ from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.plan_alike import alike_table, find_alike, tell_alike
-from hierdiff_core.evaluation.plan_ladder import plan_sets, plan_settings, read_ladder
+from hierdiff_core.evaluation.plan_ladder import (
+    plan_sets,
+    plan_settings,
+    plan_study,
+    read_ladder,
+)
 from hierdiff_core.evaluation.plan_plot import draw_plans
 from hierdiff_core.evaluation.plan_verdicts import (
     against_standards,
@@ -32,6 +37,7 @@ def jobs(study: Study) -> list[Job]:
     """See Section."""
     if LINKAGE not in study.grid.linkages:
         return []
+    study = plan_study(study)
     settings = plan_settings(study)
     return [study.unit(prompts, each) for prompts in plan_sets(study) for each in settings]
 
@@ -40,6 +46,7 @@ def tell(study: Study, results: Results) -> Told:
     """See Section."""
     if LINKAGE not in study.grid.linkages:
         return Told(TITLE, [UNCALIBRATED])
+    study = plan_study(study)
     found = {each.name: read_ladder(study, results, each) for each in plan_sets(study)}
     ladders = [each for each in found.values() if each is not None and each.rungs]
     if not ladders:
