@@ -25,7 +25,12 @@ from hierdiff_core.calibrated.calibration_file import (
     save_calibration,
 )
 from hierdiff_core.calibrated.fitting import fit_calibration
-from hierdiff_core.calibrated.levels import Levels, highest_level, noise_levels
+from hierdiff_core.calibrated.levels import (
+    Levels,
+    highest_level,
+    landing_levels,
+    noise_levels,
+)
 from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measure, names
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
@@ -154,11 +159,11 @@ def _embed(
 
 
 def _levels(design: Design, schedule: Mapping[str, Any], make: MakeSolver) -> Levels:
-    """Return the highest noise level of all, and those that shared runs come down to."""
+    """Return the highest noise level of all, and those that the forks' first own steps land on."""
     levels = noise_levels(schedule, make(design.steps).timesteps)
     # Where runs begin nothing has settled, however high a solver starts.
     highest = max(highest_level(schedule), levels[0] * 1.001)
-    return np.append(highest, levels[design.first :])
+    return np.append(highest, landing_levels(levels)[design.first :])
 
 
 def _known(work: Path) -> dict[str, Reading]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import calibration_path, load_calibration
-from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank, reaches
+from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
 from hierdiff_core.calibrated.forest import Asked, ask
 from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.embedding import check_vectors, flatten, stack
@@ -39,7 +39,6 @@ class Outlook:
     settings: Settings
     rows: Rows
     ways: Mapping[Way, Asked]
-    blind: tuple[Way, ...]  # of whose last steps the calibration says nothing
     evaluations: float  # per image, at the most
 
     def unembedded(self) -> int:
@@ -75,8 +74,8 @@ def open_outlook(
     """Return what a budget can be spent on; nothing is embedded yet.
 
     Solvers are some of the grid's, none for all of it. Raises what `read_tunable` raises,
-    UnknownModel for a damaged calibration, and InvalidSetting where the model has none, no way
-    meets the budget, or none of those that do can be foreseen.
+    UnknownModel for a damaged calibration, and InvalidSetting where the model has none or no way
+    meets the budget.
     """
     tried = TUNE_GRIDS[grid]
     check_solvers(tried, solvers)
@@ -91,13 +90,7 @@ def open_outlook(
     able = affordable(ways, len(rows.prompts), evaluations)
     schedule = load_schedule(rows.recipe)
     asked = {way: ask(known[way[0]], schedule, *way) for way in able}
-    blind = tuple(way for way in able if way[1] > evaluations and not reaches(asked[way]))
-    if len(blind) == len(able):
-        hint = "the calibration says nothing of the last steps of what could meet that; run "
-        hint += f"`hierdiff calibrate` with --levels {min(steps for _, steps in blind)}"
-        raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
-    seen = {way: asked[way] for way in able if way not in blind}
-    return Outlook(stores, settings, rows, seen, blind, evaluations)
+    return Outlook(stores, settings, rows, asked, evaluations)
 
 
 def setting_of(foreseen: Foreseen) -> Setting:

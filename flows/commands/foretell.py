@@ -35,10 +35,6 @@ def foretell(outlook: Outlook, catalogue: str, write: bool, as_json: bool) -> in
         return 0
     click.echo(f"{words(tuned.setting)}\n{SAID}")
     _show(found)
-    for solver, steps in outlook.blind:
-        name = label(standard(solver, steps))
-        click.echo(f"not foreseen: {name}, of whose last steps the calibration says nothing; "
-                   f"`hierdiff calibrate` with --levels {steps} would")  # fmt: skip
     if write:
         click.echo(say_written(catalogue))
     return 0
@@ -71,7 +67,6 @@ def _facts(outlook: Outlook, catalogue: str) -> dict[str, object]:
         "prompts": len(outlook.rows.prompts),
         "rows_with_recipes_of_their_own": outlook.rows.left_out,
         "evaluations_asked": outlook.evaluations,
-        "not_foreseen": [label(standard(*each)) for each in outlook.blind],
     }
 
 

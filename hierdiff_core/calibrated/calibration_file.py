@@ -20,7 +20,7 @@ from hierdiff_core.models.place import find_folder
 from hierdiff_core.prompt import SOLVERS, Recipe
 from hierdiff_core.whole_file import write_whole
 
-FORMAT = 2
+FORMAT = 3
 FOLDER = "calibration"  # beside the model's folder, since revisions cover all that is in it
 _ENTRY = "hierdiff"
 

@@ -51,15 +51,6 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
     raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
 
 
-def reaches(asked: Asked) -> bool:
-    """Return whether it was measured of every shared step what it settles.
-
-    Below its lowest level that is extrapolated, which is enough to plan by, but was not measured:
-    a choice that no judge confirms does not rest on it.
-    """
-    return len(asked.levels) < 2 or bool(asked.levels[-2] > asked.calibration.levels[-1])
-
-
 def foresee(
     vectors: npt.NDArray[np.floating],
     keys: Sequence[str],

@@ -5,7 +5,7 @@ Knows readings, regressions and how well they predict; knows no network.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,8 @@ from scipy.stats import spearmanr
 
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.levels import Levels
-from hierdiff_core.calibrated.readings import Design, Reading
+from hierdiff_core.calibrated.pooling import pool
+from hierdiff_core.calibrated.readings import Design, Reading, plain_places
 from hierdiff_core.calibrated.ridge import Fit, Matrix, fit_towards, positive_part
 
 _RANK = 64  # directions that get a share of their own, at the most
@@ -24,24 +25,13 @@ _KEPT = 0.999  # of the variance of the conditionings
 
 
 @dataclass(frozen=True, eq=False)
-class _Forked:
-    """What was measured on n prompts, each of which shared F forks' steps with its party."""
+class _Fork:
+    """What was measured of the m prompts that forked after so many shared steps."""
 
-    asked: Matrix  # (n, D) conditionings
-    away: Matrix  # (n, D) from a prompt to the mean of its party
-    alone: Matrix  # (n, D) embeddings of pictures
-    forked: npt.NDArray[np.float64]  # (F, n, D)
-
-    @property
-    def moved(self) -> npt.NDArray[np.float64]:
-        """(F, n, D) from the picture alone to the one that shared."""
-        return np.asarray(self.forked - self.alone)
-
-    @property
-    def excess(self) -> Matrix:
-        """(F, n) by how much more a picture misses what was asked."""
-        after = ((self.forked - self.asked) ** 2).sum(axis=2)
-        return np.asarray(after - ((self.alone - self.asked) ** 2).sum(axis=1))
+    away: Matrix  # (m, D) from a prompt to the mean of its party
+    moved: Matrix  # (m, D) from the picture's embedding alone to that which shared
+    excess: npt.NDArray[np.float64]  # (m,) by how much more a picture misses what was asked
+    party: npt.NDArray[np.int64]  # (m,)
 
 
 def fit_calibration(
@@ -53,39 +43,56 @@ def fit_calibration(
 ) -> Calibration:
     """Return the calibration of readings (`readings.measure`) on prompts of these vectors (n, D).
 
-    `levels` are the highest there is and those that the forks came down to, (1 + F,). Whatever is
-    said of how well a calibration predicts is said of left-out prompts.
+    `levels` are the highest there is and those that the forks' first own steps landed on, (1 + F,).
+    Whatever is said of how well a calibration predicts is said of left-out prompts.
     """
-    found = _gather(np.asarray(vectors, dtype=np.float64), readings, design)
-    basis = _basis(found.asked)
-    away, moved = found.away @ basis, found.moved @ basis
-    shares = _shares(found)
-    fits = [fit_towards(share, away, each) for share, each in zip(shares, moved, strict=True)]
-    outside = (found.away**2).sum() - (away**2).sum()
-    scale = _scale(found.excess, fits, shares, away, float(outside))
-    settled = _accumulate([scale * each.map for each in fits])
-    described = _describe(fits, away, moved, shares) | {"scale": round(scale, 4)}
+    seen = _gather(readings)
+    asked = np.asarray(vectors, dtype=np.float64)[: seen.shape[1]]
+    forks = [_fork(asked, seen[0], each, design.together) for each in seen[1:]]
+    basis = _basis(asked)
+    shares = _shares(forks)
+    fits = [
+        fit_towards(share, each.away @ basis, each.moved @ basis, each.party)
+        for share, each in zip(shares, forks, strict=True)
+    ]
+    scales = _scales(forks, fits, shares, basis)
+    settled = _accumulate([each * fit.map for each, fit in zip(scales, fits, strict=True)])
+    described = {
+        "prompts": len(asked),
+        "rank": basis.shape[1],
+        "shares": _rounded(shares),
+        "scales": _rounded(scales),
+        "r2": _rounded([each.explained for each in fits]),
+        "spearman": _rounded(_ranks(forks, fits, basis)),
+        "evaluations": design.evaluations(len(asked)),
+    }
     return Calibration(
         levels,
         basis,
         np.concatenate([np.zeros((1, *settled.shape[1:])), settled]),
-        np.concatenate([[0.0], scale * shares]),
-        _misfits(found, readings, design),
-        {**facts, **described, "evaluations": design.evaluations(len(away))},
+        np.concatenate([[0.0], np.maximum.accumulate(scales * shares)]),
+        _misfits(asked, seen[0], readings, design),
+        {**facts, **described},
     )
 
 
-def _gather(vectors: Matrix, readings: Mapping[str, Reading], design: Design) -> _Forked:
+def _gather(readings: Mapping[str, Reading]) -> npt.NDArray[np.float64]:
+    """Return embeddings of pictures (1 + F, n, D): alone, and after each fork or NaN."""
     blocks = sorted((name for name in readings if name.startswith("forked-")), key=_number)
-    seen = np.concatenate([readings[name] for name in blocks], axis=1).astype(np.float64)
-    asked = vectors[: seen.shape[1]]
-    parties = asked.reshape(-1, design.together, asked.shape[1])
-    away = (parties.mean(axis=1, keepdims=True) - parties).reshape(asked.shape)
-    return _Forked(asked, away, seen[0], seen[1:])
+    return np.concatenate([readings[name] for name in blocks], axis=1).astype(np.float64)
 
 
 def _number(name: str) -> int:
     return int(name.split("-")[1])
+
+
+def _fork(asked: Matrix, alone: Matrix, forked: Matrix, together: int) -> _Fork:
+    here = np.isfinite(forked).all(axis=1)
+    parties = asked.reshape(-1, together, asked.shape[1])
+    away = (parties.mean(axis=1, keepdims=True) - parties).reshape(asked.shape)
+    asked, alone, forked = asked[here], alone[here], forked[here]
+    excess = ((forked - asked) ** 2).sum(axis=1) - ((alone - asked) ** 2).sum(axis=1)
+    return _Fork(away[here], forked - alone, excess, np.flatnonzero(here) // together)
 
 
 def _basis(vectors: Matrix) -> Matrix:
@@ -95,25 +102,36 @@ def _basis(vectors: Matrix) -> Matrix:
     return np.asarray(axes[: min(_RANK, int(np.searchsorted(held, _KEPT)) + 1)].T)
 
 
-def _shares(found: _Forked) -> Matrix:
+def _shares(forks: Sequence[_Fork]) -> npt.NDArray[np.float64]:
     """Return the mean share of all directions at each fork (F,), which never falls."""
-    along = np.einsum("fnd,nd->f", found.moved, found.away) / max((found.away**2).sum(), 1e-300)
-    return np.asarray(isotonic_regression(np.maximum(along, 0)).x)
+    spreads = np.maximum([(each.away**2).sum() for each in forks], 1e-300)
+    along = np.array([(each.moved * each.away).sum() for each in forks]) / spreads
+    return np.asarray(isotonic_regression(np.maximum(along, 0), weights=spreads).x)
 
 
-def _scale(
-    excess: Matrix, fits: Sequence[Fit], shares: Matrix, inside: Matrix, outside: float
-) -> float:
-    """Return how much more a picture misses for each unit that it moves, over all forks.
+def _scales(
+    forks: Sequence[_Fork], fits: Sequence[Fit], shares: npt.NDArray[np.float64], basis: Matrix
+) -> npt.NDArray[np.float64]:
+    """Return how much more a picture misses for each unit that it moves, at each fork (F,).
 
     How far a picture moves towards the mean tells directions and levels apart best, since what
-    sharing does to it at random cancels out; how much it then misses is what sharing costs.
+    sharing does to it at random cancels out; how much it then misses is what sharing costs. The
+    first forks' ratios are mostly noise, so all are pooled; how noisy they are, the parties tell.
     """
-    moves = sum(
-        float(np.einsum("nd,de,ne->", inside, each.map, inside)) + share * outside
-        for share, each in zip(shares, fits, strict=True)
-    )
-    return max(float(excess.sum()) / max(moves, 1e-300), 1e-6)
+    found = [_ratio(*each, basis) for each in zip(forks, fits, shares, strict=True)]
+    ratios, variances = np.array(found).T
+    return np.maximum(pool(ratios, variances), 1e-6)
+
+
+def _ratio(fork: _Fork, fit: Fit, share: float, basis: Matrix) -> tuple[float, float]:
+    """Return excess over predicted movement, in sum, and its variance."""
+    inside = fork.away @ basis
+    outside = (fork.away**2).sum() - (inside**2).sum()
+    moves = float(np.einsum("nd,de,ne->", inside, fit.map, inside) + share * outside)
+    moves = max(moves, 1e-3 * float((fork.away**2).sum()), 1e-300)
+    parties = np.bincount(np.unique(fork.party, return_inverse=True)[1], weights=fork.excess)
+    variance = len(parties) * parties.var(ddof=1) if len(parties) > 1 else np.inf
+    return float(fork.excess.sum()) / moves, float(variance) / moves**2
 
 
 def _accumulate(maps: Sequence[Matrix]) -> npt.NDArray[np.float64]:
@@ -125,26 +143,33 @@ def _accumulate(maps: Sequence[Matrix]) -> npt.NDArray[np.float64]:
     return np.stack(found[1:])
 
 
-def _misfits(found: _Forked, readings: Mapping[str, Reading], design: Design) -> dict[int, float]:
-    """Return how much plain pictures miss, by K, all on the same prompts."""
-    asked = found.asked[: design.plain]
-    seen = {steps: readings[f"plain-{steps}"].astype(np.float64) for steps in design.plain_steps}
-    seen[design.steps] = found.alone[: design.plain]
-    return {K: float(((seen[K] - asked) ** 2).sum(axis=1).mean()) for K in sorted(seen)}
+def _misfits(
+    asked: Matrix, alone: Matrix, readings: Mapping[str, Reading], design: Design
+) -> dict[int, float]:
+    """Return how much plain pictures miss, by K.
+
+    In the design's K all prompts ran; in another some of them did, and what these miss more or less
+    in it is added.
+    """
+    missed = ((alone - asked) ** 2).sum(axis=1)
+    places = plain_places(len(asked), design)
+    misfits = {design.steps: float(missed.mean())}
+    for steps in design.plain_steps:
+        seen = readings[f"plain-{steps}"].astype(np.float64)
+        change = ((seen - asked[places]) ** 2).sum(axis=1) - missed[places]
+        misfits[steps] = float(max(0.0, missed.mean() + change.mean()))
+    return dict(sorted(misfits.items()))
 
 
-def _describe(
-    fits: Sequence[Fit], away: Matrix, moved: npt.NDArray[np.float64], shares: Matrix
-) -> dict[str, Any]:
-    """Return how many prompts there were, and how well each level's map predicts left-out ones."""
-    ranks = [
-        float(spearmanr((fit.left_out * away).sum(axis=1), (each * away).sum(axis=1)).statistic)
-        for fit, each in zip(fits, moved, strict=True)
-    ]
-    return {
-        "prompts": len(away),
-        "rank": away.shape[1],
-        "shares": [round(float(each), 4) for each in shares],
-        "r2": [round(fit.explained, 4) for fit in fits],
-        "spearman": [round(each, 4) for each in ranks],
-    }
+def _ranks(forks: Sequence[_Fork], fits: Sequence[Fit], basis: Matrix) -> list[float]:
+    """Return Spearman's correlation of predicted and measured movement towards the mean."""
+    found = []
+    for fork, fit in zip(forks, fits, strict=True):
+        away = fork.away @ basis
+        predicted = (fit.left_out * away).sum(axis=1)
+        found.append(float(spearmanr(predicted, (fork.moved * fork.away).sum(axis=1)).statistic))
+    return found
+
+
+def _rounded(values: Iterable[float]) -> list[float]:
+    return [round(float(each), 4) for each in values]

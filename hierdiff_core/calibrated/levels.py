@@ -31,6 +31,16 @@ def noise_levels(config: Mapping[str, Any], timesteps: torch.Tensor) -> Levels:
     return np.asarray(np.minimum(np.sqrt((1 - bars) / np.maximum(bars, 1e-12)), _HIGHEST))
 
 
+def landing_levels(levels: Levels) -> Levels:
+    """Return for a fork before each of the steps (K,) the level that its first own step lands on.
+
+    That is the level before the step after it, and 0 for the last one. What a shared run has
+    settled depends on this level and hardly on that of the fork: a step replaces the picture by
+    what its own conditioning predicts, all but the noise that it leaves.
+    """
+    return np.append(levels[1:], 0.0)
+
+
 def highest_level(config: Mapping[str, Any]) -> float:
     """Return sigma of the first timestep of all, where every run begins or before it."""
     last = torch.tensor([config.get("num_train_timesteps", 1000) - ("shift" not in config)])

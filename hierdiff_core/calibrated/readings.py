@@ -32,8 +32,9 @@ class Design:
     steps: int = 8  # K of the runs that fork
     together: int = 4  # prompts that share one run
     first: int = 2  # shared steps of the earliest fork; before it next to nothing is settled
+    every: int = 4  # of so many readings one has all forks, the others the late ones alone
     plain_steps: tuple[int, ...] = (2, 3, 4, 6, 12)  # K of the plain runs
-    plain: int = 20  # prompts of the plain runs
+    plain: int = 32  # prompts of the plain runs, of as many parties as there are
     rows: int = 16  # of one call of the denoiser, and of one reading
     seed: int = 0
 
@@ -42,16 +43,10 @@ class Design:
         """How many steps are shared before a fork."""
         return range(self.first, self.steps)
 
-    @property
-    def overhead(self) -> int:
-        """Evaluations that do not depend on how many prompts fork."""
-        return self.plain * sum(self.plain_steps)
-
-    @property
-    def evaluations_each(self) -> int:
-        """Evaluations that one more party takes: shared once, then each alone and forked."""
-        K = self.steps
-        return (K - 1) + self.together * (K + sum(K - fork for fork in self.forks))
+    def forks_of(self, block: int) -> range:
+        """Return the forks of a reading; the late ones cost least and tell most."""
+        late = max(self.first, self.steps - max(1, 3 * self.steps // 8))
+        return range(self.first if block % self.every == 0 else late, self.steps)
 
     @property
     def parties_at_once(self) -> int:
@@ -65,15 +60,23 @@ class Design:
 
     def evaluations(self, prompts: int) -> int:
         """Return how many evaluations a calibration on so many prompts takes."""
-        return self.overhead + prompts // self.together * self.evaluations_each
+        parties = range(prompts // self.together)
+        return self.plain * sum(self.plain_steps) + sum(map(self._of_party, parties))
+
+    def _of_party(self, party: int) -> int:
+        """Return what a party takes: shared once, then each alone and forked."""
+        K, forks = self.steps, self.forks_of(party // self.parties_at_once)
+        return (K - 1) + self.together * (K + sum(K - fork for fork in forks))
 
     def prompts(self, evaluations: int) -> int:
         """Return how many prompts so many evaluations are enough for; raises InvalidSetting."""
-        least = self.prompts_at_least
-        prompts = (evaluations - self.overhead) // self.evaluations_each * self.together
-        if prompts < least:
-            hint = f"use {self.evaluations(least)} or more"
+        prompts = self.prompts_at_least
+        if evaluations < self.evaluations(prompts):
+            hint = f"use {self.evaluations(prompts)} or more"
             raise InvalidSetting(setting="evaluations", value=evaluations, hint=hint)
+        left = evaluations - self.evaluations(prompts)
+        while (left := left - self._of_party(prompts // self.together)) >= 0:
+            prompts += self.together
         return prompts
 
     def check(self) -> None:
@@ -95,8 +98,8 @@ def measure(
     """Yield the readings that are not known yet: those that `names` lists.
 
     forked-b (1 + F, B, D): embeddings of B prompts' pictures, party by party from one noise:
-    alone, then after each fork's shared steps. plain-K (P, D): of the first P prompts alone, in K
-    steps.
+    alone, then after each fork's shared steps, NaN for forks that it has not. plain-K (P, D): of
+    the P prompts of `plain_places`, alone, in K steps.
     """
     desk = _Desk(denoiser, look, make, conditioning, design)
     for name in names(len(conditioning), design):
@@ -110,6 +113,12 @@ def names(prompts: int, design: Design) -> list[str]:
     parties = prompts // design.together
     blocks = range(-(-parties // design.parties_at_once))
     return [f"forked-{each}" for each in blocks] + [f"plain-{each}" for each in design.plain_steps]
+
+
+def plain_places(prompts: int, design: Design) -> list[int]:
+    """Return which of so many prompts run alone in other K: each party's first, then its second."""
+    parties = prompts // design.together
+    return [at % parties * design.together + at // parties for at in range(design.plain)]
 
 
 @dataclass(frozen=True)
@@ -153,14 +162,17 @@ class _Desk:
         members = torch.arange(len(places)) // size  # which shared run a prompt forks from
         ends = [self._walk(solver, start, own, 0)]
         shared, here = start.take(torch.arange(0, len(places), size)), 0
-        for fork in design.forks:
+        for fork in design.forks_of(block):
             shared, here = self._walk(solver, shared, mean, here, fork), fork
             ends.append(self._walk(solver, shared.take(members), own, fork))
-        return np.stack([self._look(each) for each in ends])
+        seen = np.stack([self._look(each) for each in ends])
+        absent = np.full((len(design.forks) + 1 - len(seen), *seen.shape[1:]), np.nan, np.float32)
+        return np.concatenate([seen[:1], absent, seen[1:]])
 
     def plain(self, steps: int) -> Reading:
         """Return what a few prompts' pictures are in so many steps, (P, D)."""
-        places, solver = range(self.design.plain), self.make(steps)
+        places = plain_places(len(self.conditioning), self.design)
+        solver = self.make(steps)
         start = self._start(solver, places)
         return self._look(self._walk(solver, start, _rows(self.conditioning, places), 0))
 

@@ -1,10 +1,11 @@
-"""Ridge regression towards a stretch: a linear map from few rows, judged by leaving each one out.
+"""Ridge regression towards a stretch: a symmetric map from few rows, judged by those left out.
 
 Knows matrices; knows no prompt and no network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,51 +14,55 @@ import numpy.typing as npt
 Matrix = npt.NDArray[np.float64]
 
 _RIDGES = 10.0 ** np.arange(-3, 3.01, 0.25)  # beside the rows' mean variance
+_FOLDS = 8  # parts of the groups, each of which is left out once
 
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """A linear map x -> x @ map, (D, D)."""
+    """A linear map x -> x @ map, (D, D), symmetric."""
 
     map: Matrix
-    left_out: Matrix  # (n, D) each row's value, predicted from all others
+    left_out: Matrix  # (n, D) each row's value, predicted from other groups
     explained: float  # share of the values' squares that those predictions explain
     ridge: float
 
 
-def fit_towards(stretch: float, rows: Matrix, values: Matrix) -> Fit:
-    """Return the map of rows (n, D) to values (n, D) that predicts left-out rows best.
+def fit_towards(stretch: float, rows: Matrix, values: Matrix, groups: npt.NDArray[np.int64]) -> Fit:
+    """Return the symmetric map of rows (n, D) to values (n, D) that predicts left-out rows best.
 
     What no row tells it takes from `stretch` times the identity: the ridge weighs the squared
-    difference from that. With H = R (R'R + ridge I)^-1 R' the error at a left-out row is its
-    residual / (1 - H_ii), so that no ridge needs a second fit (Allen's PRESS).
+    difference from that. Rows of one group (n,) have noise in common and are left out together.
     """
-    rest = values - stretch * rows
-    eigenvalues, vectors = np.linalg.eigh(rows @ rows.T)
-    eigenvalues = np.maximum(eigenvalues, 0)
-    scale = max(float(eigenvalues.sum()) / max(1, min(rows.shape)), 1e-12)
-    rotated = vectors.T @ rest
-    tried = [_press(eigenvalues, vectors, rotated, rest, each) for each in _RIDGES * scale]
-    best = int(np.argmin([float((each**2).sum()) for each in tried]))
-    ridge, errors = float(_RIDGES[best] * scale), tried[best]
-    weights = vectors @ (rotated / (eigenvalues + ridge)[:, None])
+    scale = max(float((rows**2).sum()) / max(1, min(rows.shape)), 1e-12)
+    ridges, rest = _RIDGES * scale, values - stretch * rows
+    folds = np.unique(groups, return_inverse=True)[1] % _FOLDS
+    left_out = np.zeros((len(ridges), *values.shape))
+    for fold in np.unique(folds):
+        out = folds == fold
+        left_out[:, out] = [rows[out] @ each for each in _maps(rows[~out], rest[~out], ridges)]
+    errors = ((left_out - rest) ** 2).sum(axis=(1, 2))
+    best = int(np.argmin(errors))
+    found = next(_maps(rows, rest, ridges[best:]))
     total = float((values**2).sum()) or 1.0
     return Fit(
-        stretch * np.eye(rows.shape[1]) + rows.T @ weights,
-        values - errors,
-        1 - float((errors**2).sum()) / total,
-        ridge,
+        stretch * np.eye(rows.shape[1]) + found,
+        stretch * rows + left_out[best],
+        1 - float(errors[best]) / total,
+        float(ridges[best]),
     )
 
 
-def _press(
-    eigenvalues: Matrix, vectors: Matrix, rotated: Matrix, rest: Matrix, ridge: float
-) -> Matrix:
-    """Return the errors (n, D) at left-out rows."""
-    shrink = eigenvalues / (eigenvalues + ridge)
-    leverage = np.einsum("ij,j,ij->i", vectors, shrink, vectors)
-    residual = rest - vectors @ (shrink[:, None] * rotated)
-    return np.asarray(residual / np.maximum(1 - leverage, 1e-9)[:, None])
+def _maps(rows: Matrix, values: Matrix, ridges: npt.NDArray[np.float64]) -> Iterator[Matrix]:
+    """Yield for each ridge the symmetric M of the least |rows M - values|^2 + ridge |M|^2.
+
+    With G = rows' rows and C = rows' values it solves (G + ridge) M + M (G + ridge) = C + C', which
+    is elementwise in the axes of G.
+    """
+    strengths, axes = np.linalg.eigh(rows.T @ rows)
+    along = axes.T @ (rows.T @ values) @ axes
+    along, sums = along + along.T, strengths[:, None] + strengths[None, :]
+    for ridge in ridges:
+        yield axes @ (along / (sums + 2 * ridge)) @ axes.T
 
 
 def positive_part(matrix: Matrix) -> Matrix:

@@ -67,19 +67,10 @@ def test_a_budget_of_plain_steps_may_be_spent_without_sharing(shop: Shop) -> Non
     asked = ("--evaluations", "3", "--solvers", "ddim", "--no-write", "--json")
     told = json.loads(foretell(shop, *asked)[0])
     assert "do not share: DDIM, 3 steps" in [each["words"] for each in told["foreseen"]]
-    assert told["not_foreseen"] == []
     out, _ = foretell(shop, "--evaluations", "8", "--grid", "quick", "--solvers", "ddim")
     assert out.splitlines()[0] == "do not share: DDIM, 8 steps"
     planned, _ = shop.plan()
     assert planned["evaluations"] == planned["evaluations_standard"] == 96
-
-
-def test_what_the_calibration_says_nothing_of_is_named_and_not_chosen(shop: Shop) -> None:
-    asked = ("--evaluations", "4", "--solvers", "dpmsolver++")
-    out, _ = foretell(shop, *asked)
-    assert "not foreseen: DPM-Solver++ 20, " in out
-    assert "--levels 20" in out
-    assert read_tuned("shop", shop.kept()).steps < 20
 
 
 def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
@@ -94,7 +85,6 @@ def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
     [
         (("--evaluations", "1"), "1.25 evaluations per image at the least"),
         (("--evaluations", "50"), "20 or less"),
-        (("--evaluations", "13"), "--levels 20"),
         (("--evaluations", "20", "--solvers", "ddpm"), "hierdiff calibrate"),
         (("--evaluations", "2.4", "--solvers", "heun"), "--solvers"),
     ],
