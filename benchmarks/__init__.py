@@ -15,7 +15,9 @@ ORDER = (
     "cold_start",
     "equality",
     "planning",
+    "levels",
     "calibrated",
+    "own",
     "gpu",
     "profile",
 )

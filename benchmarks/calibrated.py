@@ -20,6 +20,7 @@ from benchmarks.machine import ROOT
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
 from benchmarks.planning import Vectors, make_template
 from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.levels import landing_levels
 from hierdiff_core.calibrated.plans import plan_points, predicted_excess
 from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.digest import digest
@@ -30,7 +31,7 @@ LOSS_AT, REGIONS_ABOVE = 20_000, 5_000  # prompts; planned as one, and in region
 SECONDS = {20_000: 120}
 PER_IMAGE, RANK = 3.2, 64
 LEVELS = np.array([12.5, 6.6, 3.8, 2.3, 1.4, 0.87, 0.47, 0.04])  # sigma before each of 8 steps
-SHARES = np.array([0, 0, 0.01, 0.03, 0.06, 0.11, 0.22, 0.75])  # settled down to each of them
+SHARES = np.array([0, 0, 0.01, 0.03, 0.06, 0.11, 0.22, 0.75])  # settled before each of them
 
 Found = dict[str, Any]
 
@@ -103,7 +104,8 @@ def make_calibration(vectors: Vectors) -> Calibration:
         turned = np.linalg.qr(rng.normal(size=settled[0].shape))[0]
         weights = rng.gamma(0.5, 2, basis.shape[1]) * added
         settled.append(settled[-1] + (turned * weights) @ turned.T)
-    return Calibration(LEVELS, basis, np.stack(settled), SHARES, {8: 30.0}, {})
+    levels = np.append(LEVELS[0], landing_levels(LEVELS)[1:])
+    return Calibration(levels, basis, np.stack(settled), SHARES, {8: 30.0}, {})
 
 
 _NOTES = (

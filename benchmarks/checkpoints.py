@@ -48,7 +48,7 @@ class Unkept(Bucket):
 
 def measure(lab: Lab) -> Outcome:
     """Alternate the shard with checkpoints, without, and with nothing stored at all."""
-    prompts, steps, laps = (4, 4, 1) if lab.quick else (64, 20, 7)
+    prompts, steps, laps = (4, 4, 1) if lab.quick else (64, 20, 15)
     given = {"steps": steps, "saving": SAVING, "slots": SLOTS, "previews": False, "prior_steps": 5}
     with open_night(lab, prompts, **given) as planned:
         lab.say("the night is planned")

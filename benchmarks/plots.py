@@ -11,6 +11,8 @@ from pathlib import Path
 
 from benchmarks.outcome import Outcome, Plot
 
+_MARKS = 8  # that have room below an axis
+
 
 def plot_name(benchmark: str, plot: Plot) -> str:
     """Return the file name of a plot."""
@@ -38,8 +40,9 @@ def _draw(plot: Plot, file: Path) -> None:
     if plot.logarithmic:
         axes.set_xscale("log")
         marks = sorted({x for points in plot.lines.values() for x, _ in points})
-        axes.set_xticks(marks, [f"{mark:,g}" for mark in marks])
-        axes.minorticks_off()
+        if len(marks) <= _MARKS:
+            axes.set_xticks(marks, [f"{mark:,g}" for mark in marks])
+            axes.minorticks_off()
     if plot.wanted is not None:
         axes.axhline(plot.wanted, color="0.4", linewidth=1, linestyle="--", label="goal")
     axes.set(title=plot.title, xlabel=plot.x, ylabel=plot.y)

@@ -71,9 +71,9 @@ def _say(made: Calibrated) -> str:
     lines = [
         f"{facts['prompts']} prompts, {facts['evaluations']:,} evaluations, "
         f"model {facts['revision']}",
-        "noise      settled   explained (R2)   ranking (Spearman), prompts left out",
+        "landing on  settled   explained (R2)   ranking (Spearman), prompts left out",
     ]
     rows = zip(calibration.levels[1:], facts["shares"], facts["r2"], facts["spearman"], strict=True)
     for sigma, share, r2, rank in rows:
-        lines.append(f"{sigma:8.3f}   {100 * share:5.1f} %   {r2:14.3f}   {rank:.3f}")
+        lines.append(f"{sigma:10.3f}   {100 * share:5.1f} %   {r2:14.3f}   {rank:.3f}")
     return "\n".join([*lines, f"written to {made.path}"])

@@ -41,6 +41,7 @@ class Subject:
     recipe: Recipe
     pipeline: Any  # the decoder's networks
     vectors: dict[str, Vectors] = field(default_factory=dict)
+    own: Calibration | None = None  # instead of the model's, for all solvers
 
     def conditioning(self, texts: Sequence[str]) -> Conditioning:
         """Return one row for each text."""
@@ -63,7 +64,7 @@ class Subject:
 
     def calibration(self, solver: str) -> Calibration | None:
         """Return what holds for runs of a solver; raises UnknownModel for a damaged file."""
-        return find_calibration(replace(self.recipe, solver=solver))
+        return self.own or find_calibration(replace(self.recipe, solver=solver))
 
     @cached_property
     def look(self) -> Look:

@@ -17,7 +17,9 @@ FIGURES = {
     "first_image": "peak memory of the frontier",
     "cold_start": "process start to first evaluation",
     "equality": "greatest difference of latents between slots 1, 4 and 16",
+    "levels": "ddim: off by the level landed on",
     "calibrated": "excess added by regions",
+    "own": "score lost, all sets",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",
 }
