@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
@@ -124,8 +125,17 @@ _bench: list[Bench] = []  # of a worker process
 def _begin(bench: Bench) -> None:
     import torch
 
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _bench[:] = [bench]
+
+
+def _end_with_parent() -> None:
+    # A parent that is killed cannot stop its pool, whose processes would work on for hours.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(job: Job, key: str) -> str:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from flows.cli import cli, exit_code
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+_START = "from flows.cli import main; main()"
 PROMPTS = "prompt,set\n" + "".join(
     f"a {colour} {product},mugs\n" for colour in ("red", "blue") for product in ("mug", "lamp")
 )
@@ -116,3 +123,33 @@ def test_two_processes_measure_what_one_would(place: Path, tmp_path: Path) -> No
     assert evaluate(tmp_path, "--workers", "2").code == 0
     alone = json.loads((place / "out/evaluation.json").read_text())["figure5"]
     assert json.loads((tmp_path / "out/evaluation.json").read_text())["figure5"] == alone
+
+
+def test_processes_of_an_evaluation_that_is_killed_end_with_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.csv").write_text(PROMPTS)
+    words = ["--prompts", "mine.csv", "--grid", "quick", "--workers", "2", "--work", "work"]
+    settings = {"HIERDIFF_PRIOR_STEPS": "3", "HIERDIFF_HOME": str(tmp_path / "home")}
+    program = psutil.Popen(
+        [sys.executable, "-c", _START, "evaluate", *words],
+        cwd=tmp_path,
+        env={**os.environ, **settings, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        workers = _await_workers(program, 2)
+    finally:
+        program.kill()
+        program.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert (len(gone), alive) == (2, [])
+
+
+def _await_workers(program: psutil.Popen, count: int) -> list[psutil.Process]:
+    """Return the processes that work for a program, once there are so many."""
+    while program.poll() is None:
+        found = [each for each in program.children() if "spawn_main" in " ".join(each.cmdline())]
+        if len(found) == count:
+            return found
+        time.sleep(0.2)
+    raise AssertionError(f"the program ended with {program.returncode} before it had {count}")
