@@ -15,13 +15,11 @@ import click
 from flows.evaluation import Evaluation
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
 from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.prompt_sets import PromptSet, built_in_sets, choose_sets, read_sets
 from hierdiff_core.evaluation.sections import SECTIONS
-from hierdiff_core.prompt import Recipe
 from hierdiff_core.solver import SOLVERS
 from tasks.evaluation.crew import Bench, count_workers, weight
 from tasks.evaluation.work_folder import WorkFolder
@@ -70,7 +68,7 @@ def evaluate(
     given = {"model": model, "prior": prior}
     settings = read_settings(**{name: value for name, value in given.items() if value})
     recipe = pin_recipe(settings.recipe)
-    study = _with_calibration(study, recipe)
+    study = replace(study, calibrated=find_calibration(recipe) is not None)
     bench = Bench(recipe, judges, settings.device, WorkFolder(work))
     runner = Evaluation(bench, study, out, plots, as_json)
     if dry_run:
@@ -94,13 +92,6 @@ def _study(
     if sample is not None:
         chosen = replace(chosen, sample=sample, development_sample=sample, plan_sample=sample)
     return make_study(chosen, sets, solvers)
-
-
-def _with_calibration(study: Study, recipe: Recipe) -> Study:
-    """Return the study with calibrated plans among the linkages, where the model can make them."""
-    if find_calibration(recipe) is None:
-        return study
-    return replace(study, grid=replace(study.grid, linkages=(*study.grid.linkages, LINKAGE)))
 
 
 def _choose_sections(names: Sequence[str]) -> list[str]:

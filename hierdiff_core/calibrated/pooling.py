@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 
+_LEAST = 1e-12  # beside a value's square: a variance as small is none
+
 
 def pool(values: Values, variances: Values) -> Values:
     """Return the values (F,), each drawn to their mean the more the noisier it is.
@@ -18,10 +20,10 @@ def pool(values: Values, variances: Values) -> Values:
     more the measured ones differ than their noise explains (DerSimonian and Laird, 1986). Where
     noise explains it all, they are all the mean.
     """
-    weights = 1 / np.maximum(variances, 1e-300)
+    noise = np.maximum(variances, _LEAST * max(float((values**2).max()), 1e-300))
+    weights = 1 / noise
     total = weights.sum()
     mean = float((weights * values).sum() / total)
     surplus = float((weights * (values - mean) ** 2).sum()) - (len(values) - 1)
     spread = max(0.0, surplus / max(float(total - (weights**2).sum() / total), 1e-300))
-    kept = spread / (spread + np.maximum(variances, 1e-300))
-    return np.asarray(mean + kept * (values - mean))
+    return np.asarray(mean + spread / (spread + noise) * (values - mean))

@@ -28,7 +28,7 @@ def draw_frontier(study: Study, results: Results, prompts: PromptSet) -> bytes:
         value = results.detail(study, prompts, setting)
         return (found.per_image, value) if found and value is not None else None
 
-    key = [(_MARKERS.get(each, "D"), f"{each} linkage") for each in study.trees]
+    key = [(_MARKERS.get(each, "D"), f"{each} linkage") for each in study.grid.linkages]
     panels = [
         Panel(
             "Score: higher is better",
@@ -63,12 +63,12 @@ def _lines(study: Study, prompts: PromptSet, value: Value) -> list[Line]:
     groups = dict.fromkeys((each.solver, each.steps) for each in study.sharing(prompts))
     for at, (solver, steps) in enumerate(groups):
         colour = SHARED[at % len(SHARED)]
-        for method in study.trees:
+        for method in study.grid.linkages:
             family = [
                 each for each in study.sharing(prompts)
                 if (each.method, each.solver, each.steps) == (method, solver, steps)
             ]  # fmt: skip
-            first = method == study.trees[0]
+            first = method == study.grid.linkages[0]
             name = f"{SOLVER_NAMES.get(solver, solver)} {steps} shared" if first else ""
             marker = _MARKERS.get(method, "D")
             lines.append(_line(name, family, colour, value, marker, thin=not first))

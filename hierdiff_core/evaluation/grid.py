@@ -142,6 +142,7 @@ class Study:
     grid: Grid
     sets: tuple[PromptSet, ...]
     solvers: tuple[str, ...]
+    calibrated: bool = False  # whether the model has a calibration to plan by
 
     @property
     def report(self) -> tuple[PromptSet, ...]:
@@ -152,11 +153,6 @@ class Study:
     def development(self) -> tuple[PromptSet, ...]:
         """The sets from which defaults are chosen."""
         return tuple(each for each in self.sets if each.purpose == DEVELOPMENT)
-
-    @property
-    def trees(self) -> tuple[str, ...]:
-        """The grid's linkages; a model's calibrated plans are no tree, and have their section."""
-        return tuple(each for each in self.grid.linkages if each in LINKAGES)
 
     @cached_property
     def fast(self) -> str:
@@ -225,7 +221,7 @@ class Study:
         """
         found = []
         report = prompts.purpose == REPORT
-        for method in self.trees if report else (PAPER_METHOD,):
+        for method in self.grid.linkages if report else (PAPER_METHOD,):
             found += self.paper_sharing(method) + self.fast_sharing(method)
         return found
 

@@ -44,7 +44,7 @@ def find_alike(study: Study, results: Results) -> list[Alike]:
             for rung in study.grid.rungs:
                 ways = {
                     each: results.measured(study, prompts, spending(each, solver, steps, rung))
-                    for each in (LINKAGE, *study.trees)
+                    for each in (LINKAGE, *study.grid.linkages)
                 }
                 plan = ways.pop(LINKAGE)
                 trees = {each: tree for each, tree in ways.items() if tree is not None}

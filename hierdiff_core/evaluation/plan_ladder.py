@@ -40,7 +40,7 @@ def plan_settings(study: Study) -> list[Setting]:
     found = study.standards()
     for rung in study.grid.rungs:
         found += _calibrated_at(study, rung)
-        for linkage in study.trees:
+        for linkage in study.grid.linkages:
             found += _trees_at(study, rung, linkage)
     return list(dict.fromkeys(found))
 
@@ -87,7 +87,7 @@ def _rung(
     chosen = choose_plan(plans)
     trees = {
         linkage: max(found, key=lambda each: each.mean)
-        for linkage in study.trees
+        for linkage in study.grid.linkages
         if (found := results.all_measured(study, prompts, _trees_at(study, rung, linkage)))
     }
     if chosen is None or not trees:

@@ -18,7 +18,7 @@ from hierdiff_core.calibrated.calibration_file import load_calibration, save_cal
 from hierdiff_core.calibrated.fitting import fit_calibration
 from hierdiff_core.calibrated.levels import highest_level, landing_levels, noise_levels
 from hierdiff_core.calibrated.plans import plan_points, predicted_misfit
-from hierdiff_core.calibrated.readings import Design, Reading, measure, names
+from hierdiff_core.calibrated.readings import Design, Reading, measure, names, plain_places
 from hierdiff_core.calibrated.ridge import square_root
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
@@ -105,6 +105,21 @@ def test_too_few_evaluations_are_refused_with_the_least_that_will_do() -> None:
 def test_too_few_levels_are_refused() -> None:
     with pytest.raises(InvalidSetting, match="use 3 or more"):
         replace(DESIGN, steps=2).check()
+
+
+def test_a_reading_without_early_forks_leaves_them_empty() -> None:
+    readings = _readings(_conditioning(24))
+    late = len(DESIGN.forks) - len(DESIGN.forks_of(1))
+    assert late > 0
+    assert np.isfinite(readings["forked-0"]).all()
+    assert np.isnan(readings["forked-1"][1 : late + 1]).all()
+    assert np.isfinite(readings["forked-1"][[0, *range(late + 1, len(DESIGN.forks) + 1)]]).all()
+
+
+def test_plain_runs_take_prompts_of_as_many_noises_as_there_are() -> None:
+    places = plain_places(24, replace(DESIGN, plain=9))
+    assert len(set(places)) == 9
+    assert {place // DESIGN.together for place in places} == set(range(6))
 
 
 def test_a_calibration_fits_into_a_hundred_standard_images() -> None:
@@ -205,6 +220,10 @@ def test_misfits_are_measured_at_some_steps_and_interpolated_between(
     least, most = sorted([calibration.misfits[5], calibration.misfits[10]])
     assert least <= calibration.misfit(7) <= most
     assert calibration.misfit(40) == calibration.misfits[10]
+
+
+def test_a_first_own_step_lands_on_the_level_after_it_and_the_last_one_on_nothing() -> None:
+    assert landing_levels(np.array([9.0, 3.0, 1.0])).tolist() == [3.0, 1.0, 0.0]
 
 
 def test_what_the_basis_does_not_hold_counts_with_the_mean_share() -> None:

@@ -33,10 +33,9 @@ def _study(calibrated: bool = True, **given: object) -> Study:
     entries = tuple(Entry(f"mug {at}") for at in range(500))
     sets = [PromptSet(name, f"the set {name}", REPORT, entries) for name in ("one", "two")]
     few = PromptSet("few", "too few", REPORT, entries[:100])
-    grid = replace(GRIDS["default"], sample=48, sizes=(16, 48, 500), **given)  # type: ignore[arg-type]
-    study = make_study(grid, [*sets, few])
-    linkages = (*grid.linkages, LINKAGE) if calibrated else grid.linkages
-    return replace(study, grid=replace(grid, linkages=linkages))
+    small = {"sample": 48, "plan_sample": 48, "sizes": (16, 48, 500)}
+    grid = replace(GRIDS["default"], **small | given)  # type: ignore[arg-type]
+    return replace(make_study(grid, [*sets, few]), calibrated=calibrated)
 
 
 def _cost(setting: Setting) -> float:
@@ -78,6 +77,12 @@ def _told(score: Figure, predicted: Figure | None = None) -> Told:
 
 def _measured(setting: Setting, score: float) -> Measured:
     return Measured(setting, _cost(setting), np.full(10, score))
+
+
+def test_plans_are_judged_by_more_pictures_than_the_rest() -> None:
+    study = _study(plan_sample=96)
+    assert {len(each.scored) for each in plans.jobs(study)} == {96}
+    assert len(study.sample(study.report[0])) == 48
 
 
 def test_a_model_that_is_not_calibrated_asks_for_no_plans_and_says_what_to_do() -> None:

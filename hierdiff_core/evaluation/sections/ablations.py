@@ -104,7 +104,7 @@ def _middle(savings: tuple[float, ...]) -> tuple[float, ...]:
 
 
 def _variants(study: Study, base: Setting) -> dict[str, Setting]:
-    linkages = {f"linkage: {each}": replace(base, method=each) for each in study.trees}
+    linkages = {f"linkage: {each}": replace(base, method=each) for each in study.grid.linkages}
     others = {
         "phi: logarithmic": replace(base, method="ward-log"),
         "noise: one for all roots": replace(base, initial_noise="shared"),

@@ -51,7 +51,7 @@ def jobs(study: Study) -> list[Job]:
 def tell(study: Study, results: Results) -> Told:
     """See Section."""
     prompts = largest_set(study)
-    if LINKAGE not in study.grid.linkages:
+    if not study.calibrated:
         return Told(TITLE, [UNCALIBRATED])
     curves = _curves(study, results, prompts) if prompts is not None and _applies(study) else {}
     if prompts is None or not curves:
@@ -75,7 +75,7 @@ def tell(study: Study, results: Results) -> Told:
 
 
 def _applies(study: Study) -> bool:
-    return LINKAGE in study.grid.linkages and study.fast in study.grid.tree_steps
+    return study.calibrated and study.fast in study.grid.tree_steps
 
 
 def _settings(study: Study) -> dict[str, Setting]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.budgets import Ladder, Rung, rank_misfits, rank_scores
 from hierdiff_core.evaluation.frontier import Measured
@@ -35,7 +34,7 @@ UNCALIBRATED = "The model is not calibrated: `hierdiff calibrate` does it, once 
 
 def jobs(study: Study) -> list[Job]:
     """See Section."""
-    if LINKAGE not in study.grid.linkages:
+    if not study.calibrated:
         return []
     study = plan_study(study)
     settings = plan_settings(study)
@@ -44,7 +43,7 @@ def jobs(study: Study) -> list[Job]:
 
 def tell(study: Study, results: Results) -> Told:
     """See Section."""
-    if LINKAGE not in study.grid.linkages:
+    if not study.calibrated:
         return Told(TITLE, [UNCALIBRATED])
     study = plan_study(study)
     found = {each.name: read_ladder(study, results, each) for each in plan_sets(study)}
