@@ -45,7 +45,7 @@ def _calibration() -> Calibration:
     """Maps of no meaning, in the right shapes."""
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.normal(size=(128, 5)))[0]
-    levels, shares = np.array([14.0, 4.0, 1.0, 0.05]), np.array([0.0, 0.1, 0.3, 0.8])
+    levels, shares = np.array([14.0, 4.0, 1.0, 0.0]), np.array([0.0, 0.1, 0.3, 0.8])
     settled = shares[:, None, None] * np.eye(5)
     return Calibration(levels, basis, settled, shares, {4: 40.0, 8: 30.0}, {})
 
