@@ -87,7 +87,7 @@ def _calibrate(size: int, name: str = "ddim", design: Design = DESIGN) -> Calibr
 
 @pytest.fixture(scope="module")
 def calibration() -> Calibration:
-    return _calibrate(60)
+    return _calibrate(160)  # about as many as a real one has
 
 
 def test_evaluations_are_as_many_as_the_design_says() -> None:
@@ -197,8 +197,7 @@ def test_predictions_are_right_of_plans_of_other_prompts_and_steps(
             plan = plan_points([points], evaluations, [keys])[0].plan
             predicted.append(predicted_misfit(plan, vectors, calibration, _levels(steps)))
             measured.append(_misfit(plan, conditioning, keys))
-    # Here, in closed form, it is the fork's level that counts, and not the one landed on.
-    assert spearmanr(predicted, measured).statistic > 0.85
+    assert spearmanr(predicted, measured).statistic > 0.9
     assert 0.5 < sum(predicted) / sum(measured) < 2
 
 
