@@ -1,0 +1,205 @@
+"""Keys, plans, checkpoints and pictures of fixed small nights are those of revision 179f213.
+
+The nights are the shipped model's. Their data lies in `golden/` and was made by that revision:
+whatever the code has become since, equal work must still be found under its old key, and a picture
+that is made again must be the picture that was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from hierdiff_core.calibrated.calibration_file import find_calibration
+from hierdiff_core.calibrated.forest import ask, plan_calibrated_forest
+from hierdiff_core.checkpoint import State, pack, unpack
+from hierdiff_core.embedding import Conditioning, stack
+from hierdiff_core.forest import Forest, group_prompts, grow_trees, plan_forest
+from hierdiff_core.models.kandinsky22 import (
+    EMBEDDING,
+    fit_decoder,
+    load_decoder,
+    load_prior,
+    load_schedule,
+)
+from hierdiff_core.models.place import find_revision
+from hierdiff_core.prompt import (
+    Prompt,
+    Recipe,
+    compatibility_key,
+    content_key,
+    embedding_key,
+    negative_key,
+)
+from hierdiff_core.sampling.sampler import Job, run
+from hierdiff_core.schedule import make_schedule
+from hierdiff_core.solver import make_solver
+
+GOLDEN = Path(__file__).parent / "golden"
+TEXTS = (
+    "a red mug on a wooden table",
+    "a blue mug on a wooden table",
+    "a red mug on a marble table",
+    "a green tea pot, studio light",
+    "a brown leather shoe",
+    "a small wooden chair",
+)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What is fixed of a night."""
+
+    fields: Mapping[str, object]
+    saving: float | None = None  # by calibration; None: the paper's plan at tau 1
+
+
+NIGHTS = {
+    "paper": Night({}),
+    "calibrated": Night({"solver": "dpmsolver++"}, saving=0.5),
+    "noisy": Night({"solver": "ddpm", "negative_prompt": "a blue shoe", "seed": 7}, saving=0.4),
+}
+every_night = pytest.mark.parametrize("name", NIGHTS)
+
+
+def _recipe(**fields: object) -> Recipe:
+    recipe = Recipe(
+        model="hierdiff/miniature-decoder",
+        prior="hierdiff/miniature-prior",
+        steps=8,
+        height=64,
+        width=64,
+    )
+    return replace(
+        recipe,
+        revision=find_revision(recipe.model),
+        prior_revision=find_revision(recipe.prior),
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def _prompts(recipe: Recipe) -> list[Prompt]:
+    return [Prompt(row, f"A-{row}", text, recipe) for row, text in enumerate(TEXTS, start=1)]
+
+
+@cache
+def _stored(name: str) -> dict[str, torch.Tensor]:
+    return load_file(GOLDEN / f"{name}.safetensors")
+
+
+def _facts(name: str) -> dict[str, object]:
+    return dict(json.loads((GOLDEN / f"{name}.json").read_text()))
+
+
+def _forest(name: str) -> Forest:
+    """Return the night's forest over its stored embeddings."""
+    night, recipe = NIGHTS[name], _recipe(**NIGHTS[name].fields)
+    prompts = _prompts(recipe)
+    rows = _stored(name)["embeddings"]
+    embeddings = {
+        content_key(prompt): Conditioning({EMBEDDING: row[None]})
+        for prompt, row in zip(prompts, rows, strict=True)
+    }
+    groups = group_prompts(prompts)
+    if night.saving is None:
+        trees = grow_trees(groups, embeddings, "average")
+        return plan_forest(groups, trees, make_schedule(recipe.steps, 1.0))
+    calibration = find_calibration(recipe)
+    assert calibration is not None
+    asked = ask(calibration, load_schedule(recipe), recipe.solver, recipe.steps)
+    evaluations = int((1 - night.saving) * recipe.steps * len(prompts))
+    return plan_calibrated_forest(groups, embeddings, [asked], evaluations)
+
+
+@cache
+def _made(name: str) -> dict[str, State]:
+    """Return the end states of the night's segments by key, from its stored embeddings."""
+    recipe, forest = _recipe(**NIGHTS[name].fields), _forest(name)
+    places = {prompt.row: prompt.row - 1 for prompt in _prompts(recipe)}
+    rows = [_stored(name)["embeddings"][places[p.row]] for p in forest.groups[0].prompts]
+    conditioning = stack([Conditioning({EMBEDDING: row[None]}) for row in rows])
+    negative = Conditioning({EMBEDDING: _stored(name)["negative"]})
+    denoiser = fit_decoder(load_decoder(recipe, "cpu"), recipe, negative)
+    job = Job(forest.plan, conditioning, forest.groups[0].content_keys, seed=recipe.seed, slots=4)
+    solver = make_solver(recipe.solver, denoiser.noise_schedule, recipe.steps)
+    return {forest.keys[done.segment.id]: done.state for done in run(job, denoiser, solver)}
+
+
+def _same_machine(facts: dict[str, object]) -> bool:
+    """Tell whether bits can be compared: rounding depends on torch and on the instruction set."""
+    return facts["made_on"] == [torch.__version__, torch.backends.cpu.get_cpu_capability()]
+
+
+@every_night
+def test_keys_of_recipes_prompts_and_embeddings_are_the_old_ones(name: str) -> None:
+    recipe = _recipe(**NIGHTS[name].fields)
+    prompts = _prompts(recipe)
+    assert _facts(name)["keys"] == {
+        "compatibility": compatibility_key(recipe),
+        "content": [content_key(prompt) for prompt in prompts],
+        "embedding": [embedding_key(prompt) for prompt in prompts],
+        "negative": negative_key(recipe),
+    }
+
+
+@every_night
+def test_the_plan_of_stored_embeddings_is_the_old_one(name: str) -> None:
+    forest = _forest(name)
+    segments = [[s.node, s.start, s.stop, s.parent, s.first, s.last] for s in forest.plan.segments]
+    facts = _facts(name)
+    assert list(forest.plan.order) == facts["order"]
+    assert segments == facts["segments"]
+    assert list(forest.keys) == facts["segment_keys"]
+
+
+@every_night
+def test_a_prompt_still_has_its_embedding(name: str) -> None:
+    recipe = _recipe(**NIGHTS[name].fields)
+    prior = load_prior(recipe, "cpu")
+    rows = torch.cat([row.tensors[EMBEDDING] for row in prior.embed(_prompts(recipe))])
+    negative = prior.embed_negative(recipe).tensors[EMBEDDING]
+    _assert_equal(_facts(name), rows, _stored(name)["embeddings"])
+    _assert_equal(_facts(name), negative, _stored(name)["negative"])
+
+
+@every_night
+def test_checkpoints_hold_the_old_latents(name: str) -> None:
+    facts, made = _facts(name), _made(name)
+    for key, old in unpack((GOLDEN / f"{name}.checkpoint").read_bytes()).items():
+        assert made[key].step == old.step
+        assert len(made[key].history) == len(old.history)
+        _assert_equal(facts, made[key].latents, old.latents)
+    if _same_machine(facts):
+        packed = pack({key: made[key] for key in sorted(made)})
+        assert hashlib.sha256(packed).hexdigest() == facts["all_checkpoints"]
+
+
+@every_night
+def test_the_first_picture_is_the_old_one(name: str) -> None:
+    recipe, forest, facts = _recipe(**NIGHTS[name].fields), _forest(name), _facts(name)
+    negative = Conditioning({EMBEDDING: _stored(name)["negative"]})
+    denoiser = fit_decoder(load_decoder(recipe, "cpu"), recipe, negative)
+    state = _made(name)[forest.keys[forest.plan.leaf_segment(0).id]]
+    picture = denoiser.decode(state.latents[None])[0]
+    with Image.open(GOLDEN / f"{name}.png") as image:
+        old = np.asarray(image.convert("RGB"))
+    _assert_equal(facts, torch.tensor(picture).int(), torch.tensor(old).int(), within=1)
+
+
+def _assert_equal(
+    facts: dict[str, object], new: torch.Tensor, old: torch.Tensor, within: float = 1e-4
+) -> None:
+    if _same_machine(facts):
+        assert torch.equal(new, old)
+    else:
+        torch.testing.assert_close(new, old, rtol=0, atol=within)
