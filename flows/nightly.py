@@ -40,8 +40,8 @@ from tasks.ledger import (
     open_subtrees,
     set_run_state,
 )
-from tasks.publish import publish, report_url
-from tasks.report import subtree_table, summary_markdown
+from tasks.report.page import subtree_table, summary_markdown
+from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, read_settings
 from tasks.states import RunState
 from tasks.stores import Stores, open_stores

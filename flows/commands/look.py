@@ -12,10 +12,10 @@ from rich.table import Table
 
 from flows.children import child_name
 from flows.commands.client import ledger
-from tasks.headline import duration
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
-from tasks.night_report import gather_report
-from tasks.report import render_report
+from tasks.report.gather import gather_report
+from tasks.report.headline import duration
+from tasks.report.page import render_report
 
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 

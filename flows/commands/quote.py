@@ -5,8 +5,8 @@ Knows how a forest is priced and told; knows nothing of how it was planned.
 
 from __future__ import annotations
 
-from tasks.headline import duration, planned_by
 from tasks.ledger import seconds_per_evaluation
+from tasks.report.headline import duration, planned_by
 from tasks.settings import Settings
 from tasks.stores import Stores
 from tasks.tonight import Planned

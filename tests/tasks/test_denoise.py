@@ -17,7 +17,7 @@ from hierdiff_core.png import read_provenance
 from tasks.denoise import Progress, denoise_shard
 from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
 from tasks.ledger import Tree, finished, load_images, load_plan, summarise, take_lease
-from tasks.publish import publish
+from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.states import SubtreeState
 from tasks.stores import Stores, open_stores

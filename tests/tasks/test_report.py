@@ -17,9 +17,9 @@ from PIL import Image
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
-from tasks.gallery import families, safe_link
-from tasks.headline import claim, duration, headline
-from tasks.report import (
+from tasks.report.gallery import families, safe_link
+from tasks.report.headline import claim, duration, headline
+from tasks.report.page import (
     ReportData,
     ReportImage,
     ReportRejected,

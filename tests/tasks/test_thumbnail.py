@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tasks.thumbnail import data_uri, thumbnail
+from tasks.report.thumbnail import data_uri, thumbnail
 
 
 def picture(side: int) -> bytes:

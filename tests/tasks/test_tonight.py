@@ -20,8 +20,8 @@ from tasks.ledger import (
     load_prompts,
     summarise,
 )
-from tasks.night_report import gather_report
-from tasks.report import render_report
+from tasks.report.gather import gather_report
+from tasks.report.page import render_report
 from tasks.settings import Settings
 from tasks.stores import Stores, open_stores
 from tasks.tonight import read_tonight

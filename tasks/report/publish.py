@@ -23,8 +23,8 @@ from tasks.ledger import (
     shards_of,
     summarise,
 )
-from tasks.night_report import gather_report
-from tasks.report import ReportData, render_report
+from tasks.report.gather import gather_report
+from tasks.report.page import ReportData, render_report
 from tasks.settings import Settings
 from tasks.states import RunState
 from tasks.stores import Stores

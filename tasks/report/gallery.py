@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 
 from hierdiff_core.flame.tiles import rows_at_each_step
 from hierdiff_core.plan import Plan, Segment
-from tasks.report_data import ReportData, ReportImage
-from tasks.thumbnail import data_uri
+from tasks.report.data import ReportData, ReportImage
+from tasks.report.thumbnail import data_uri
 
 FAMILY = 10  # pictures that a family should have, roughly
 

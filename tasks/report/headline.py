@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tasks.report_data import ReportData
+from tasks.report.data import ReportData
 
 
 @dataclass(frozen=True, slots=True)

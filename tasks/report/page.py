@@ -14,17 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hierdiff_core.flame.figure import draw_plan
-from tasks.gallery import families, names
-from tasks.headline import claim, duration, headline
-from tasks.report_data import (
+from tasks.report.artifacts import subtree_table, summary_markdown
+from tasks.report.data import (
     ReportData,
     ReportImage,
     ReportRejected,
     ReportStage,
     ReportSubtree,
 )
-from tasks.summary import subtree_table, summary_markdown
-from tasks.thumbnail import data_uri, thumbnail, thumbnail_side
+from tasks.report.gallery import families, names
+from tasks.report.headline import claim, duration, headline
+from tasks.report.thumbnail import data_uri, thumbnail, thumbnail_side
 
 __all__ = [
     "ReportData",

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from tasks.headline import claim, duration, headline
-from tasks.report_data import ReportData, ReportSubtree
+from tasks.report.data import ReportData, ReportSubtree
+from tasks.report.headline import claim, duration, headline
 
 LISTED = 20  # missing pictures and rejected rows that are named
 

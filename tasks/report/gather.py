@@ -14,7 +14,6 @@ from typing import TypeVar
 
 from hierdiff_core.errors import HierdiffError
 from hierdiff_core.prompt import Prompt, content_key
-from tasks.headline import planned_by
 from tasks.ledger import (
     NightPlan,
     RunSummary,
@@ -26,7 +25,8 @@ from tasks.ledger import (
     load_run_prompts,
     summarise,
 )
-from tasks.report import (
+from tasks.report.headline import planned_by
+from tasks.report.page import (
     ReportData,
     ReportImage,
     ReportRejected,
