@@ -1,6 +1,6 @@
 """What checkpoints cost a night: the same shard with and without them, on real servers.
 
-Knows the worker's own path (`tasks.denoise`) and how to leave the checkpoints out of it. A leaf's
+Knows the worker's own path (`tasks.worker.denoise`) and how to leave the checkpoints out of it. A leaf's
 end state is its picture, which is stored on both sides: checkpoints are the states of splits.
 """
 
@@ -23,11 +23,11 @@ from hierdiff_core.embedding import unpack as unpack_embedding
 from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
 from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
-from tasks.denoise import denoise_shard
 from tasks.ledger import find_embeddings, load_plan, summarise
 from tasks.settings import Settings
 from tasks.storage import Bucket
 from tasks.stores import open_stores
+from tasks.worker.denoise import denoise_shard
 
 TITLE = "Cost of checkpoints: a night's shard with and without them"
 ON, OFF, BARE = "with checkpoints", "without checkpoints", "nothing stored"
@@ -77,7 +77,7 @@ def _without(planned: PlannedNight, name: str) -> dict[str, float]:
 
 @contextmanager
 def _no_packing() -> Iterator[None]:
-    with patch("tasks.window.pack", lambda states: b""):
+    with patch("tasks.worker.write_batch.pack", lambda states: b""):
         yield
 
 

@@ -30,7 +30,7 @@ def main(started: float) -> dict[str, float]:
     with stage("import diffusers, transformers"):
         from hierdiff_core.models.kandinsky22 import EMBEDDING, fit_decoder, load_decoder
     with stage("import tasks: SQLAlchemy, boto3"):
-        import tasks.denoise  # noqa: F401
+        import tasks.worker.denoise  # noqa: F401
         from tasks.plan import pin_recipe
         from tasks.settings import Settings
     with stage("import flows: Prefect"):

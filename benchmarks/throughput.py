@@ -25,7 +25,7 @@ from hierdiff_core.noise import initial_noise
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Finished, rounds
 from hierdiff_core.solver import make_solver
-from tasks.draw import AT_ONCE, decode
+from tasks.worker.decode import AT_ONCE, decode
 
 TITLE = "Throughput against the stock pipeline, nothing shared"
 STOCK, BESIDE = "stock", "stock, our allocator"

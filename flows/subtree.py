@@ -1,6 +1,6 @@
 """The child flow: one shard of a plan on one device, resumable at any segment.
 
-Knows order and progress; the work is `tasks.denoise`. Prefect carries ids only: what is done is in
+Knows order and progress; the work is `tasks.worker.denoise`. Prefect carries ids only: what is done is in
 the ledger, so a retry of this run makes just what is missing.
 """
 
@@ -18,10 +18,10 @@ from prefect.runtime import flow_run
 from prefect.tasks import Task
 
 from flows.quiet import quiet_libraries
-from tasks.denoise import Progress, denoise_shard
 from tasks.errors import UnreachableDatabase, UnreachableStorage
 from tasks.settings import read_settings
 from tasks.stores import open_stores
+from tasks.worker.denoise import Progress, denoise_shard
 
 _REPORT_EVERY = 2.0  # seconds between updates of the progress artifact
 _TRANSIENT = (UnreachableDatabase, UnreachableStorage, torch.OutOfMemoryError)

@@ -38,7 +38,7 @@ from tasks.report.page import (
 from tasks.settings import Settings
 from tasks.shown import shown_splits
 from tasks.stores import Stores
-from tasks.work import preview_key
+from tasks.worker.shard import preview_key
 
 log = logging.getLogger(__name__)
 

@@ -26,11 +26,11 @@ from flows.cli import cli, exit_code
 from flows.orchestrator import connected
 from flows.standalone import Stack, standalone
 from flows.starts import start_night
-from tasks.denoise import denoise_shard
 from tasks.ledger import RunSummary, release_lease, summarise, take_lease
 from tasks.settings import read_settings
 from tasks.states import RunState, SubtreeState
 from tasks.stores import Stores, open_stores
+from tasks.worker.denoise import denoise_shard
 from tests.tasks.night_kit import (
     NIGHT,
     SmallNight,

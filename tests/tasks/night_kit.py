@@ -17,8 +17,8 @@ from tasks import night
 from tasks.ledger import Finished, claim_night, finished, load_plan
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.window import picture_key
-from tasks.work import StoredStates
+from tasks.worker.shard import StoredStates
+from tasks.worker.write_batch import picture_key
 
 NIGHT = date(2026, 11, 22)
 WORDS = [(c, p) for c in ("red", "blue", "green") for p in ("mug", "clock", "chair", "lamp")]

@@ -20,11 +20,11 @@ import torch
 
 from flows.quiet import quiet_libraries
 from hierdiff_core.models.kandinsky22 import Decoder
-from tasks import window
-from tasks.denoise import denoise_shard
 from tasks.settings import read_settings
 from tasks.storage import Bucket
 from tasks.stores import open_stores
+from tasks.worker import write_batch as window
+from tasks.worker.denoise import denoise_shard
 
 
 def die_at(point: str, number: int) -> None:

@@ -14,14 +14,14 @@ from sqlalchemy import text
 from hierdiff_core.checkpoint import unpack
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
-from tasks.denoise import Progress, denoise_shard
 from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
 from tasks.ledger import Tree, finished, load_images, load_plan, summarise, take_lease
 from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.states import SubtreeState
 from tasks.stores import Stores, open_stores
-from tasks.window import checkpoint_key
+from tasks.worker.denoise import Progress, denoise_shard
+from tasks.worker.write_batch import checkpoint_key
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,

@@ -13,7 +13,7 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
-from tasks.draw import as_shown
+from tasks.worker.decode import as_shown
 
 K = 8
 CONFIG = {"num_train_timesteps": 1000, "beta_schedule": "linear"}

@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from hierdiff_core.models.kandinsky22 import Decoder
-from tasks.denoise import Progress, denoise_shard
-from tasks.draw import AT_ONCE
 from tasks.ledger import finished, load_plan, summarise
 from tasks.settings import Settings
 from tasks.stores import open_stores
+from tasks.worker.decode import AT_ONCE
+from tasks.worker.denoise import Progress, denoise_shard
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,

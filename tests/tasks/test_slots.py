@@ -11,9 +11,9 @@ from hierdiff_core.probe import Probe
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.settings import Settings
-from tasks.slots import settle_slots
 from tasks.storage import Bucket
 from tasks.stores import Stores
+from tasks.worker.slots import settle_slots
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from tasks.stores import Stores
-from tasks.window import Drawn, Maker, Split, Window, store_made, write_window
+from tasks.worker.write_batch import Drawn, Maker, Split, Window, store_made, write_window
 
 WAITING = 64  # splits and pictures that may wait to be stored
 _HANDS = 4  # threads that make and upload

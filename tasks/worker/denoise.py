@@ -23,18 +23,18 @@ from hierdiff_core.models.place import choose_device, find_revision
 from hierdiff_core.prompt import Recipe
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
-from tasks.draw import Easel, as_shown, redraw, splits_of
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.hold import Hold, held
 from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
-from tasks.recorder import Recorder
 from tasks.settings import DIGESTS_FILE, Settings
 from tasks.shown import shown_splits
-from tasks.slots import probe, settle_slots
 from tasks.stores import Stores
-from tasks.window import picture_key
-from tasks.work import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
+from tasks.worker.decode import Easel, as_shown, redraw, splits_of
+from tasks.worker.shard import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
+from tasks.worker.slots import probe, settle_slots
+from tasks.worker.write_batch import picture_key
+from tasks.worker.writer import Recorder
 
 log = logging.getLogger(__name__)
 

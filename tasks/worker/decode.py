@@ -23,8 +23,8 @@ from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.solver import Solver
 from tasks.settings import Settings
-from tasks.window import Maker, Object, Picture, Split
-from tasks.work import Work, picture, preview_key
+from tasks.worker.shard import Work, picture, preview_key
+from tasks.worker.write_batch import Maker, Object, Picture, Split
 
 # Pictures are decoded in calls of this one size, so that none depends on what ended beside it.
 AT_ONCE = 4

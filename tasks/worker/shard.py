@@ -36,7 +36,7 @@ from tasks.ledger import (
 )
 from tasks.storage import Bucket
 from tasks.stores import Stores
-from tasks.window import Object, Picture, checkpoint_key, picture_key
+from tasks.worker.write_batch import Object, Picture, checkpoint_key, picture_key
 
 
 @dataclass(frozen=True)
