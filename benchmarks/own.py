@@ -27,13 +27,13 @@ from hierdiff_core.evaluation.prompt_sets import (
     sample,
 )
 from hierdiff_core.evaluation.unit import make_unit
-from tasks.calibrate import calibrate
 from tasks.evaluation.carry_out import carry_out
 from tasks.evaluation.panel import Panel, load_panel
 from tasks.evaluation.subject import Subject, embed_texts, load_subject
 from tasks.evaluation.work_folder import WorkFolder
 from tasks.plan import pin_recipe
 from tasks.settings import Settings, read_settings
+from tasks.tuning.calibrate import calibrate
 
 TITLE = "Calibrated on a sample of the model's words, and on the very prompts"
 SETS = ("diverse", "templates", "subjects")

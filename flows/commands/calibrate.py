@@ -15,10 +15,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.readings import Design
-from tasks.calibrate import Calibrated
-from tasks.calibrate import calibrate as measure
 from tasks.plan import pin_recipe
 from tasks.settings import read_settings
+from tasks.tuning.calibrate import Calibrated
+from tasks.tuning.calibrate import calibrate as measure
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 

@@ -14,8 +14,8 @@ from flows.commands.progress import shown
 from hierdiff_core.calibrated.choice import Foreseen
 from hierdiff_core.evaluation.setting import label, standard
 from hierdiff_core.evaluation.tune_words import words
-from tasks.foresee import Outlook, record_foreseen, setting_of
 from tasks.ledger import keep_tuned
+from tasks.tuning.predict import Outlook, record_foreseen, setting_of
 
 SAID = "predicted, not measured: no picture was made and no judge asked"
 

@@ -27,13 +27,13 @@ from hierdiff_core.evaluation.tune_choice import Choice, Half, choose
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS
 from hierdiff_core.evaluation.tune_words import line, sentences
 from tasks.evaluation.crew import count_workers
-from tasks.foresee import open_outlook
 from tasks.ledger import forget_tuned, keep_tuned
 from tasks.night import Source
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.tune import Tuning, Wanted, prepare
-from tasks.tune_pages import figures, record, write_figures, write_plot
+from tasks.tuning.pages import figures, record, write_figures, write_plot
+from tasks.tuning.predict import open_outlook
+from tasks.tuning.tune import Tuning, Wanted, prepare
 
 OUT = Path("out/tune")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

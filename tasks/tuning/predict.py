@@ -25,8 +25,8 @@ from tasks.embed import load_embeddings
 from tasks.night import Source
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.tune_rows import Report, Rows, check_solvers, embed_rows, read_tunable
 from tasks.tuned import Tuned, chosen_fields
+from tasks.tuning.rows import Report, Rows, check_solvers, embed_rows, read_tunable
 
 JUDGE = "calibration"  # what stands in a record for the judge
 

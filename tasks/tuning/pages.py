@@ -16,8 +16,8 @@ from hierdiff_core.evaluation.tune_plot import draw_choice
 from hierdiff_core.evaluation.tune_words import sentences, words
 from hierdiff_core.whole_file import write_whole
 from tasks.evaluation.machine import describe_machine
-from tasks.tune import Tuning
 from tasks.tuned import Tuned, chosen_fields
+from tasks.tuning.tune import Tuning
 
 
 def record(tuning: Tuning, choice: Choice) -> Tuned:

@@ -1,7 +1,7 @@
 """Tuning: a catalogue's rows, a sample of them in two halves, and what is measured of it.
 
 Knows the evaluation's bench and its work folder. Knows nothing of where rows come from
-(`tasks.tune_rows`) or of what is chosen (`hierdiff_core.evaluation.tune_choice`). Trees are planned
+(`tasks.tuning.rows`) or of what is chosen (`hierdiff_core.evaluation.tune_choice`). Trees are planned
 over the whole catalogue, since what sharing saves depends on it; pictures are made and judged for
 the sample only. A result is kept by its content, so a tuning that was stopped goes on where it was.
 """
@@ -32,7 +32,7 @@ from tasks.evaluation.work_folder import WorkFolder
 from tasks.night import Source
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.tune_rows import Report, check_solvers, embed_rows, read_tunable
+from tasks.tuning.rows import Report, check_solvers, embed_rows, read_tunable
 
 LEAST = 8  # prompts that a choice needs
 

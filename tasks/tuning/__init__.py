@@ -1,0 +1,1 @@
+"""Choosing a catalogue's settings: calibrate a model, predict, measure, choose."""
