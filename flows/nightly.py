@@ -30,9 +30,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
 from flows.quiet import quiet_libraries
-from tasks import night
+from tasks import stages as night
+from tasks.catalogue_settings import Tonight, read_tonight
 from tasks.errors import NightTaken
-from tasks.hold import held_night
+from tasks.lease import held_night
 from tasks.ledger import (
     Night,
     find_night_run,
@@ -45,7 +46,6 @@ from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, read_settings
 from tasks.states import RunState
 from tasks.stores import Stores, open_stores
-from tasks.tonight import Tonight, read_tonight
 
 _AT_ONCE = 16  # children that are awaited at the same time; the pool decides how many run
 

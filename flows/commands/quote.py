@@ -5,11 +5,11 @@ Knows how a forest is priced and told; knows nothing of how it was planned.
 
 from __future__ import annotations
 
+from tasks.catalogue_settings import Planned
 from tasks.ledger import seconds_per_evaluation
 from tasks.report.headline import duration, planned_by
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.tonight import Planned
 
 
 def price(stores: Stores, settings: Settings, planned: Planned, prompts: int) -> dict[str, object]:

@@ -28,8 +28,8 @@ from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS
 from hierdiff_core.evaluation.tune_words import line, sentences
 from tasks.evaluation.crew import count_workers
 from tasks.ledger import forget_tuned, keep_tuned
-from tasks.night import Source
 from tasks.settings import Settings
+from tasks.stages import Source
 from tasks.stores import Stores
 from tasks.tuning.pages import figures, record, write_figures, write_plot
 from tasks.tuning.predict import open_outlook

@@ -18,7 +18,6 @@ from tasks.ledger.claims import (
 from tasks.ledger.embeddings import find_embeddings, store_embeddings
 from tasks.ledger.images import StoredImage, find_images, load_images, record_images
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
-from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.repair import (
     forget_images,
@@ -44,6 +43,7 @@ from tasks.ledger.runs import (
     set_run_state,
 )
 from tasks.ledger.segments import Finished, Stored, finish_segments, finished, start_segments
+from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
 __all__ = [

@@ -1,6 +1,6 @@
 """Catalogues: the settings that one has of its own.
 
-Knows where they are kept; what stands in them is a record of `tasks.tuned`.
+Knows where they are kept; what stands in them is a record of `tasks.catalogue_record`.
 """
 
 from __future__ import annotations

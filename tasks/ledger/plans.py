@@ -18,7 +18,6 @@ from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.prompt import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.bulk import insert_rows
-from tasks.ledger.nightplan import Leaf, NightPlan, Node, Tree
 from tasks.ledger.rows import (
     Done,
     leaf_rows,
@@ -28,6 +27,7 @@ from tasks.ledger.rows import (
     subtree_rows,
     tree_rows,
 )
+from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree
 from tasks.records import Base, Batch, LeafRow, NodeRow, Run, SegmentRow, Subtree, TreeRow
 from tasks.states import SegmentState
 

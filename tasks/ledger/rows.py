@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from tasks.ledger.nightplan import NightPlan, Node
+from tasks.ledger.stored_plan import NightPlan, Node
 from tasks.states import SegmentState, SubtreeState
 
 

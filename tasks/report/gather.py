@@ -25,6 +25,7 @@ from tasks.ledger import (
     load_run_prompts,
     summarise,
 )
+from tasks.previews import shown_splits
 from tasks.report.headline import planned_by
 from tasks.report.page import (
     ReportData,
@@ -36,7 +37,6 @@ from tasks.report.page import (
     thumbnail_side,
 )
 from tasks.settings import Settings
-from tasks.shown import shown_splits
 from tasks.stores import Stores
 from tasks.worker.shard import preview_key
 

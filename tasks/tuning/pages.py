@@ -15,8 +15,8 @@ from hierdiff_core.evaluation.tune_choice import Choice, Half, Judged, prompts_t
 from hierdiff_core.evaluation.tune_plot import draw_choice
 from hierdiff_core.evaluation.tune_words import sentences, words
 from hierdiff_core.whole_file import write_whole
+from tasks.catalogue_record import Tuned, chosen_fields
 from tasks.evaluation.machine import describe_machine
-from tasks.tuned import Tuned, chosen_fields
 from tasks.tuning.tune import Tuning
 
 

@@ -21,11 +21,11 @@ from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
 from hierdiff_core.models.kandinsky22 import load_schedule
 from hierdiff_core.prompt import Recipe, content_key
+from tasks.catalogue_record import Tuned, chosen_fields
 from tasks.embed import load_embeddings
-from tasks.night import Source
 from tasks.settings import Settings
+from tasks.stages import Source
 from tasks.stores import Stores
-from tasks.tuned import Tuned, chosen_fields
 from tasks.tuning.rows import Report, Rows, check_solvers, embed_rows, read_tunable
 
 JUDGE = "calibration"  # what stands in a record for the judge

@@ -14,8 +14,8 @@ from hierdiff_core.evaluation.tune_grid import TuneGrid
 from hierdiff_core.prompt import Prompt, Recipe, content_key
 from tasks.embed import embed_prompts, load_embeddings
 from tasks.errors import BadRow, EmptyBatch
-from tasks.night import Source, read_rows
 from tasks.settings import Settings
+from tasks.stages import Source, read_rows
 from tasks.stores import Stores
 
 OWN_COLUMNS = ("negative_prompt", "guidance", "width", "height", "seed")  # that a row may have

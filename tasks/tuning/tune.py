@@ -29,8 +29,8 @@ from tasks.errors import EmptyBatch
 from tasks.evaluation.crew import Bench, find_missing, make_all, weight
 from tasks.evaluation.subject import adopt_embeddings
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.night import Source
 from tasks.settings import Settings
+from tasks.stages import Source
 from tasks.stores import Stores
 from tasks.tuning.rows import Report, check_solvers, embed_rows, read_tunable
 

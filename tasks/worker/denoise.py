@@ -25,10 +25,10 @@ from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
 from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
-from tasks.hold import Hold, held
+from tasks.lease import Hold, held
 from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
+from tasks.previews import shown_splits
 from tasks.settings import DIGESTS_FILE, Settings
-from tasks.shown import shown_splits
 from tasks.stores import Stores
 from tasks.worker.decode import Easel, as_shown, redraw, splits_of
 from tasks.worker.shard import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hierdiff_core.miniature import DECODER
+from tasks.catalogue_record import read_tuned
 from tasks.settings import Settings
-from tasks.tuned import read_tuned
 from tests.flows.test_tune import Shop
 from tests.tasks.night_kit import environment, write_catalogue
 

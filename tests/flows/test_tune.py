@@ -10,10 +10,10 @@ import pytest
 
 from hierdiff_core.miniature import DECODER
 from hierdiff_core.models.place import find_revision
+from tasks.catalogue_record import Tuned, read_tuned
 from tasks.ledger import find_tuned, keep_tuned
 from tasks.settings import Settings
 from tasks.stores import open_stores
-from tasks.tuned import Tuned, read_tuned
 from tests.flows.test_cli import Done, hierdiff
 from tests.tasks.night_kit import environment, write_catalogue
 from tests.tasks.test_tonight import tuned

@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from sqlalchemy import text
 
-from tasks import night
+from tasks import stages as night
 from tasks.ledger import Finished, claim_night, finished, load_plan
 from tasks.settings import Settings
 from tasks.stores import Stores

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hierdiff_core.miniature import PRIOR
-from tasks import night
+from tasks import stages as night
 from tasks.errors import EmptyBatch
 from tasks.ledger import claim_night, load_prompts, load_rejected
 from tasks.settings import Settings

@@ -13,9 +13,9 @@ from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import EmptyBatch
 from tasks.ingest import Ingested, read_batch
-from tasks.night import Source, read_rows
 from tasks.settings import read_settings
 from tasks.sources import Row
+from tasks.stages import Source, read_rows
 from tests.tasks.conftest import NIGHT, RECIPE
 
 

@@ -9,7 +9,9 @@ from uuid import UUID
 import pytest
 
 from hierdiff_core.models.place import find_revision
-from tasks import night
+from tasks import stages as night
+from tasks.catalogue_record import Tuned, read_tuned
+from tasks.catalogue_settings import read_tonight
 from tasks.errors import DamagedTuning
 from tasks.ledger import (
     Night,
@@ -24,8 +26,6 @@ from tasks.report.gather import gather_report
 from tasks.report.page import render_report
 from tasks.settings import Settings
 from tasks.stores import Stores, open_stores
-from tasks.tonight import read_tonight
-from tasks.tuned import Tuned, read_tuned
 from tests.tasks.night_kit import NIGHT, small, write_catalogue
 
 SHARED = "tuned 2026-11-22: share: average linkage, DDIM, 4 steps, saving 25 %"

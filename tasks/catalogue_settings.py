@@ -14,12 +14,12 @@ from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest
 from hierdiff_core.prompt import Prompt, Recipe
+from tasks.catalogue_record import Tuned, read_tuned
 from tasks.errors import DamagedTuning
 from tasks.ledger import find_tuned, load_prompts
 from tasks.plan import Budget, grow_forest, pin_recipe, read_budget
 from tasks.settings import DIGESTS_FILE, Settings
 from tasks.stores import Stores
-from tasks.tuned import Tuned, read_tuned
 
 _BUDGETS = ("saving", "steps_per_image")
 

@@ -13,13 +13,13 @@ from flows.commands.quote import price, say
 from flows.commands.watch import watch
 from flows.quiet import quiet_libraries
 from flows.starts import start_night, start_retry
-from tasks import night
+from tasks import stages as night
+from tasks.catalogue_settings import Tonight, grow_tonight, read_tonight
 from tasks.embed import embed_prompts
 from tasks.ledger import claim_night, find_run, load_prompts, summarise
 from tasks.settings import Settings
 from tasks.states import BatchState
 from tasks.stores import Stores
-from tasks.tonight import Tonight, grow_tonight, read_tonight
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)

@@ -22,7 +22,9 @@ class Catalogue(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
-    settings: Mapped[dict[str, Any] | None]  # what `hierdiff tune` chose, see tasks.tuned
+    settings: Mapped[
+        dict[str, Any] | None
+    ]  # what `hierdiff tune` chose, see tasks.catalogue_record
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

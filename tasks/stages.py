@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from hierdiff_core.models.kandinsky22 import check_length, load_schedule, load_tokenizer
 from hierdiff_core.models.place import choose_device
 from hierdiff_core.solver import make_solver
+from tasks.catalogue_settings import Tonight, grow_tonight
 from tasks.embed import embed_prompts
 from tasks.errors import NoSource
 from tasks.ingest import Ingested, read_batch
@@ -34,7 +35,6 @@ from tasks.settings import DIGESTS_FILE, Settings
 from tasks.sources import Row, read_file, read_source
 from tasks.states import BatchState
 from tasks.stores import Stores
-from tasks.tonight import Tonight, grow_tonight
 
 
 @dataclass(frozen=True)
