@@ -19,7 +19,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 
 from benchmarks.catalogue import make_texts
 from benchmarks.lab import Lab
-from flows.standalone import standalone
+from flows.stack.standalone import standalone
 from tasks import stages as night
 from tasks.ledger import claim_night
 from tasks.settings import Settings, read_settings

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from flows.standalone import standalone
+from flows.stack.standalone import standalone
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, pack

@@ -15,7 +15,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
-from flows.orchestrator import HEARTBEAT
+from flows.stack.orchestrator import HEARTBEAT
 
 MISSED = 3  # heartbeats missed before a run counts as dead
 FLOWS = ["nightly", "subtree"]

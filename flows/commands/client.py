@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.errors import NoPrefect, UnreachablePrefect
-from flows.home import read_stack_file
-from flows.orchestrator import answers, connected
+from flows.stack.home import read_stack_file
+from flows.stack.orchestrator import answers, connected
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 

@@ -21,8 +21,8 @@ import click
 from PIL import Image
 
 from flows.commands.watch import watch
-from flows.orchestrator import connected
-from flows.standalone import Stack, standalone
+from flows.stack.orchestrator import connected
+from flows.stack.standalone import Stack, standalone
 from flows.starts import start_night
 from tasks.ledger import find_run, load_images, load_plan, summarise
 from tasks.settings import Settings, read_settings

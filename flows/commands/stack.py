@@ -13,7 +13,7 @@ import click
 from flows import standalone as embedded
 from flows.deployments import register_deployments, register_pools
 from flows.errors import NoPrefect
-from flows.orchestrator import worker_command
+from flows.stack.orchestrator import worker_command
 from tasks.settings import read_settings
 
 

@@ -23,8 +23,8 @@ from prefect.client.schemas.objects import FlowRun
 
 from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
-from flows.orchestrator import connected
-from flows.standalone import Stack, standalone
+from flows.stack.orchestrator import connected
+from flows.stack.standalone import Stack, standalone
 from flows.starts import start_night
 from tasks.ledger import RunSummary, release_lease, summarise, take_lease
 from tasks.settings import read_settings

@@ -19,10 +19,10 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from sqlalchemy import make_url
 
-from flows import guard
 from flows.errors import StackRunning
-from flows.orchestrator import connected
-from flows.standalone import Stack, standalone
+from flows.stack import guard
+from flows.stack.orchestrator import connected
+from flows.stack.standalone import Stack, standalone
 
 pytestmark = pytest.mark.slow
 
@@ -187,7 +187,7 @@ def test_a_stack_ended_by_a_signal_leaves_nothing_and_the_next_start_recovers(
     script = """
         import sys, time
         from pathlib import Path
-        from flows.standalone import standalone
+        from flows.stack.standalone import standalone
         with standalone(Path(sys.argv[1]), gpus=0, prefect_yaml=Path(sys.argv[2])):
             print("ready", flush=True)
             time.sleep(600)

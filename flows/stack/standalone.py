@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from flows import guard, object_store, orchestrator, postgres
-from flows.home import (
+from flows.stack.home import (
     clean_environment,
     clear_home,
     locked,
@@ -25,8 +25,8 @@ from flows.home import (
     read_credentials,
     write_stack_file,
 )
-from flows.services import Guard, Service, started_on_free_port
-from flows.signals import leaving_on_signals, undisturbed
+from flows.stack.services import Guard, Service, started_on_free_port
+from flows.stack.signals import leaving_on_signals, undisturbed
 from tasks.database import migrate
 from tasks.settings import STACK_FILE, read_settings
 from tasks.storage import connect_bucket

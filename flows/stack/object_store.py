@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from flows.errors import MissingPart
-from flows.home import Credentials
+from flows.stack.home import Credentials
 
 BUCKET = "hierdiff"
 

@@ -19,8 +19,8 @@ from typing import IO
 
 import psutil
 
-from flows import guard
 from flows.errors import ServiceFailed
+from flows.stack import guard
 from tasks.settings import STACK_FILE
 
 LOG_LIMIT = 10_000_000  # bytes; a longer log is set aside when its service starts
@@ -39,7 +39,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 class Guard:
-    """The stack's end of the pipe to `flows.guard`, which outlives it by a few seconds at most."""
+    """The stack's end of the pipe to `flows.stack.guard`, which outlives it by a few seconds at most."""
 
     def __init__(self, home: Path, lock: int) -> None:
         self.mark = f"{home}#"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import httpx
 
-from flows.home import without_proxy
-from flows.services import Service
+from flows.stack.home import without_proxy
+from flows.stack.services import Service
 
 HEARTBEAT = 30  # seconds between heartbeats of a flow run; the least that Prefect accepts
 
