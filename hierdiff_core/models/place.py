@@ -18,7 +18,7 @@ from hierdiff_core import miniature
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.models.allocator import keep_freed_memory
-from hierdiff_core.models.memory import file_digests
+from hierdiff_core.models.digest_cache import file_digests
 from hierdiff_core.prompt import Recipe
 
 # Shipped with the package, under names that mean the same on every machine.

@@ -11,7 +11,7 @@ from diffusers import DDIMScheduler
 from hierdiff_core.solvers.clipping import read_clipping
 from hierdiff_core.solvers.linear import X0, F, Linear, X, make_linear
 from hierdiff_core.solvers.prediction import predicted_noise, predicted_x0
-from hierdiff_core.solvers.stock import check_levels, load_scheduler
+from hierdiff_core.solvers.schedulers import check_levels, load_scheduler
 
 
 def make_ddim(config: Mapping[str, Any], steps: int) -> Linear:

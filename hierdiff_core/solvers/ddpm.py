@@ -13,7 +13,7 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.solvers.clipping import read_clipping
 from hierdiff_core.solvers.linear import X0, History, Linear, Table, X, Z, at, make_linear
 from hierdiff_core.solvers.prediction import predicted_x0
-from hierdiff_core.solvers.stock import check_levels, load_scheduler
+from hierdiff_core.solvers.schedulers import check_levels, load_scheduler
 
 _VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")
 

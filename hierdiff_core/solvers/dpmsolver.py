@@ -16,7 +16,7 @@ from diffusers import DPMSolverMultistepScheduler
 from hierdiff_core.solvers.clipping import read_thresholding
 from hierdiff_core.solvers.linear import PAST, X0, Linear, Table, X, make_linear
 from hierdiff_core.solvers.prediction import predicted_x0
-from hierdiff_core.solvers.stock import check_config, check_levels, load_scheduler
+from hierdiff_core.solvers.schedulers import check_config, check_levels, load_scheduler
 
 _DONE = {
     "algorithm_type": "dpmsolver++",

@@ -13,7 +13,7 @@ from diffusers import EulerDiscreteScheduler
 
 from hierdiff_core.solvers.linear import X0, Linear, X, make_linear
 from hierdiff_core.solvers.prediction import predicted_x0
-from hierdiff_core.solvers.stock import check_levels, load_scheduler
+from hierdiff_core.solvers.schedulers import check_levels, load_scheduler
 
 
 def make_euler(config: Mapping[str, Any], steps: int) -> Linear:

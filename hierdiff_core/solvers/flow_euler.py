@@ -13,7 +13,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from hierdiff_core.solvers.linear import F, Linear, X
-from hierdiff_core.solvers.stock import check_config, check_levels
+from hierdiff_core.solvers.schedulers import check_config, check_levels
 
 _DONE = {"use_dynamic_shifting": False, "invert_sigmas": False, "stochastic_sampling": False}
 

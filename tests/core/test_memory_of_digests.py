@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hierdiff_core.models import memory
-from hierdiff_core.models.memory import file_digests
+from hierdiff_core.models import digest_cache as memory
+from hierdiff_core.models.digest_cache import file_digests
 
 
 @pytest.fixture
