@@ -1,7 +1,7 @@
 """What checkpoints cost a night: the same shard with and without them, on real servers.
 
-Knows the worker's own path (`tasks.worker.denoise`) and how to leave the checkpoints out of it. A leaf's
-end state is its picture, which is stored on both sides: checkpoints are the states of splits.
+Measures the worker's own path (`tasks.worker.denoise`) and leaves the checkpoints out of it. A
+leaf's end state is its picture, which is stored on both sides; checkpoints are states of splits.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from sqlalchemy import URL, create_engine, make_url, text
 from benchmarks.catalogue import make_texts
 from benchmarks.lab import Lab
 from flows.stack.standalone import standalone
-from tasks import stages as night
+from tasks import stages
 from tasks.ledger import claim_night
 from tasks.settings import Settings, read_settings
 from tasks.storage import connect_bucket
@@ -79,7 +79,7 @@ def _plan(settings: Settings, file: Path) -> PlannedNight:
     with open_stores(settings) as stores:
         with stores.session() as session:
             claimed = claim_night(session, "benchmark", _DAY)
-        night.ingest(stores, settings, claimed, night.Source(file=file))
-        night.embed(stores, settings, claimed.batch, lambda done, total: None)
-        run = night.plan(stores, settings, claimed.batch)
+        stages.ingest(stores, settings, claimed, stages.Source(file=file))
+        stages.embed(stores, settings, claimed.batch, lambda done, total: None)
+        run = stages.plan(stores, settings, claimed.batch)
         return PlannedNight(settings, make_url(stores.engine.url), run)

@@ -30,7 +30,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
 from flows.quiet import quiet_libraries
-from tasks import stages as night
+from tasks import stages
 from tasks.catalogue_settings import Tonight, read_tonight
 from tasks.errors import NightTaken
 from tasks.lease import held_night
@@ -76,7 +76,7 @@ def nightly(
             open_stores(settings) as stores,
             held_night(stores, catalogue, day, owner(), seconds) as claimed,
         ):
-            run = plan_everything(stores, settings, claimed, night.Source(query, file))
+            run = plan_everything(stores, settings, claimed, stages.Source(query, file))
             run_everything(stores, run)
             publish_night(stores, settings, run)
     except NightTaken as taken:
@@ -85,7 +85,7 @@ def nightly(
 
 
 def plan_everything(
-    stores: Stores, settings: Settings, claimed: Night, source: night.Source
+    stores: Stores, settings: Settings, claimed: Night, source: stages.Source
 ) -> uuid.UUID:
     """Return the night's run: the one it has, or one that is planned now."""
     if claimed.run is not None:
@@ -95,13 +95,13 @@ def plan_everything(
     tonight = read_tonight(stores, settings, claimed.catalogue, claimed.batch)
     if tonight.warning:
         get_run_logger().warning("%s", tonight.warning)
-    with night.timed(seconds, "read"):
+    with stages.timed(seconds, "read"):
         read_prompts(stores, tonight.settings, claimed, source)
-    with night.timed(seconds, "embed"):
+    with stages.timed(seconds, "embed"):
         embed_prompts(stores, settings, claimed.batch)
-    with night.timed(seconds, "plan"):
+    with stages.timed(seconds, "plan"):
         run = plan_night(stores, settings, claimed.batch, tonight)
-    night.record_stages(stores, settings, run, seconds)
+    stages.record_stages(stores, settings, run, seconds)
     return run
 
 
@@ -139,9 +139,9 @@ def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 
 
 @task(name="read prompts", task_run_name="read prompts", cache_policy=NO_CACHE)
-def read_prompts(stores: Stores, settings: Settings, claimed: Night, source: night.Source) -> None:
+def read_prompts(stores: Stores, settings: Settings, claimed: Night, source: stages.Source) -> None:
     """Store the night's rows; bad ones are set aside with their reasons."""
-    good, bad = night.ingest(stores, settings, claimed, source)
+    good, bad = stages.ingest(stores, settings, claimed, source)
     get_run_logger().info("%d prompts, %d rows not taken", good, bad)
 
 
@@ -154,7 +154,7 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
         if isinstance(bar, uuid.UUID):
             update_progress_artifact(bar, progress=100.0 * done / max(total, 1))
 
-    made = night.embed(stores, settings, batch, report)
+    made = stages.embed(stores, settings, batch, report)
     report(1, 1)
     get_run_logger().info("%d embeddings made, the others were known", made)
 
@@ -162,7 +162,7 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
 def plan_night(stores: Stores, settings: Settings, batch: int, tonight: Tonight) -> uuid.UUID:
     """Cluster the prompts and store tree, schedule and segments."""
-    run = night.plan(stores, settings, batch, tonight)
+    run = stages.plan(stores, settings, batch, tonight)
     get_run_logger().info("The night is run %s%s", run, tonight.tuned and f", {tonight.tuned}")
     return run
 

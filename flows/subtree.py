@@ -1,7 +1,7 @@
 """The child flow: one shard of a plan on one device, resumable at any segment.
 
-Knows order and progress; the work is `tasks.worker.denoise`. Prefect carries ids only: what is done is in
-the ledger, so a retry of this run makes just what is missing.
+The work is `tasks.worker.denoise`. Prefect carries ids only: what is done is in the ledger, so a
+retry of this run makes just what is missing.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from flows.commands.quote import price, say
 from flows.commands.watch import watch
 from flows.quiet import quiet_libraries
 from flows.starts import start_night, start_retry
-from tasks import stages as night
+from tasks import stages
 from tasks.catalogue_settings import Tonight, grow_tonight, read_tonight
 from tasks.embed import embed_prompts
 from tasks.ledger import claim_night, find_run, load_prompts, summarise
@@ -43,10 +43,11 @@ def ingest(
     """Store the rows of a night, without planning or running it."""
     with ledger() as (stores, settings):
         tonight = _tonight(stores, settings, catalogue)
-        rows = night.read_rows(tonight.settings, night.Source(query, file))  # bad: no night claimed
+        # Read before a night is claimed: a bad source claims none.
+        rows = stages.read_rows(tonight.settings, stages.Source(query, file))
         with stores.session() as session:
             claimed = claim_night(session, catalogue, _date(day))
-            fresh = night.store_rows(session, claimed.batch, rows)
+            fresh = stages.store_rows(session, claimed.batch, rows)
     found = {
         "catalogue": catalogue,
         "business_date": _date(day).isoformat(),
@@ -83,7 +84,7 @@ def plan(
             batch = claimed.batch if claimed.state is BatchState.INGESTED else None
         tonight = _tonight(stores, settings, catalogue, batch)
         if batch is None:
-            prompts = night.read_rows(tonight.settings, night.Source(query, file)).prompts
+            prompts = stages.read_rows(tonight.settings, stages.Source(query, file)).prompts
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             embed_prompts(stores, prompts, settings.device, lambda done, _: bar.update(done))
         planned = grow_tonight(stores, prompts, tonight)
@@ -110,10 +111,10 @@ def run(
     with ledger() as (stores, settings), prefect(settings) as url:
         if file is not None or query is not None:
             tonight = _tonight(stores, settings, catalogue)
-            rows = night.read_rows(tonight.settings, night.Source(query, file))  # refused at once
+            rows = stages.read_rows(tonight.settings, stages.Source(query, file))  # refused at once
             with stores.session() as session:
                 claimed = claim_night(session, catalogue, _date(day))
-                night.store_rows(session, claimed.batch, rows)
+                stages.store_rows(session, claimed.batch, rows)
         started = start_night(url, catalogue, _date(day))
         return 0 if detach else watch(stores, started, as_json)
 

@@ -39,7 +39,7 @@ def free_port(wanted: int = 0) -> int:
 
 
 class Guard:
-    """The stack's end of the pipe to `flows.stack.guard`, which outlives it by a few seconds at most."""
+    """The stack's end of the pipe to `flows.stack.guard`, which outlives it by seconds."""
 
     def __init__(self, home: Path, lock: int) -> None:
         self.mark = f"{home}#"

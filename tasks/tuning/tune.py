@@ -1,9 +1,9 @@
 """Tuning: a catalogue's rows, a sample of them in two halves, and what is measured of it.
 
-Knows the evaluation's bench and its work folder. Knows nothing of where rows come from
-(`tasks.tuning.rows`) or of what is chosen (`hierdiff_core.evaluation.tune_choice`). Trees are planned
-over the whole catalogue, since what sharing saves depends on it; pictures are made and judged for
-the sample only. A result is kept by its content, so a tuning that was stopped goes on where it was.
+Rows come from `tasks.tuning.rows`, the choice is made in `hierdiff_core.evaluation.tune_choice`.
+Trees are planned over the whole catalogue, since what sharing saves depends on it; pictures are
+made and judged for the sample only. A result is kept by its content, so a tuning that was stopped
+goes on where it was.
 """
 
 from __future__ import annotations

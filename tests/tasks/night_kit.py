@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from sqlalchemy import text
 
-from tasks import stages as night
+from tasks import stages
 from tasks.ledger import Finished, claim_night, finished, load_plan
 from tasks.settings import Settings
 from tasks.stores import Stores
@@ -55,9 +55,9 @@ def plan_small_night(
     """Claim, read, embed and plan a night."""
     with stores.session() as session:
         claimed = claim_night(session, catalogue, day)
-    night.ingest(stores, settings, claimed, night.Source(file=file))
-    night.embed(stores, settings, claimed.batch, lambda done, total: None)
-    return SmallNight(stores, settings, night.plan(stores, settings, claimed.batch))
+    stages.ingest(stores, settings, claimed, stages.Source(file=file))
+    stages.embed(stores, settings, claimed.batch, lambda done, total: None)
+    return SmallNight(stores, settings, stages.plan(stores, settings, claimed.batch))
 
 
 def end_states(stores: Stores, run: uuid.UUID) -> dict[str, str]:

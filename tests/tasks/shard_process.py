@@ -23,7 +23,7 @@ from hierdiff_core.models.kandinsky22 import Decoder
 from tasks.settings import read_settings
 from tasks.storage import Bucket
 from tasks.stores import open_stores
-from tasks.worker import write_batch as window
+from tasks.worker import write_batch
 from tasks.worker.denoise import denoise_shard
 
 
@@ -48,7 +48,7 @@ def die_at(point: str, number: int) -> None:
     elif point in ("object", "stored"):
         Bucket.put = dying(Bucket.put, after=point == "stored")  # type: ignore[method-assign]
     elif point == "row":
-        window.finish_segments = _dying_before_row(window.finish_segments, number)
+        write_batch.finish_segments = _dying_before_row(write_batch.finish_segments, number)
 
 
 def _dying_before_row(finish: Callable[..., None], number: int) -> Callable[..., None]:

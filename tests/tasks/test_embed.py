@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hierdiff_core.miniature import PRIOR
-from tasks import stages as night
+from tasks import stages
 from tasks.errors import EmptyBatch
 from tasks.ledger import claim_night, load_prompts, load_rejected
 from tasks.settings import Settings
@@ -41,8 +41,8 @@ def test_rows_with_a_useless_embedding_are_set_aside_and_named(
     with open_stores(short) as stores:
         with stores.session() as session:
             claimed = claim_night(session, "shop", NIGHT)
-        night.ingest(stores, short, claimed, night.Source(file=write_catalogue(tmp_path)))
-        night.embed(stores, short, claimed.batch, lambda done, total: None)
+        stages.ingest(stores, short, claimed, stages.Source(file=write_catalogue(tmp_path)))
+        stages.embed(stores, short, claimed.batch, lambda done, total: None)
         with stores.session() as session:
             assert load_prompts(session, claimed.batch) == ()
             rejected = load_rejected(session, claimed.batch)
@@ -50,7 +50,7 @@ def test_rows_with_a_useless_embedding_are_set_aside_and_named(
         assert all(reason in each.reason for each in rejected)
         assert sorted(each.row for each in rejected) == list(range(2, 14))
         with pytest.raises(EmptyBatch, match="no prompt has an embedding"):
-            night.plan(stores, short, claimed.batch)
+            stages.plan(stores, short, claimed.batch)
 
 
 def test_what_is_cached_is_not_made_again(settings: Settings, tmp_path: Path) -> None:
@@ -61,6 +61,6 @@ def test_what_is_cached_is_not_made_again(settings: Settings, tmp_path: Path) ->
         for catalogue in ("first", "second"):
             with stores.session() as session:
                 claimed = claim_night(session, catalogue, NIGHT)
-            night.ingest(stores, short, claimed, night.Source(file=write_catalogue(tmp_path)))
-            made.append(night.embed(stores, short, claimed.batch, lambda done, total: None))
+            stages.ingest(stores, short, claimed, stages.Source(file=write_catalogue(tmp_path)))
+            made.append(stages.embed(stores, short, claimed.batch, lambda done, total: None))
     assert made == [12, 0]

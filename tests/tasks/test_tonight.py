@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from hierdiff_core.models.place import find_revision
-from tasks import stages as night
+from tasks import stages
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.catalogue_settings import read_tonight
 from tasks.errors import DamagedTuning
@@ -72,9 +72,9 @@ def planned(stores: Stores, settings: Settings, file: Path) -> UUID:
     """Make a night up to its plan, as the nightly flow does."""
     claim = claimed(stores)
     tonight = read_tonight(stores, settings, "shop", claim.batch)
-    night.ingest(stores, tonight.settings, claim, night.Source(file=file))
-    night.embed(stores, settings, claim.batch, lambda done, total: None)
-    return night.plan(stores, settings, claim.batch, tonight)
+    stages.ingest(stores, tonight.settings, claim, stages.Source(file=file))
+    stages.embed(stores, settings, claim.batch, lambda done, total: None)
+    return stages.plan(stores, settings, claim.batch, tonight)
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_rows_that_were_stored_before_keep_what_they_were_stored_with(
     stores: Stores, short: Settings, tmp_path: Path
 ) -> None:
     claim = claimed(stores)
-    night.ingest(stores, short, claim, night.Source(file=write_catalogue(tmp_path)))
+    stages.ingest(stores, short, claim, stages.Source(file=write_catalogue(tmp_path)))
     keep(stores, tuned(short))
     tonight = read_tonight(stores, short, "shop", claim.batch)
     assert (tonight.settings, tonight.tuned) == (short, "")
@@ -150,7 +150,7 @@ def test_a_row_with_a_column_of_its_own_keeps_it(
     file = tmp_path / "rows.csv"
     file.write_text("prompt,guidance\na red mug,7\na blue mug,\n")
     tonight = read_tonight(stores, short, "shop")
-    rows = night.read_rows(tonight.settings, night.Source(file=file)).prompts
+    rows = stages.read_rows(tonight.settings, stages.Source(file=file)).prompts
     assert [each.recipe.guidance for each in rows] == [7.0, short.guidance]
     assert {(each.recipe.solver, each.recipe.steps) for each in rows} == {("ddim", 4)}
 
