@@ -15,7 +15,7 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
 
-from flows import object_store, postgres
+from flows.stack import object_store, postgres
 from flows.stack.home import clean_environment, locked, prepare_home, read_credentials
 from flows.stack.services import Guard, Service, started_on_free_port
 from tasks.database import migrate

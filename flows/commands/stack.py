@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from flows import standalone as embedded
 from flows.deployments import register_deployments, register_pools
 from flows.errors import NoPrefect
+from flows.stack import standalone as embedded
 from flows.stack.orchestrator import worker_command
 from tasks.settings import read_settings
 

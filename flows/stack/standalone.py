@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flows import guard, object_store, orchestrator, postgres
+from flows.stack import guard, object_store, orchestrator, postgres
 from flows.stack.home import (
     clean_environment,
     clear_home,
