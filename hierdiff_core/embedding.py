@@ -14,8 +14,6 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 
-from hierdiff_core.errors import InvalidEmbedding
-
 
 @dataclass(frozen=True)
 class Conditioning:
@@ -61,13 +59,3 @@ def pack(conditioning: Conditioning) -> bytes:
 def unpack(packed: bytes) -> Conditioning:
     """Return the conditioning that `pack` wrote."""
     return Conditioning(safetensors.torch.load(packed))
-
-
-def check_vectors(vectors: npt.NDArray[np.floating], rows: Sequence[int] | None = None) -> None:
-    """Raise InvalidEmbedding, naming the row, where a vector of (N, D) is not finite or is zero."""
-    finite = np.isfinite(vectors).all(axis=1)
-    nonzero = (vectors != 0).any(axis=1)
-    for good, reason in ((finite, "is not finite"), (nonzero, "is zero")):
-        if not good.all():
-            index = int(np.argmin(good))
-            raise InvalidEmbedding(row=rows[index] if rows else index, reason=reason)

@@ -11,7 +11,8 @@ from functools import cached_property
 
 from hierdiff_core.checkpoint import segment_keys
 from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
-from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
+from hierdiff_core.clustering.vectors import check_vectors
+from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.plan import Plan, join_plans, make_plan
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
 from hierdiff_core.schedule import Schedule

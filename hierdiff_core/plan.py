@@ -1,7 +1,6 @@
 """The plan: which clusters take which steps, a forest of segments.
 
-Knows segments, their cost and how they divide into shards. Knows nothing of embeddings, solvers or
-where the plan is kept. Nothing here assumes that a segment has two children.
+A segment may have any number of children; the nodes that segments are cut from form binary trees.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
 from flows.starts import start_night
 from tasks.ledger import find_run, load_images, load_plan, summarise
+from tasks.object_keys import report_key
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 
@@ -125,8 +126,8 @@ def _leave_files(stores: Stores, settings: Settings, out: Path, seconds: float) 
     bodies = {leaf: stores.bucket.get(each.key, each.sha256) for leaf, each in images.items()}
     for leaf, body in bodies.items():
         _write(out / images[leaf].key, body)
-    report = out / "reports" / str(run) / "index.html"
-    _write(report, stores.bucket.get(f"reports/{run}/index.html"))
+    report = out / report_key(run)
+    _write(report, stores.bucket.get(report_key(run)))
     gallery = out / "gallery.png"
     _write(gallery, contact_sheet([bodies[leaf] for leaf in plan.order]))
     told = {

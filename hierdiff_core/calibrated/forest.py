@@ -13,7 +13,8 @@ from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.levels import Levels, noise_levels
 from hierdiff_core.calibrated.plans import plan_points
 from hierdiff_core.clustering.tree import EXACT
-from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
+from hierdiff_core.clustering.vectors import check_vectors
+from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.forest import Forest, Group, key_forest
 from hierdiff_core.plan import join_plans
 from hierdiff_core.solver import make_solver

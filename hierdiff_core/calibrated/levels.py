@@ -1,6 +1,6 @@
-"""Noise levels: how noisy a solver's latents are before each step, and how wide a step is.
+"""Noise levels: how noisy a solver's latents are before each step.
 
-Knows the noise schedules of diffusers' configs; knows no solver's arithmetic. A level is
+A level is
 sigma = sqrt((1 - abar) / abar), noise over signal; for flow matching it is t / (1 - t).
 """
 

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.cluster import MiniBatchKMeans
 
 from hierdiff_core.clustering.distance import Vectors
 
@@ -44,6 +43,9 @@ def nearest_pairs(units: Vectors, count: int) -> npt.NDArray[np.int64]:
 
 def divide(units: Vectors) -> tuple[list[Rows], Vectors]:
     """Return the rows of each shard, ascending, and the shards' centres."""
+    # Here, since it loads for a second and only batches beyond an exact tree are divided.
+    from sklearn.cluster import MiniBatchKMeans
+
     count = max(1, len(units) // _SHARD)
     # Without early ends and re-draws, rounding of the inertia cannot change the shards.
     model = MiniBatchKMeans(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.clustering.two_level import merge_by_twigs
-from hierdiff_core.embedding import check_vectors
+from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.errors import InvalidSetting
 
 Vectors = npt.NDArray[np.floating]

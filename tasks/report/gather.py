@@ -25,6 +25,7 @@ from tasks.ledger import (
     load_run_prompts,
     summarise,
 )
+from tasks.object_keys import preview_key
 from tasks.previews import shown_splits
 from tasks.report.headline import planned_by
 from tasks.report.page import (
@@ -38,7 +39,6 @@ from tasks.report.page import (
 )
 from tasks.settings import Settings
 from tasks.stores import Stores
-from tasks.worker.shard import preview_key
 
 log = logging.getLogger(__name__)
 

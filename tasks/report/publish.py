@@ -1,7 +1,7 @@
 """Publishing: a night is counted, written down and shown.
 
 Knows the manifest, the report and where they lie in the bucket. What a report says is gathered in
-`night_report`, what it looks like is `report`.
+`gather`, what it looks like is `page`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tasks.ledger import (
     shards_of,
     summarise,
 )
+from tasks.object_keys import manifest_key, report_key
 from tasks.report.gather import gather_report
 from tasks.report.page import ReportData, render_report
 from tasks.settings import Settings
@@ -61,7 +62,7 @@ def publish(stores: Stores, settings: Settings, run: uuid.UUID) -> Published:
         set_run_state(session, run, RunState.COMPLETED if complete else RunState.FAILED)
     manifest = _write_manifest(stores, run)
     data = gather_report(stores, settings, run)
-    report = f"reports/{run}/index.html"
+    report = report_key(run)
     stores.bucket.put(report, render_report(data).encode(), "text/html; charset=utf-8")
     return Published(data, report, manifest, len(missing), waiting)
 
@@ -114,7 +115,7 @@ def _write_manifest(stores: Stores, run: uuid.UUID) -> str:
         "images": rows,
         "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
     }
-    key = f"manifests/{run}.json"
+    key = manifest_key(run)
     text = json.dumps(body, ensure_ascii=False, indent=1)
     stores.bucket.put(key, text.encode(), "application/json")
     return key

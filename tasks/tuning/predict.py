@@ -15,7 +15,8 @@ from hierdiff_core.calibrated.calibration_file import calibration_path, load_cal
 from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
 from hierdiff_core.calibrated.forest import Asked, ask
 from hierdiff_core.calibrated.plans import LINKAGE
-from hierdiff_core.embedding import check_vectors, flatten, stack
+from hierdiff_core.clustering.vectors import check_vectors
+from hierdiff_core.embedding import flatten, stack
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid

@@ -22,8 +22,9 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.solver import Solver
+from tasks.object_keys import preview_key
 from tasks.settings import Settings
-from tasks.worker.shard import Work, picture, preview_key
+from tasks.worker.shard import Work, picture
 from tasks.worker.write_batch import Maker, Object, Picture, Split
 
 # Pictures are decoded in calls of this one size, so that none depends on what ended beside it.

@@ -27,13 +27,13 @@ from tasks.embed import load_negative
 from tasks.errors import CorruptObject, MissingObject, WrongRevision
 from tasks.lease import Hold, held
 from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
+from tasks.object_keys import picture_key
 from tasks.previews import shown_splits
 from tasks.settings import DIGESTS_FILE, Settings
 from tasks.stores import Stores
 from tasks.worker.decode import Easel, as_shown, redraw, splits_of
 from tasks.worker.shard import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
 from tasks.worker.slots import probe, settle_slots
-from tasks.worker.write_batch import picture_key
 from tasks.worker.writer import Recorder
 
 log = logging.getLogger(__name__)

@@ -34,9 +34,10 @@ from tasks.ledger import (
     load_plan,
     load_run_prompts,
 )
+from tasks.object_keys import checkpoint_key, picture_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
-from tasks.worker.write_batch import Object, Picture, checkpoint_key, picture_key
+from tasks.worker.write_batch import Object, Picture
 
 
 @dataclass(frozen=True)
@@ -153,11 +154,6 @@ class StoredStates(Mapping[int, State]):
 
     def __len__(self) -> int:
         return len(self.done)
-
-
-def preview_key(key: str) -> str:
-    """Return where the small picture of a split lies."""
-    return f"previews/{key}.webp"
 
 
 def picture(work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt: bool) -> Picture:

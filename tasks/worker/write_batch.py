@@ -22,6 +22,7 @@ from tasks.ledger import (
     record_images,
     start_segments,
 )
+from tasks.object_keys import checkpoint_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
 
@@ -89,16 +90,6 @@ class Window:
         self.splits += other.splits
         self.made += other.made
         self.last = other.last
-
-
-def checkpoint_key(sha256: str) -> str:
-    """Return where the states of splits lie that were stored together."""
-    return f"checkpoints/{sha256}.safetensors"
-
-
-def picture_key(sha256: str) -> str:
-    """Return where a picture lies."""
-    return f"images/{sha256}.png"
 
 
 def store_made(bucket: Bucket, made: Picture | Object) -> Drawn | None:

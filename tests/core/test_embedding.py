@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hierdiff_core.embedding import Conditioning, check_vectors, flatten, stack
+from hierdiff_core.clustering.vectors import check_vectors
+from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.errors import InvalidEmbedding
 
 

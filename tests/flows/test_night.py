@@ -27,6 +27,7 @@ from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
 from flows.starts import start_night
 from tasks.ledger import RunSummary, release_lease, summarise, take_lease
+from tasks.object_keys import manifest_key
 from tasks.settings import read_settings
 from tasks.states import RunState, SubtreeState
 from tasks.stores import Stores, open_stores
@@ -89,7 +90,7 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     assert [each.row for each in facts.rejected] == [14, 15]
     page = stores.bucket.get(f"reports/{facts.run}/index.html").decode()
     assert "from a file" in page
-    manifest = json.loads(stores.bucket.get(f"manifests/{facts.run}.json"))
+    manifest = json.loads(stores.bucket.get(manifest_key(facts.run)))
     assert len(manifest["images"]) == 12
     for image in manifest["images"]:
         assert stores.bucket.get(image["key"], image["sha256"]).startswith(b"\x89PNG")

@@ -15,10 +15,10 @@ from sqlalchemy import text
 
 from tasks import stages
 from tasks.ledger import Finished, claim_night, finished, load_plan
+from tasks.object_keys import picture_key
 from tasks.settings import Settings
 from tasks.stores import Stores
 from tasks.worker.shard import StoredStates
-from tasks.worker.write_batch import picture_key
 
 NIGHT = date(2026, 11, 22)
 WORDS = [(c, p) for c in ("red", "blue", "green") for p in ("mug", "clock", "chair", "lamp")]

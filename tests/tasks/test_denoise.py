@@ -16,12 +16,12 @@ from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
 from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
 from tasks.ledger import Tree, finished, load_images, load_plan, summarise, take_lease
+from tasks.object_keys import checkpoint_key
 from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.states import SubtreeState
 from tasks.stores import Stores, open_stores
 from tasks.worker.denoise import Progress, denoise_shard
-from tasks.worker.write_batch import checkpoint_key
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,

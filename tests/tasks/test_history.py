@@ -11,10 +11,10 @@ from sqlalchemy import text
 
 from hierdiff_core.checkpoint import pack, unpack
 from tasks.ledger import finished, load_plan
+from tasks.object_keys import checkpoint_key
 from tasks.settings import Settings
 from tasks.stores import open_stores
 from tasks.worker.denoise import denoise_shard
-from tasks.worker.write_batch import checkpoint_key
 from tests.tasks.night_kit import SmallNight, end_states, plan_small_night, small, write_catalogue
 
 pytestmark = pytest.mark.slow

@@ -16,9 +16,10 @@ from sqlalchemy import Engine
 from hierdiff_core.checkpoint import State, unpack
 from tasks import ledger
 from tasks.errors import UnreachableStorage
+from tasks.object_keys import checkpoint_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
-from tasks.worker.write_batch import Object, Picture, Split, checkpoint_key
+from tasks.worker.write_batch import Object, Picture, Split
 from tasks.worker.writer import WAITING, Recorder
 from tests.tasks.conftest import make_prompts, store_night
 
