@@ -16,7 +16,7 @@ from flows.starts import start_night, start_retry
 from tasks import stages
 from tasks.catalogue_settings import Tonight, grow_tonight, read_tonight
 from tasks.embed import embed_prompts
-from tasks.ledger import claim_night, find_run, load_prompts, summarise
+from tasks.ledger import claim_night, find_night, find_run, load_prompts, summarise
 from tasks.settings import Settings
 from tasks.states import BatchState
 from tasks.stores import Stores
@@ -73,18 +73,18 @@ def ingest(
 def plan(
     catalogue: str, day: datetime | None, file: Path | None, query: str | None, as_json: bool
 ) -> None:
-    """Show what a night would cost; embeds the prompts and spends nothing else."""
+    """Show what a night would cost. Embeds the prompts, which the night then finds; no more."""
     quiet_libraries()
     with ledger() as (stores, settings):
-        batch = None
+        night = None
         if file is None and query is None:
-            with stores.session() as session:
-                claimed = claim_night(session, catalogue, _date(day))
-                prompts = load_prompts(session, claimed.batch)
-            batch = claimed.batch if claimed.state is BatchState.INGESTED else None
-        tonight = _tonight(stores, settings, catalogue, batch)
-        if batch is None:
+            night = _ingested(stores, catalogue, _date(day))
+        tonight = _tonight(stores, settings, catalogue, night)
+        if night is None:
             prompts = stages.read_rows(tonight.settings, stages.Source(query, file)).prompts
+        else:
+            with stores.session() as session:
+                prompts = load_prompts(session, night)
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             embed_prompts(stores, prompts, settings.device, lambda done, _: bar.update(done))
         planned = grow_tonight(stores, prompts, tonight)
@@ -144,6 +144,13 @@ def _tonight(
     if tonight.warning:
         click.echo(f"hierdiff: {tonight.warning}", err=True)
     return tonight
+
+
+def _ingested(stores: Stores, catalogue: str, day: date) -> int | None:
+    """Return the batch of a night that has its rows; None where it has none yet."""
+    with stores.session() as session:
+        night = find_night(session, catalogue, day)
+    return night.batch if night is not None and night.state is BatchState.INGESTED else None
 
 
 def _date(day: datetime | None) -> date:

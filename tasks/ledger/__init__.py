@@ -9,6 +9,7 @@ from tasks.ledger.catalogues import find_tuned, forget_tuned, keep_tuned
 from tasks.ledger.claims import (
     Night,
     claim_night,
+    find_night,
     load_prompts,
     load_rejected,
     load_run_prompts,
@@ -16,7 +17,7 @@ from tasks.ledger.claims import (
     store_prompts,
 )
 from tasks.ledger.embeddings import find_embeddings, store_embeddings
-from tasks.ledger.images import StoredImage, find_images, load_images, record_images
+from tasks.ledger.images import StoredImage, load_images, record_images
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.repair import (
@@ -29,7 +30,6 @@ from tasks.ledger.repair import (
 from tasks.ledger.runs import (
     RunLine,
     add_evaluations,
-    find_flow_run,
     find_night_run,
     find_run,
     find_slots,
@@ -62,8 +62,7 @@ __all__ = [
     "add_evaluations",
     "claim_night",
     "find_embeddings",
-    "find_flow_run",
-    "find_images",
+    "find_night",
     "find_night_run",
     "find_run",
     "find_slots",

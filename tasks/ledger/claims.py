@@ -48,8 +48,8 @@ def claim_night(
     every further claim by the same owner: raises NightTaken while another owner holds it.
     """
     session.execute(upsert(Catalogue).values(name=catalogue).on_conflict_do_nothing())
-    found = select(Catalogue.id).where(Catalogue.name == catalogue)
-    catalogue_id = session.execute(found).scalar_one()
+    known = select(Catalogue.id).where(Catalogue.name == catalogue)
+    catalogue_id = session.execute(known).scalar_one()
     # Of two claims at once the second waits here for the first, then finds its row.
     session.execute(
         upsert(Batch)
@@ -57,11 +57,18 @@ def claim_night(
         .on_conflict_do_nothing()
     )
     place = (Batch.catalogue_id == catalogue_id, Batch.business_date == business_date)
-    batch, state = session.execute(select(Batch.id, Batch.state).where(*place)).one()
+    batch = session.execute(select(Batch.id).where(*place)).scalar_one()
     if owner is not None:
         _hold(session, batch, catalogue, business_date, owner, seconds)
-    run = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
-    return Night(batch, catalogue, business_date, state, run)
+    return _read_night(session, catalogue, batch)
+
+
+def find_night(session: Session, catalogue: str, business_date: date) -> Night | None:
+    """Return the night of a catalogue and date, or None where there is none; nothing is written."""
+    night = select(Batch.id).join(Catalogue, Catalogue.id == Batch.catalogue_id)
+    place = (Catalogue.name == catalogue, Batch.business_date == business_date)
+    batch = session.execute(night.where(*place)).scalar()
+    return None if batch is None else _read_night(session, catalogue, batch)
 
 
 def release_night(session: Session, batch: int, owner: str) -> None:
@@ -123,6 +130,14 @@ def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:
     columns = (RejectedRow.row, RejectedRow.reason)
     rows = session.execute(select(*columns).filter_by(batch_id=batch).order_by(RejectedRow.id))
     return tuple(Rejected(row, reason) for row, reason in rows)
+
+
+def _read_night(session: Session, catalogue: str, batch: int) -> Night:
+    day, state = session.execute(
+        select(Batch.business_date, Batch.state).where(Batch.id == batch)
+    ).one()
+    run = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
+    return Night(batch, catalogue, day, state, run)
 
 
 def _hold(

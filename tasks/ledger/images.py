@@ -7,11 +7,11 @@ Knows keys, checksums and sizes; knows nothing of pixels. Store the object first
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Text, any_, literal, select
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from tasks.records import ImageRow
@@ -47,15 +47,3 @@ def load_images(session: Session, run: uuid.UUID) -> dict[int, StoredImage]:
         select(ImageRow.leaf, *_FIELDS).where(ImageRow.run_id == run).order_by(ImageRow.leaf)
     )
     return {row.leaf: StoredImage(*row[1:]) for row in rows}
-
-
-def find_images(session: Session, keys: Iterable[str]) -> dict[str, StoredImage]:
-    """Return the pictures that any run has stored under these keys."""
-    wanted = any_(literal(list(keys), ARRAY(Text)))
-    rows = session.execute(
-        select(*_FIELDS)
-        .where(ImageRow.key == wanted)
-        .distinct(ImageRow.key)
-        .order_by(ImageRow.key, ImageRow.created_at.desc())
-    )
-    return {fields[0]: StoredImage(*fields) for fields in rows}

@@ -62,11 +62,6 @@ def note_flow_run(session: Session, run: uuid.UUID, flow_run_id: str) -> None:
     session.execute(update(Run).where(Run.id == run).values(flow_run_id=flow_run_id))
 
 
-def find_flow_run(session: Session, run: uuid.UUID) -> str | None:
-    """Return the flow run that carried a run out last, or None before there was one."""
-    return session.execute(select(Run.flow_run_id).where(Run.id == run)).scalar()
-
-
 def find_night_run(session: Session, flow_run_id: str) -> uuid.UUID | None:
     """Return the run that a flow run carries out, or None where it has not come that far."""
     return session.execute(select(Run.id).where(Run.flow_run_id == flow_run_id)).scalar()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, text
 
 from flows.cli import cli, exit_code
 from tasks.settings import Settings
@@ -84,6 +85,17 @@ def test_a_plan_says_its_price_and_starts_nothing(told: dict[str, str], tmp_path
     assert quoted["device_seconds"] is None
     listed = hierdiff(told, "status", "--json")
     assert json.loads(listed.stdout) == []
+
+
+def test_a_plan_leaves_no_catalogue_and_no_night_behind(
+    told: dict[str, str], tmp_path: Path, database: Engine
+) -> None:
+    file = write_catalogue(tmp_path)
+    done = hierdiff(told | {"HIERDIFF_SOURCE_FILE": str(file)}, "plan", "shpo")
+    assert done.returncode == 0, done.stderr
+    with database.connect() as connection:
+        for table in ("catalogues", "batches", "prompts"):
+            assert connection.scalar(text(f"SELECT count(*) FROM {table}")) == 0
 
 
 def test_a_query_on_a_database_is_a_source(told: dict[str, str], tmp_path: Path) -> None:

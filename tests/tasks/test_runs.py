@@ -58,18 +58,6 @@ def test_a_picture_recorded_twice_is_one_picture(database: Engine, run: UUID) ->
             ledger.record_images(session, run, {3: picture})
     with session_scope(database) as session:
         assert ledger.load_images(session, run) == {3: newer}
-        assert ledger.find_images(session, ["images/a.png", "images/b.png"]) == {
-            "images/b.png": newer
-        }
-
-
-def test_a_picture_is_found_by_key_in_other_nights(database: Engine, run: UUID) -> None:
-    other, _ = store_night(database, make_prompts(2), catalogue="other")
-    with session_scope(database) as session:
-        ledger.record_images(session, run, {0: PICTURE})
-        ledger.record_images(session, other, {1: PICTURE})
-    with session_scope(database) as session:
-        assert ledger.find_images(session, [PICTURE.key]) == {PICTURE.key: PICTURE}
 
 
 def test_counts_of_workers_at_the_same_moment_add_up(database: Engine, run: UUID) -> None:
