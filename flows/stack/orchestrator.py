@@ -27,8 +27,11 @@ def server_command(port: int) -> list[str]:
 
 
 def worker_command(pool: str, name: str, limit: int) -> list[str]:
-    """A process worker: it takes `limit` runs of `pool` at a time."""
-    return [sys.executable, "-m", "flows.worker", pool, name, str(limit)]
+    """A process worker: it takes `limit` runs of `pool` at a time.
+
+    With -P, since the folder one stands in may hold a package `flows` of its own.
+    """
+    return [sys.executable, "-P", "-m", "flows.worker", pool, name, str(limit)]
 
 
 def prefect_environment(home: Path) -> dict[str, str]:
