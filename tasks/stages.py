@@ -1,4 +1,4 @@
-"""The stages of a night, each one a call: read, embed, plan, publish.
+"""The stages of a night before it is denoised, each one a call: read, embed, plan.
 
 Knows which settings and stores a stage needs and how long it took. Knows nothing of the order
 (`flows`) or of what a stage does inside.

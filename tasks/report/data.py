@@ -80,9 +80,7 @@ class ReportData:
     seconds: float | None = None  # from the first stage's start to the last one's end
     gpu_seconds: float | None = None  # that are paid for; None: the same as `seconds`
     price_per_hour: float | None = None  # of one GPU
-    currency: str = "EUR"
-    energy_kwh: float | None = None
-    retry_command: str = ""  # empty: `hierdiff retry RUN`
+    currency: str = "USD"
 
     @property
     def made(self) -> tuple[ReportImage, ...]:
@@ -124,4 +122,4 @@ class ReportData:
     @property
     def retry(self) -> str:
         """The command that makes what is missing."""
-        return self.retry_command or f"hierdiff retry {self.run}"
+        return f"hierdiff retry {self.run}"

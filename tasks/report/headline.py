@@ -62,8 +62,6 @@ def _effort(data: ReportData) -> Iterator[Figure]:
     if data.cost is not None:
         each = f"{1000 * data.cost / made:.2f} per 1,000" if made else ""
         yield Figure("Cost", f"{data.cost:.2f} {data.currency}", each)
-    if data.energy_kwh is not None:
-        yield Figure("Energy", f"{data.energy_kwh:.3g} kWh", "measured at the GPU")
     if data.resumed:
         yield Figure("Resumed", f"{data.resumed:,}", "evaluations kept")
 
