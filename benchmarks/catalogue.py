@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from benchmarks.lab import Lab
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, stack
@@ -106,7 +107,7 @@ def cut(tree: ClusterTree, steps: int, saving: float) -> Plan:
     """Return the plan that saves this share of evaluations; 0 is tau = 0, nothing shared."""
     if saving == 0:
         return make_plan(tree, make_schedule(steps, 0.0))
-    return make_plan(tree, solve_tau(tree, steps, saving=saving))
+    return make_plan(tree, solve_tau(tree, steps, Budget(saving=saving)))
 
 
 def open_decoder(lab: Lab, catalogue: Catalogue) -> Decoder:

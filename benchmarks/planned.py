@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from flows.stack.standalone import standalone
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, pack
@@ -63,7 +64,7 @@ def make_night(size: int) -> tuple[ledger.NightPlan, ClusterTree]:
     children = np.arange(2 * size - 2).reshape(-1, 2)
     scores = np.concatenate([np.zeros(size), np.sort(rng.gamma(2, 0.3, size - 1))])
     tree = ClusterTree(children, scores, "ward")
-    plan = make_plan(tree, solve_tau(tree, _RECIPE.steps, saving=0.6))
+    plan = make_plan(tree, solve_tau(tree, _RECIPE.steps, Budget(saving=0.6)))
     night = ledger.NightPlan(
         recipe=_RECIPE,
         plan=plan,

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from benchmarks.lab import Lab
 from benchmarks.machine import ROOT, commit
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Plot, Table
-from hierdiff_core.checkpoint import segment_keys
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.digest import digest
+from hierdiff_core.keys import segment_keys
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import evaluations, make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
@@ -104,7 +105,7 @@ def plan_case(size: int) -> Found:
     keys = [digest("prompt", row) for row in range(size)]
     laps = _Laps()
     tree = laps.time("tree", lambda: build_tree(vectors, "ward", keys))
-    schedule = laps.time("budget", lambda: solve_tau(tree, STEPS, saving=SAVING))
+    schedule = laps.time("budget", lambda: solve_tau(tree, STEPS, Budget(saving=SAVING)))
     plan = laps.time("plan", lambda: make_plan(tree, schedule))
     laps.time("keys", lambda: segment_keys(plan, keys, ["recipe"] * size))
     laps.time("shards", lambda: make_shards(plan, SHARDS))
@@ -142,9 +143,9 @@ def loss_case(kind: str, size: int) -> Found:
             build_tree(vectors, linkage, keys, exact=most) for most in (size, size // LEVELS)
         )
         for saving in (0.3, 0.6, 0.8):
-            schedule = solve_tau(whole, STEPS, saving=saving)
+            schedule = solve_tau(whole, STEPS, Budget(saving=saving))
             saved = 1 - evaluations([levels], schedule) / (STEPS * size)
-            own = solve_tau(levels, STEPS, saving=saving)
+            own = solve_tau(levels, STEPS, Budget(saving=saving))
             deviations = [
                 deviation(vectors, tree, budget.tau)
                 for tree, budget in ((whole, schedule), (levels, own))

@@ -19,7 +19,7 @@ from benchmarks.lab import Lab, clock
 from benchmarks.outcome import Cell, Column, Figure, Goal, Outcome, Table
 from benchmarks.pairs import Laps, Side, alternate
 from benchmarks.stock import Stock, make_stock
-from hierdiff_core.checkpoint import node_keys
+from hierdiff_core.keys import node_keys
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit_decoder, load_decoder
 from hierdiff_core.noise import initial_noise
 from hierdiff_core.plan import Plan

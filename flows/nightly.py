@@ -31,7 +31,7 @@ from flows.children import await_child, cancel_children, child_name, ensure_chil
 from flows.errors import NightIncomplete, SubtreeFailed
 from flows.quiet import quiet_libraries
 from tasks import stages
-from tasks.catalogue_settings import Tonight, read_tonight
+from tasks.catalogue_settings import CatalogueSettings, settings_for
 from tasks.errors import NightTaken
 from tasks.lease import held_night
 from tasks.ledger import (
@@ -92,7 +92,7 @@ def plan_everything(
         get_run_logger().info("Run %s goes on from where it was left", claimed.run)
         return claimed.run
     seconds: dict[str, float] = {}
-    tonight = read_tonight(stores, settings, claimed.catalogue, claimed.batch)
+    tonight = settings_for(stores, settings, claimed.catalogue, claimed.batch)
     if tonight.warning:
         get_run_logger().warning("%s", tonight.warning)
     with stages.timed(seconds, "read"):
@@ -100,7 +100,7 @@ def plan_everything(
     with stages.timed(seconds, "embed"):
         embed_prompts(stores, settings, claimed.batch)
     with stages.timed(seconds, "plan"):
-        run = plan_night(stores, settings, claimed.batch, tonight)
+        run = store_plan(stores, settings, claimed.batch, tonight)
     stages.record_stages(stores, settings, run, seconds)
     return run
 
@@ -160,10 +160,12 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
-def plan_night(stores: Stores, settings: Settings, batch: int, tonight: Tonight) -> uuid.UUID:
+def store_plan(
+    stores: Stores, settings: Settings, batch: int, chosen: CatalogueSettings
+) -> uuid.UUID:
     """Cluster the prompts and store tree, schedule and segments."""
-    run = stages.plan(stores, settings, batch, tonight)
-    get_run_logger().info("The night is run %s%s", run, tonight.tuned and f", {tonight.tuned}")
+    run = stages.plan(stores, settings, batch, chosen)
+    get_run_logger().info("The night is run %s%s", run, chosen.tuned and f", {chosen.tuned}")
     return run
 
 

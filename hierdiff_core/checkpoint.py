@@ -1,14 +1,10 @@
-"""Checkpoints: the state at the end of a segment, its key, and the bytes of several states.
-
-Knows keys and safetensors; knows nothing of where bytes are kept. A key is a chain hash, so equal
-work has an equal key in any run, on any machine, on any night.
-"""
+"""Checkpoints: the state at the end of a segment, and the bytes of several states."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count, takewhile
 from typing import Any
@@ -19,10 +15,6 @@ import torch
 
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import CorruptCheckpoint
-from hierdiff_core.plan import Plan, Segment
-
-# Raised whenever equal keys would no longer mean equal latents in a layout that is still read.
-VERSION = 2
 
 _ENTRY = "hierdiff"
 
@@ -34,32 +26,6 @@ class State:
     latents: torch.Tensor  # (*latent_shape) float32 on the CPU
     step: int  # steps taken, 0 to K
     history: tuple[torch.Tensor, ...] = ()  # past predictions that the solver still needs
-
-
-def node_key(plan: Plan, segment: Segment, content_keys: Sequence[str]) -> str:
-    """Return a segment's content key: the digest of its leaves' content keys, ascending."""
-    return digest("node", sorted(content_keys[leaf] for leaf in plan.members(segment)))
-
-
-def node_keys(plan: Plan, content_keys: Sequence[str]) -> tuple[str, ...]:
-    """Return each segment's content key."""
-    return tuple(node_key(plan, segment, content_keys) for segment in plan.segments)
-
-
-def segment_keys(
-    plan: Plan, content_keys: Sequence[str], recipes: Sequence[str]
-) -> tuple[str, ...]:
-    """Return each segment's key: key = H(parent's key, node key, recipe, start, stop).
-
-    `content_keys` and `recipes` (compatibility keys) are given per leaf. The recipe carries model,
-    revision, solver, guidance, size, K, seed and noise policy; members share one recipe.
-    """
-    keys: list[str] = []
-    for segment, node in zip(plan.segments, node_keys(plan, content_keys), strict=True):
-        parent = None if segment.parent is None else keys[segment.parent]
-        recipe = recipes[plan.order[segment.first]]
-        keys.append(digest("segment", VERSION, parent, node, recipe, segment.start, segment.stop))
-    return tuple(keys)
 
 
 def pack(states: Mapping[str, State]) -> bytes:

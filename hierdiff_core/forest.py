@@ -1,21 +1,15 @@
-"""The forest of a batch: one tree for all prompts that may share steps, one plan for all trees.
-
-Knows prompts, recipes and plans together. Knows nothing of where any of them is kept.
-"""
+"""The forest of a batch: one tree for all prompts that may share steps, one plan for all trees."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hierdiff_core.checkpoint import segment_keys
-from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
-from hierdiff_core.clustering.vectors import check_vectors
-from hierdiff_core.embedding import Conditioning, flatten, stack
-from hierdiff_core.plan import Plan, join_plans, make_plan
+from hierdiff_core.clustering.tree import ClusterTree
+from hierdiff_core.keys import segment_keys
+from hierdiff_core.plan import Plan
 from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
-from hierdiff_core.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -56,36 +50,6 @@ def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
         )
         for _, group in sorted(leaves.items())
     )
-
-
-def grow_trees(
-    groups: Sequence[Group],
-    embeddings: Mapping[str, Conditioning],
-    linkage: str,
-    *,
-    exact: int = EXACT,
-) -> tuple[ClusterTree, ...]:
-    """Return each group's tree; embeddings are found by content key.
-
-    The tree of a group of more than `exact` prompts is made in two levels (`build_tree`).
-    Raises InvalidEmbedding, naming the prompt's row.
-    """
-    trees = []
-    for group in groups:
-        vectors = flatten(stack([embeddings[key] for key in group.content_keys]))
-        check_vectors(vectors, [prompt.row for prompt in group.prompts])
-        trees.append(build_tree(vectors, linkage, group.content_keys, exact=exact))
-    return tuple(trees)
-
-
-def plan_forest(
-    groups: Sequence[Group],
-    trees: Sequence[ClusterTree],
-    schedule: Schedule,
-    cut: Callable[[ClusterTree, Schedule], Plan] = make_plan,
-) -> Forest:
-    """Return the forest; `cut` makes the plan of one tree (the paper's, unless told otherwise)."""
-    return key_forest(groups, trees, join_plans([cut(tree, schedule) for tree in trees]))
 
 
 def key_forest(groups: Sequence[Group], trees: Sequence[ClusterTree], plan: Plan) -> Forest:

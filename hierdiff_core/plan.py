@@ -17,6 +17,8 @@ from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.schedule import Schedule
 
+PAPER, CALIBRATED = "paper", "calibrated"  # planners
+
 
 @dataclass(frozen=True, slots=True)
 class Segment:
@@ -48,8 +50,10 @@ class Plan:
     steps: int  # K
     order: tuple[int, ...]  # leaves from left to right, so that members are contiguous
     segments: tuple[Segment, ...]
-    tau: float
-    linkage: str
+    planner: str  # what made it, such as `paper` or `calibrated`
+    linkage: str | None = None  # of the paper's trees
+    tau: float | None = None  # the scale of the paper's thresholds that the trees were cut by
+    price: float | None = None  # of an evaluation, in predicted excess: that of a calibrated plan
 
     @property
     def size(self) -> int:
@@ -138,6 +142,14 @@ class Plan:
         return Plan(**{**fields, "segments": segments, "order": order})  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True, eq=False)
+class PlannedTree:
+    """A plan and the binary tree whose nodes its segments are."""
+
+    plan: Plan
+    tree: ClusterTree
+
+
 def make_plan(tree: ClusterTree, schedule: Schedule) -> Plan:
     """Return the paper's plan (Eq. 6, Algorithm 1) of one tree in segment form.
 
@@ -150,17 +162,16 @@ def make_plan(tree: ClusterTree, schedule: Schedule) -> Plan:
     above = schedule.steps - np.searchsorted(rising, tree.scores, side="right")
     stops = np.where(np.arange(len(above)) < tree.size, schedule.steps, above)
     starts = np.where(tree.parents < 0, 0, above[tree.parents])
-    return cut_tree(tree, starts, stops, schedule.steps, schedule.tau)
+    order, segments = cut_tree(tree, starts, stops)
+    return Plan(schedule.steps, order, segments, PAPER, tree.linkage, schedule.tau)
 
 
 def cut_tree(
     tree: ClusterTree,
     starts: npt.NDArray[np.int64],
     stops: npt.NDArray[np.int64],
-    steps: int,
-    tau: float,
-) -> Plan:
-    """Return the plan in which each node (2N-1,) takes the steps from its start to its stop.
+) -> tuple[tuple[int, ...], tuple[Segment, ...]]:
+    """Return order and segments where each node (2N-1,) takes the steps from start to stop.
 
     A node whose start is not below its stop takes none. A segment starts from the nearest one
     that holds it.
@@ -178,12 +189,11 @@ def cut_tree(
         span = (int(starts[node]), int(stops[node]))
         open_path.append(Segment(len(segments), node, *span, parent, first, last))
         segments.append(open_path[-1])
-    order = tuple(map(int, tree.order))
-    return Plan(steps, order, tuple(segments), tau, tree.linkage)
+    return tuple(map(int, tree.order)), tuple(segments)
 
 
 def join_plans(plans: Sequence[Plan]) -> Plan:
-    """Return plans of the same steps, tau and linkage as one forest.
+    """Return plans of one planner, of the same steps, as one forest.
 
     Leaves, nodes and segments of later plans are numbered on from the earlier ones; a plan of n
     leaves is given 2n - 1 node numbers. Raises InvalidSetting for no plans.

@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.evaluation.tune_words import words
+from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import SOLVERS, Recipe
 from tasks.errors import DamagedTuning
 
@@ -26,7 +26,7 @@ MEASURED_ON = (
 )  # fmt: skip
 _KNOWN = {
     "solver": SOLVERS,
-    "planner": ("paper", LINKAGE),
+    "planner": ("paper", CALIBRATED),
     "linkage": tuple(LINKAGES),
 }
 _TYPES: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
@@ -66,7 +66,7 @@ class Tuned:
         """What was chosen, as the evaluation calls it."""
         if not self.saving:
             return Setting(STANDARD, self.solver, self.steps)
-        method = LINKAGE if self.planner == LINKAGE else self.linkage
+        method = CALIBRATED if self.planner == CALIBRATED else self.linkage
         return Setting(method, self.solver, self.steps, saving=self.saving)
 
     def said(self) -> str:
@@ -88,11 +88,11 @@ class Tuned:
 
 def chosen_fields(setting: Setting, recipe: Recipe) -> dict[str, Any]:
     """Return the part of a record that a setting and the pinned recipe behind it decide."""
-    calibrated = setting.method == LINKAGE
+    calibrated = setting.method == CALIBRATED
     return {
         "solver": setting.solver,
         "steps": setting.steps,
-        "planner": LINKAGE if calibrated else "paper",
+        "planner": CALIBRATED if calibrated else "paper",
         "linkage": setting.method if setting.shares and not calibrated else "ward",
         "saving": setting.saving or 0.0,
         **{name: getattr(recipe, name) for name in MEASURED_ON},

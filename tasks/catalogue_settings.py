@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.plans import LINKAGE
+from hierdiff_core.budget import Budget
+from hierdiff_core.calibrated.calibration_file import is_calibrated
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest
+from hierdiff_core.plan import CALIBRATED, PAPER
 from hierdiff_core.prompt import Prompt, Recipe
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.errors import DamagedTuning
 from tasks.ledger import find_tuned, load_prompts
-from tasks.plan import Budget, grow_forest, pin_recipe, read_budget
+from tasks.plan import pin_recipe, plan_prompts, read_plan_settings
 from tasks.settings import DIGESTS_FILE, Settings
 from tasks.stores import Stores
 
@@ -25,7 +26,7 @@ _BUDGETS = ("saving", "steps_per_image")
 
 
 @dataclass(frozen=True)
-class Tonight:
+class CatalogueSettings:
     """The settings that hold for a night, and whose they are."""
 
     settings: Settings
@@ -34,17 +35,17 @@ class Tonight:
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A night's forest, the budget that it was grown with, and whose that was."""
+class PlannedCatalogue:
+    """A night's forest, the budget that it was planned by, and whose that was."""
 
     forest: Forest
     budget: Budget
     tuned: str
 
 
-def read_tonight(
+def settings_for(
     stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
-) -> Tonight:
+) -> CatalogueSettings:
     """Return what a night of a catalogue is made by; rows that a batch has keep their recipe.
 
     A record that is damaged or was measured on something else is a warning, not an error: a night
@@ -54,38 +55,43 @@ def read_tonight(
         found = find_tuned(session, catalogue)
         stored = () if found is None or batch is None else load_prompts(session, batch)[:1]
     if found is None:
-        return Tonight(settings)
+        return CatalogueSettings(settings)
     try:
         tuned = read_tuned(catalogue, found)
     except DamagedTuning as damage:
-        return Tonight(settings, warning=f"{damage} Until then the environment's settings hold.")
+        warning = f"{damage} Until then the environment's settings hold."
+        return CatalogueSettings(settings, warning=warning)
     changed = _apply(settings, tuned)
     recipe = pin_recipe(changed.recipe, settings.home / DIGESTS_FILE)
     reason = _refusal(tuned, recipe, stored)
     if not reason:
-        return Tonight(changed, tuned.said())
+        return CatalogueSettings(changed, tuned.said())
     warning = (
         f"Catalogue {catalogue!r} was tuned on {tuned.tuned_at[:10]} {reason}; run `hierdiff tune` "
         "again. Until then the environment's settings hold."
     )
-    return Tonight(settings, warning=warning)
+    return CatalogueSettings(settings, warning=warning)
 
 
-def grow_tonight(stores: Stores, prompts: Sequence[Prompt], tonight: Tonight) -> Planned:
+def plan_catalogue(
+    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings
+) -> PlannedCatalogue:
     """Return the forest of a night; where it is too small for a tuned saving nothing is shared.
 
-    Raises what `grow_forest` raises.
+    Raises what `plan_prompts` raises.
     """
-    budget = read_budget(tonight.settings)
+    settings = read_plan_settings(chosen.settings)
     try:
-        return Planned(grow_forest(stores, prompts, budget), budget, tonight.tuned)
+        return PlannedCatalogue(
+            plan_prompts(stores, prompts, settings), settings.budget, chosen.tuned
+        )
     except InvalidSetting as error:
         # The user's own budget is a demand; a tuned one was measured on a larger catalogue.
-        if not tonight.tuned or error.facts.get("setting") not in _BUDGETS:
+        if not chosen.tuned or error.facts.get("setting") not in _BUDGETS:
             raise
-    budget = replace(budget, planner="paper", saving=0.0)
-    said = f"{tonight.tuned} (too few prompts for that: nothing is shared)"
-    return Planned(grow_forest(stores, prompts, budget), budget, said)
+    nothing = replace(settings, planner=PAPER, budget=Budget(saving=0.0))
+    tuned = f"{chosen.tuned} (too few prompts for that: nothing is shared)"
+    return PlannedCatalogue(plan_prompts(stores, prompts, nothing), nothing.budget, tuned)
 
 
 def _apply(settings: Settings, tuned: Tuned) -> Settings:
@@ -99,7 +105,7 @@ def _refusal(tuned: Tuned, recipe: Recipe, stored: Sequence[Prompt]) -> str:
     """Return why a tuned setting does not hold for a pinned recipe; empty where it does."""
     if differs := tuned.differs(recipe):
         return f"with {differs}"
-    if tuned.planner == LINKAGE and find_calibration(recipe) is None:
+    if tuned.planner == CALIBRATED and not is_calibrated(recipe):
         return "with a calibration that is not here"
     kept = [(each.recipe.solver, each.recipe.steps) for each in stored]
     if kept and kept[0] != (tuned.solver, tuned.steps):

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from hierdiff_core.models.kandinsky22 import check_length, load_schedule, load_tokenizer
 from hierdiff_core.models.place import choose_device
 from hierdiff_core.solver import make_solver
-from tasks.catalogue_settings import Tonight, grow_tonight
+from tasks.catalogue_settings import CatalogueSettings, plan_catalogue
 from tasks.embed import embed_prompts
 from tasks.errors import NoSource
 from tasks.ingest import Ingested, read_batch
@@ -30,7 +30,7 @@ from tasks.ledger import (
     reject_prompts,
     store_prompts,
 )
-from tasks.plan import pin_recipe, plan_night
+from tasks.plan import pin_recipe, store_forest
 from tasks.settings import DIGESTS_FILE, Settings
 from tasks.sources import Row, read_file, read_source
 from tasks.states import BatchState
@@ -86,17 +86,17 @@ def embed(
 
 
 def plan(
-    stores: Stores, settings: Settings, batch: int, tonight: Tonight | None = None
+    stores: Stores, settings: Settings, batch: int, chosen: CatalogueSettings | None = None
 ) -> uuid.UUID:
-    """Store a night's plan and return its run, by what holds `tonight` or else by the settings.
+    """Store a night's plan and return its run; without a catalogue's settings by the given ones.
 
     Raises EmptyBatch, InvalidSetting.
     """
     with stores.session() as session:
         prompts = load_prompts(session, batch)
-    planned = grow_tonight(stores, prompts, tonight or Tonight(settings))
+    planned = plan_catalogue(stores, prompts, chosen or CatalogueSettings(settings))
     forest, budget = planned.forest, planned.budget
-    return plan_night(stores, batch, forest, budget, settings.shards, planned.tuned)
+    return store_forest(stores, batch, forest, budget, settings.shards, planned.tuned)
 
 
 @contextmanager

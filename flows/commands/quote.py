@@ -5,14 +5,16 @@ Knows how a forest is priced and told; knows nothing of how it was planned.
 
 from __future__ import annotations
 
-from tasks.catalogue_settings import Planned
+from tasks.catalogue_settings import PlannedCatalogue
 from tasks.ledger import seconds_per_evaluation
 from tasks.report.headline import duration, planned_by
 from tasks.settings import Settings
 from tasks.stores import Stores
 
 
-def price(stores: Stores, settings: Settings, planned: Planned, prompts: int) -> dict[str, object]:
+def price(
+    stores: Stores, settings: Settings, planned: PlannedCatalogue, prompts: int
+) -> dict[str, object]:
     """Return the price as JSON values; seconds and cost are null where no run has measured them."""
     forest = planned.forest
     plan, recipe = forest.plan, forest.groups[0].recipe
@@ -26,8 +28,11 @@ def price(stores: Stores, settings: Settings, planned: Planned, prompts: int) ->
         "evaluations_standard": plan.evaluations_standard,
         "saving": plan.saving,
         "steps_per_image": plan.evaluations / plan.size,
+        "planner": plan.planner,
         "linkage": plan.linkage,
         "tau": plan.tau,
+        "price": plan.price,
+        "planned_by": planned_by(plan.planner, plan.linkage, plan.tau, plan.price),
         "tuned": planned.tuned or None,
         "steps": plan.steps,
         "device_seconds": seconds,
@@ -64,7 +69,7 @@ def say(quoted: dict[str, object]) -> str:
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
         f"saving        {get('saving'):.1%}",
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
-        f"planned by    {planned_by(str(get('linkage')))}, tau {get('tau'):.4g}",
+        f"planned by    {get('planned_by')}",
         f"device time   {time}",
     ]
     if get("tuned") is not None:

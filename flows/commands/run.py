@@ -14,7 +14,7 @@ from flows.commands.watch import watch
 from flows.quiet import quiet_libraries
 from flows.starts import start_night, start_retry
 from tasks import stages
-from tasks.catalogue_settings import Tonight, grow_tonight, read_tonight
+from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import embed_prompts
 from tasks.ledger import claim_night, find_night, find_run, load_prompts, summarise
 from tasks.settings import Settings
@@ -87,7 +87,7 @@ def plan(
                 prompts = load_prompts(session, night)
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             embed_prompts(stores, prompts, settings.device, lambda done, _: bar.update(done))
-        planned = grow_tonight(stores, prompts, tonight)
+        planned = plan_catalogue(stores, prompts, tonight)
         quoted = price(stores, settings, planned, len(prompts))
     click.echo(json.dumps(quoted) if as_json else say(quoted))
 
@@ -138,9 +138,9 @@ def retry(run_name: str, detach: bool, as_json: bool) -> int:
 
 def _tonight(
     stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
-) -> Tonight:
+) -> CatalogueSettings:
     """Return what a night is made by, having said in a line why a tuned setting does not hold."""
-    tonight = read_tonight(stores, settings, catalogue, batch)
+    tonight = settings_for(stores, settings, catalogue, batch)
     if tonight.warning:
         click.echo(f"hierdiff: {tonight.warning}", err=True)
     return tonight

@@ -14,8 +14,10 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError, safe_open
 
+from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
+from hierdiff_core.models.kandinsky22 import load_schedule
 from hierdiff_core.models.place import find_folder
 from hierdiff_core.prompt import SOLVERS, Recipe
 from hierdiff_core.whole_file import write_whole
@@ -44,6 +46,19 @@ def find_calibration(recipe: Recipe) -> Calibration | None:
     """
     path = _find(recipe)
     return None if path is None else load_calibration(path)
+
+
+def is_calibrated(recipe: Recipe) -> bool:
+    """Tell whether `find_calibration` would find one; raises UnknownModel for a model."""
+    return _find(recipe) is not None
+
+
+def find_calibrated_solver(recipe: Recipe) -> CalibratedSolver | None:
+    """Return the calibration at a pinned recipe's own steps; None and errors as above."""
+    calibration = find_calibration(recipe)
+    if calibration is None:
+        return None
+    return calibrate_solver(calibration, load_schedule(recipe), recipe.solver, recipe.steps)
 
 
 def calibration_digest(recipe: Recipe) -> list[str]:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.calibrated.forest import Asked
-from hierdiff_core.calibrated.plans import count_evaluations, plan_points, predicted_misfit
+from hierdiff_core.budget import Budget
+from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
+from hierdiff_core.calibrated.plans import plan_points, predicted_misfit
 from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.errors import InvalidSetting
 
@@ -45,7 +46,7 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
     if enough:
         fewest = min(steps for _, steps in enough)
         least = math.ceil((size + fewest - 1) / size * 1e3) / 1e3
-        hint = f"{size:,} different prompts need {least:g} evaluations per image at the least"
+        hint = f"{size:,} different prompts need {least:g} evaluations per image at least"
     else:
         hint = f"use {max(steps for _, steps in ways)} or less, the most steps that are tried"
     raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
@@ -54,7 +55,7 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
 def foresee(
     vectors: npt.NDArray[np.floating],
     keys: Sequence[str],
-    ways: Mapping[Way, Asked],
+    ways: Mapping[Way, CalibratedSolver],
     evaluations: float,
     exact: int = EXACT,
 ) -> Iterator[Foreseen]:
@@ -64,11 +65,11 @@ def foresee(
     plan is that of least excess (`plan_points`). Raises InvalidSetting for a budget that a way
     cannot meet.
     """
-    for (solver, steps), asked in ways.items():
-        most = count_evaluations(len(keys), steps, steps_per_image=evaluations)
-        points = asked.calibration.points(vectors, asked.levels)
-        plan = plan_points([points], most, [keys], exact)[0].plan
-        misfit = predicted_misfit(plan, vectors, asked.calibration, asked.levels)
+    for (solver, steps), calibrated in ways.items():
+        allowed = Budget(steps_per_image=evaluations).evaluations(len(keys), steps)
+        points = calibrated.points(vectors)
+        plan = plan_points([points], allowed, [keys], exact)[0].plan
+        misfit = predicted_misfit(plan, vectors, calibrated.calibration, calibrated.levels)
         yield Foreseen(solver, steps, 1 - evaluations / steps, plan.evaluations / plan.size, misfit)
 
 

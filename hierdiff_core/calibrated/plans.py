@@ -7,9 +7,7 @@ points from their mean; per image, in the squared units of the points.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -28,33 +26,12 @@ from hierdiff_core.calibrated.points import StepPoints, cluster_means, spread_wi
 from hierdiff_core.calibrated.regions import join, split
 from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.plan import Plan, cut_tree
-
-LINKAGE = "calibrated"
+from hierdiff_core.plan import CALIBRATED, Plan, PlannedTree, cut_tree
 
 
-@dataclass(frozen=True, eq=False)
-class Grown:
-    """A plan and the binary tree whose nodes its segments are."""
-
-    plan: Plan
-    tree: ClusterTree
-
-
-def count_evaluations(
-    size: int, steps: int, saving: float | None = None, steps_per_image: float | None = None
-) -> int:
-    """Return the evaluations that a budget allows N images of K steps; raises InvalidSetting."""
-    if (saving is None) == (steps_per_image is None):
-        hint = "ask for either a saving or steps per image"
-        raise InvalidSetting(setting="saving", value=saving, hint=hint)
-    if saving is not None and not 0 <= saving < 1:
-        raise InvalidSetting(setting="saving", value=saving, hint="use 0 to below 1")
-    each = (1 - saving) * steps if saving is not None else float(steps_per_image or 0)
-    if not 0 < each <= steps:
-        hint = f"use above 0 to {steps}"
-        raise InvalidSetting(setting="steps_per_image", value=steps_per_image, hint=hint)
-    return math.floor(each * size + 1e-6)
+def least_evaluations(sets: Sequence[StepPoints]) -> int:
+    """Return what sharing all steps but the last takes, N + K - 1 for each set."""
+    return sum(each.size + each.steps - 1 for each in sets)
 
 
 def plan_points(
@@ -62,19 +39,16 @@ def plan_points(
     evaluations: int,
     keys: Sequence[Sequence[str]],
     exact: int = EXACT,
-) -> tuple[Grown, ...]:
+) -> tuple[PlannedTree, ...]:
     """Return each set's plan, all at one price and within so many evaluations together.
 
     Rows are taken in the order of their keys, which breaks ties. A set of more than `exact` rows
     is planned in regions that share no step with each other (`regions`). Raises InvalidSetting
     where sharing all steps but the last takes more.
     """
-    least = sum(each.size + each.steps - 1 for each in sets)
-    if evaluations < least:
-        images = sum(each.size for each in sets)
-        least_each = math.ceil(least / images * 1e3) / 1e3
-        hint = f"this batch needs {least_each} at the least"
-        raise InvalidSetting(setting="steps_per_image", value=evaluations / images, hint=hint)
+    if evaluations < (least := least_evaluations(sets)):
+        hint = f"this batch needs at least {least}"
+        raise InvalidSetting(setting="evaluations", value=evaluations, hint=hint)
     orders = [np.array(sorted(range(len(each)), key=each.__getitem__)) for each in keys]
     ordered = [each.take(order) for each, order in zip(sets, orders, strict=True)]
     regions = [split(each, exact) for each in ordered]
@@ -109,7 +83,7 @@ def predicted_excess(plan: Plan, points: StepPoints) -> float:
     return total / plan.size
 
 
-def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> Grown:
+def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> PlannedTree:
     """Return the plan of cuts and one binary tree over all their merges; leaf i is `order[i]`."""
     size, steps = cuts.size, cuts.steps
     numbers, children, heights = _number(points, cuts)
@@ -122,7 +96,8 @@ def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> Grown:
     tree = _tree(children, heights, order)
     place = np.concatenate([order, np.arange(size, 2 * size - 1)])
     there = np.argsort(place)
-    return Grown(cut_tree(tree, starts[there], stops[there], steps, cuts.price), tree)
+    leaves, segments = cut_tree(tree, starts[there], stops[there])
+    return PlannedTree(Plan(steps, leaves, segments, CALIBRATED, price=cuts.price), tree)
 
 
 def _number(points: StepPoints, cuts: Cuts) -> tuple[list[Ids], Ids, Weights]:
@@ -162,4 +137,4 @@ def _tree(children: Ids, heights: Weights, order: Ids) -> ClusterTree:
         scores[node] = max(heights[node - size], scores[left], scores[right])
     leaves = children < size
     children[leaves] = order[children[leaves]]
-    return ClusterTree(children, scores, LINKAGE)
+    return ClusterTree(children, scores, CALIBRATED)

@@ -6,17 +6,17 @@ are kept.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from hierdiff_core.budget import Budget
+from hierdiff_core.calibrated.calibrated_solver import calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.forest import ask
-from hierdiff_core.calibrated.plans import LINKAGE, plan_points
+from hierdiff_core.calibrated.plans import plan_points
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.methods import Group, Method
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.plan import Plan, join_plans
+from hierdiff_core.plan import CALIBRATED, Plan, join_plans
 
 
 def calibrated_methods(
@@ -32,11 +32,11 @@ def calibrated_methods(
         if setting.saving is None:
             hint = "a calibrated plan is asked for by its saving"
             raise InvalidSetting(setting="tau", value=setting.tau, hint=hint)
-        levels = ask(calibration, schedule, setting.solver, setting.steps).levels
-        sets = [calibration.points(group.vectors, levels) for group in groups]
+        solver = calibrate_solver(calibration, schedule, setting.solver, setting.steps)
+        sets = [solver.points(group.vectors) for group in groups]
         leaves = sum(len(group.keys) for group in groups)
-        evaluations = math.floor((1 - setting.saving) * leaves * setting.steps + 1e-9)
+        evaluations = Budget(setting.saving).evaluations(leaves, setting.steps)
         grown = plan_points(sets, evaluations, [group.keys for group in groups])
         return join_plans([each.plan for each in grown])
 
-    return {LINKAGE: plan}
+    return {CALIBRATED: plan}

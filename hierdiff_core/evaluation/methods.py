@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import STANDARD, Setting
@@ -53,7 +54,7 @@ def make_setting_plan(
 def _standard(groups: Sequence[Group], setting: Setting) -> Plan:
     size, steps = sum(len(group.keys) for group in groups), setting.steps
     segments = tuple(Segment(each, each, 0, steps, None, each, each + 1) for each in range(size))
-    return Plan(steps, tuple(range(size)), segments, 0.0, STANDARD)
+    return Plan(steps, tuple(range(size)), segments, STANDARD)
 
 
 def _linked(linkage: str, groups: Sequence[Group], setting: Setting) -> Plan:
@@ -80,7 +81,7 @@ def _cut(trees: Sequence[ClusterTree], setting: Setting) -> Plan:
     if setting.saving is None:
         schedule = make_schedule(setting.steps, setting.tau or 0.0)
     else:
-        schedule = solve_tau(trees, setting.steps, saving=setting.saving)
+        schedule = solve_tau(trees, setting.steps, Budget(saving=setting.saving))
     return join_plans([make_plan(tree, schedule) for tree in trees])
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
@@ -20,6 +19,7 @@ from hierdiff_core.evaluation.plan_verdicts import signed
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.told import Table, number
+from hierdiff_core.plan import CALIBRATED
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ def find_alike(study: Study, results: Results) -> list[Alike]:
             for rung in study.grid.rungs:
                 ways = {
                     each: results.measured(study, prompts, spending(each, solver, steps, rung))
-                    for each in (LINKAGE, *study.grid.linkages)
+                    for each in (CALIBRATED, *study.grid.linkages)
                 }
-                plan = ways.pop(LINKAGE)
+                plan = ways.pop(CALIBRATED)
                 trees = {each: tree for each, tree in ways.items() if tree is not None}
                 if plan is not None and trees:
                     found.append(Alike(prompts.name, rung, plan, trees))

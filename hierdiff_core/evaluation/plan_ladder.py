@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.budgets import Foreseen, Ladder, Rung, best_affordable, choose_plan
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
@@ -15,6 +14,7 @@ from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.verdicts import LARGE
+from hierdiff_core.plan import CALIBRATED
 
 _MOST_SAVED = 0.9  # by a plan: beyond, hardly a step is left to part in
 _FACTS = ("predicted", "misfit")  # of outcomes that were measured with a calibration
@@ -48,7 +48,7 @@ def plan_settings(study: Study) -> list[Setting]:
 def _calibrated_at(study: Study, rung: float) -> list[Setting]:
     """Return the plans among which one is chosen at a rung."""
     found = [
-        spending(LINKAGE, solver, steps, rung)
+        spending(CALIBRATED, solver, steps, rung)
         for solver, K in study.grid.plan_steps.items()
         for steps in K
         if solver in study.solvers and steps > rung

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
 from hierdiff_core.evaluation.tune_choice import Choice, Judged, prompts_to_tell
+from hierdiff_core.plan import CALIBRATED
 
 
 def words(setting: Setting) -> str:
@@ -18,7 +18,7 @@ def words(setting: Setting) -> str:
     steps = f"{SOLVER_NAMES.get(setting.solver, setting.solver)}, {setting.steps} steps"
     if not setting.shares:
         return f"do not share: {steps}"
-    calibrated = setting.method == LINKAGE
+    calibrated = setting.method == CALIBRATED
     how = "by the model's calibration" if calibrated else f"{setting.method} linkage"
     return f"share: {how}, {steps}, saving {100 * (setting.saving or 0):.3g} %"
 

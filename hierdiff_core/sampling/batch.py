@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import torch
 
-from hierdiff_core.checkpoint import State, node_key
+from hierdiff_core.checkpoint import State
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.keys import node_key
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.sampling.walk import Row

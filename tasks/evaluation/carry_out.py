@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hierdiff_core.calibrated.forest import ask
+from hierdiff_core.calibrated.calibrated_solver import calibrate_solver
 from hierdiff_core.calibrated.plans import predicted_misfit
 from hierdiff_core.embedding import flatten
 from hierdiff_core.evaluation.looks import Family, Job, Watch
@@ -50,7 +50,6 @@ def _unit(unit: Unit, subject: Subject, panel: Panel, report: Report) -> Outcome
     facts = {
         "evaluations": float(plan.evaluations),
         "images": float(plan.size),
-        "tau": plan.tau,
         "segments": float(len(plan.segments)),
     } | _predict(plan, vectors, unit, subject)
     return _judge(latents, unit.scored_texts, subject, panel, facts)
@@ -65,7 +64,7 @@ def _predict(
     if calibration is None or setting.steps < 2:
         return {}
     schedule = subject.denoiser().noise_schedule
-    levels = ask(calibration, schedule, setting.solver, setting.steps).levels
+    levels = calibrate_solver(calibration, schedule, setting.solver, setting.steps).levels
     return {"predicted": predicted_misfit(plan, vectors, calibration, levels)}
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hierdiff_core.calibrated.calibration_file import calibration_digest
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.looks import Job, job_key
 from hierdiff_core.evaluation.unit import Outcome, Unit
 from hierdiff_core.models.place import SHIPPED, choose_device
+from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import Recipe
 from tasks.evaluation.carry_out import carry_out
 from tasks.evaluation.panel import Panel, load_panel
@@ -62,7 +62,7 @@ class Bench:
 
 
 def _by_calibration(job: Job) -> bool:
-    return isinstance(job, Unit) and job.setting.method == LINKAGE
+    return isinstance(job, Unit) and job.setting.method == CALIBRATED
 
 
 def find_missing(folder: WorkFolder, keys: dict[Job, str]) -> list[Job]:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from diffusers import DDPMScheduler
 
-from hierdiff_core.checkpoint import node_keys
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.evaluation.looks import FRAMES, Family, Watch, choose_family
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import standard
 from hierdiff_core.evaluation.unit import Outcome
+from hierdiff_core.keys import node_keys
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.sampling.sampler import Job as SamplerJob
 from hierdiff_core.sampling.sampler import rounds

@@ -74,7 +74,9 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
     order = tuple(facts.plan_order)
     return NightPlan(
         recipe=Recipe.from_json(facts.recipe),
-        plan=Plan(facts.steps, order, segments, facts.tau, facts.linkage),
+        plan=Plan(
+            facts.steps, order, segments, facts.planner, facts.linkage, facts.tau, facts.price
+        ),
         trees=_load_trees(session, run),
         leaves=_load_leaves(session, run),
         keys=tuple(row.key for row in rows),

@@ -58,8 +58,10 @@ class RunSummary:
     business_date: date
     state: RunState
     recipe: Recipe
-    linkage: str
-    tau: float
+    planner: str
+    linkage: str | None  # of the paper's trees
+    tau: float | None
+    price: float | None  # of an evaluation, in predicted excess
     saving_asked: float | None
     steps_per_image: float | None
     tuned: str | None  # the catalogue's own setting, in words, where it was planned by that
@@ -109,8 +111,10 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         business_date=row.business_date,
         state=facts.state,
         recipe=Recipe.from_json(facts.recipe),
+        planner=facts.planner,
         linkage=facts.linkage,
         tau=facts.tau,
+        price=facts.price,
         saving_asked=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
         tuned=facts.tuned,

@@ -28,10 +28,12 @@ class Run(Base):
     id: Mapped[uuid.UUID] = mapped_column(primary_key=True, default=uuid.uuid4)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"), unique=True)
     recipe: Mapped[dict[str, Any]]
-    linkage: Mapped[str]
-    tau: Mapped[float]
+    planner: Mapped[str]
+    linkage: Mapped[str | None]  # of the paper's trees
+    tau: Mapped[float | None]  # that they were cut by
+    price: Mapped[float | None]  # of a calibrated plan: excess for an evaluation
     steps: Mapped[int]
-    saving_asked: Mapped[float | None]  # at most one of these two; tau was solved for it
+    saving_asked: Mapped[float | None]  # at most one of these two; the plan was made for it
     steps_per_image: Mapped[float | None]
     tuned: Mapped[str | None]  # the catalogue's own setting, in words, where it was planned by that
     shards: Mapped[int]  # beside the trunk

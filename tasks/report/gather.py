@@ -136,10 +136,9 @@ def _seconds(facts: RunSummary) -> float | None:
 
 def _parameters(facts: RunSummary) -> dict[str, object]:
     parameters: dict[str, object] = {**facts.recipe.to_json()}
-    parameters |= {"planned_by": planned_by(facts.linkage)}
+    parameters |= {"planned_by": planned_by(facts.planner, facts.linkage, facts.tau, facts.price)}
     if facts.tuned is not None:
         parameters["setting"] = facts.tuned
-    parameters |= {"linkage": facts.linkage, "tau": facts.tau}
     if facts.saving_asked is not None:
         parameters["saving_asked"] = facts.saving_asked
     if facts.steps_per_image is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hierdiff_core.plan import CALIBRATED
 from tasks.report.data import ReportData
 
 
@@ -20,11 +21,11 @@ class Figure:
     note: str = ""
 
 
-def planned_by(linkage: str) -> str:
-    """Return what made a plan, for people; `linkage` is the plan's own word for it."""
-    if linkage == "calibrated":
-        return "the model's calibration, for the least excess"
-    return f"the paper's tree, {linkage} linkage"
+def planned_by(planner: str, linkage: str | None, tau: float | None, price: float | None) -> str:
+    """Return what made a plan and how finely it cut, for people."""
+    if planner == CALIBRATED:
+        return f"the model's calibration, {price or 0:.4g} of excess for an evaluation"
+    return f"the paper's tree, {linkage} linkage, tau {tau or 0:.4g}"
 
 
 def headline(data: ReportData) -> tuple[Figure, ...]:

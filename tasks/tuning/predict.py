@@ -10,17 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import calibration_path, load_calibration
 from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
-from hierdiff_core.calibrated.forest import Asked, ask
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.embedding import flatten, stack
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
 from hierdiff_core.models.kandinsky22 import load_schedule
+from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import Recipe, content_key
 from tasks.catalogue_record import Tuned, chosen_fields
 from tasks.embed import load_embeddings
@@ -39,7 +39,7 @@ class Outlook:
     stores: Stores
     settings: Settings
     rows: Rows
-    ways: Mapping[Way, Asked]
+    ways: Mapping[Way, CalibratedSolver]
     evaluations: float  # per image, at the most
 
     def unembedded(self) -> int:
@@ -90,15 +90,15 @@ def open_outlook(
     ways = [(solver, K) for solver in known for K in _steps(tried, solver, evaluations)]
     able = affordable(ways, len(rows.prompts), evaluations)
     schedule = load_schedule(rows.recipe)
-    asked = {way: ask(known[way[0]], schedule, *way) for way in able}
-    return Outlook(stores, settings, rows, asked, evaluations)
+    calibrated = {way: calibrate_solver(known[way[0]], schedule, *way) for way in able}
+    return Outlook(stores, settings, rows, calibrated, evaluations)
 
 
 def setting_of(foreseen: Foreseen) -> Setting:
     """Return a way to spend a budget as the evaluation calls it."""
     if not foreseen.saving:
         return standard(foreseen.solver, foreseen.steps)
-    return Setting(LINKAGE, foreseen.solver, foreseen.steps, saving=foreseen.saving)
+    return Setting(CALIBRATED, foreseen.solver, foreseen.steps, saving=foreseen.saving)
 
 
 def record_foreseen(rows: Rows, chosen: Foreseen) -> Tuned:

@@ -14,7 +14,6 @@ from functools import cached_property
 from pathlib import Path
 
 from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import HierdiffError, InvalidSetting
 from hierdiff_core.evaluation.frontier import Measured
@@ -23,6 +22,7 @@ from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.tune_choice import Half
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, make_candidates
 from hierdiff_core.evaluation.unit import Unit, make_unit
+from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import Prompt
 from tasks.embed import load_negative
 from tasks.errors import EmptyBatch
@@ -141,7 +141,7 @@ def prepare(stores: Stores, settings: Settings, source: Source, wanted: Wanted) 
     check_solvers(grid, wanted.solvers)
     rows = read_tunable(settings, source)
     recipe = rows.recipe
-    methods = grid.linkages if find_calibration(recipe) is None else (*grid.linkages, LINKAGE)
+    methods = grid.linkages if find_calibration(recipe) is None else (*grid.linkages, CALIBRATED)
     bench = Bench(recipe, wanted.judges, settings.device, WorkFolder(wanted.work))
     tuning = Tuning(
         stores,

@@ -294,7 +294,7 @@ def test_a_calibrated_method_plans_a_setting_of_the_evaluation(calibration: Cali
     vectors, keys = flatten(_conditioning(20, seed=8)), [f"{each:02d}" for each in range(20)]
     groups = [Group(vectors[:12], keys[:12]), Group(vectors[12:], keys[12:])]
     plan = make_setting_plan(groups, Setting("calibrated", "ddim", 6, saving=0.5), methods)
-    assert (plan.linkage, plan.steps, plan.evaluations) == ("calibrated", 6, 60)
+    assert (plan.planner, plan.steps, plan.evaluations) == ("calibrated", 6, 60)
     with pytest.raises(InvalidSetting, match="hierdiff calibrate"):
         make_setting_plan(groups, Setting("calibrated", "euler", 6, saving=0.5), methods)
     with pytest.raises(InvalidSetting, match="by its saving"):

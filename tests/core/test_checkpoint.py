@@ -12,9 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierdiff_core.checkpoint import State, node_keys, pack, segment_keys, unpack
+from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.keys import node_keys, segment_keys
 from hierdiff_core.plan import Plan, Segment, make_plan
 from hierdiff_core.prompt import Recipe, compatibility_key
 from hierdiff_core.schedule import make_schedule

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.budgets import (
     BUDGETS,
     best_affordable,
@@ -24,6 +23,7 @@ from hierdiff_core.evaluation.sections import plan_growth, plans
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Outcome, Unit
+from hierdiff_core.plan import CALIBRATED
 
 NOTHING = np.zeros((0, 4, 4, 3), np.uint8)
 Figure = Callable[[Setting], float]
@@ -46,7 +46,7 @@ def _score(ahead: float) -> Figure:
     """Return scores that rise with evaluations, those of calibrated plans by so much higher."""
 
     def score(setting: Setting) -> float:
-        lead = ahead * (setting.method == LINKAGE) + 0.05 * (setting.method == "ward")
+        lead = ahead * (setting.method == CALIBRATED) + 0.05 * (setting.method == "ward")
         known = setting.solver != "ddpm"  # which needs more steps here, as it does
         return known * (lead + 0.8 * (1 - np.exp(-min(_cost(setting), 8) / 2)))
 
@@ -98,12 +98,12 @@ def test_only_large_sets_are_asked_and_every_plan_spends_what_its_rung_says() ->
     shared = [each for each in plan_settings(study) if each.shares]
     assert {round(_cost(each), 4) for each in shared} == set(study.grid.rungs)
     assert all((each.saving or 0) < 0.9 for each in shared)
-    assert {each.method for each in shared} == {LINKAGE, "ward", "average", "centroid"}
+    assert {each.method for each in shared} == {CALIBRATED, "ward", "average", "centroid"}
 
 
 def test_a_plan_is_chosen_by_its_prediction_even_where_another_scores_higher() -> None:
     def score(setting: Setting) -> float:
-        lucky = (setting.method, setting.solver, setting.steps) == (LINKAGE, "ddim", 8)
+        lucky = (setting.method, setting.solver, setting.steps) == (CALIBRATED, "ddim", 8)
         return _score(0.1)(setting) + 0.1 * lucky
 
     def predicted(setting: Setting) -> float:
@@ -186,12 +186,12 @@ def test_predictions_are_held_against_what_came_out() -> None:
 
 def test_plans_measured_before_the_model_was_calibrated_are_left_out_of_predictions() -> None:
     def predicted(setting: Setting) -> float:
-        return 1 - _score(0.2)(setting) if setting.method == LINKAGE else np.nan
+        return 1 - _score(0.2)(setting) if setting.method == CALIBRATED else np.nan
 
     study = _study()
     ladder = read_ladder(study, _results(study, _score(0.2), predicted), plan_sets(study)[0])
     assert ladder is not None
-    assert {each.measured.setting.method for each in ladder.foreseen} == {LINKAGE}
+    assert {each.measured.setting.method for each in ladder.foreseen} == {CALIBRATED}
     assert set(ladder.rungs[0].trees) == {"ward", "average", "centroid"}
     assert rank_misfits(ladder.foreseen[:2]) is None
 

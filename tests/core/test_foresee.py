@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
-from hierdiff_core.calibrated.forest import Asked
 from hierdiff_core.errors import InvalidSetting
 
 SIZE = 30
@@ -15,15 +15,17 @@ VECTORS = np.random.default_rng(0).normal(size=(SIZE, 6))
 KEYS = [f"{each:02d}" for each in range(SIZE)]
 
 
-def ways(misfits: dict[int, float], settled: float = 1.0, solver: str = "ddim") -> dict[Way, Asked]:
+def ways(
+    misfits: dict[int, float], settled: float = 1.0, solver: str = "ddim"
+) -> dict[Way, CalibratedSolver]:
     """Ways whose plain misfits are given and of which so much settles, evenly over the levels."""
     levels, shares = np.append(np.geomspace(20, 0.1, 8), 0), settled * np.linspace(0, 1, 9)
     maps = shares[:, None, None] * np.eye(6)
     calibration = Calibration(levels, np.eye(6), maps, shares, misfits, {})
-    return {(solver, K): Asked(calibration, np.geomspace(20, 0.05, K)) for K in misfits}
+    return {(solver, K): CalibratedSolver(calibration, np.geomspace(20, 0.05, K)) for K in misfits}
 
 
-def best(found: dict[Way, Asked], evaluations: float) -> Foreseen:
+def best(found: dict[Way, CalibratedSolver], evaluations: float) -> Foreseen:
     return rank(foresee(VECTORS, KEYS, found, evaluations))[0]
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
-import torch
 
-from hierdiff_core.embedding import Conditioning
-from hierdiff_core.errors import InvalidEmbedding
-from hierdiff_core.forest import Forest, group_prompts, grow_trees, plan_forest
+from hierdiff_core.errors import InvalidEmbedding, InvalidSetting
+from hierdiff_core.forest import Forest, group_prompts
 from hierdiff_core.noise import initial_noise
-from hierdiff_core.prompt import Prompt, Recipe, content_key
+from hierdiff_core.planners import PlanSettings, plan_forest
+from hierdiff_core.prompt import Prompt, Recipe
 from hierdiff_core.schedule import evaluations, make_schedule
 
 RECIPE = Recipe(model="decoder", prior="prior", steps=10)
@@ -25,15 +25,17 @@ def make_prompts() -> list[Prompt]:
     return [Prompt(row, f"ref {row}", *each) for row, each in enumerate(rows, 1)]
 
 
-def embed(prompts: list[Prompt]) -> dict[str, Conditioning]:
-    keys = [content_key(prompt) for prompt in prompts]
-    return {key: Conditioning({"image_embeds": initial_noise(0, key, (1, 8))}) for key in keys}
+def vectors(prompts: list[Prompt]) -> list[np.ndarray]:
+    groups = group_prompts(prompts)
+    return [
+        np.stack([initial_noise(0, key, (8,)).numpy() for key in group.content_keys])
+        for group in groups
+    ]
 
 
 def make_forest(prompts: list[Prompt], tau: float = 1.0) -> Forest:
-    groups = group_prompts(prompts)
-    trees = grow_trees(groups, embed(prompts), "ward")
-    return plan_forest(groups, trees, make_schedule(10, tau))
+    settings = PlanSettings(planner="paper", linkage="ward", tau=tau)
+    return plan_forest(group_prompts(prompts), vectors(prompts), settings)
 
 
 def test_prompts_share_a_tree_exactly_where_their_recipes_are_equal() -> None:
@@ -71,7 +73,14 @@ def test_the_cost_is_that_of_the_trees_together() -> None:
 
 def test_a_bad_embedding_is_refused_by_the_row_in_the_source() -> None:
     prompts = make_prompts()
-    embeddings = embed(prompts)
-    embeddings[content_key(prompts[6])] = Conditioning({"image_embeds": torch.zeros(1, 8)})
+    groups, bad = group_prompts(prompts), vectors(prompts)
+    for group, rows in zip(groups, bad, strict=True):
+        rows[[prompt.row == 7 for prompt in group.prompts]] = 0
     with pytest.raises(InvalidEmbedding, match=r"^Row 7: its embedding is zero; check"):
-        grow_trees(group_prompts(prompts), embeddings, "ward")
+        plan_forest(groups, bad, PlanSettings(planner="paper"))
+
+
+def test_an_unknown_planner_is_refused_with_those_there_are() -> None:
+    prompts = make_prompts()
+    with pytest.raises(InvalidSetting, match="use one of auto, calibrated, paper"):
+        plan_forest(group_prompts(prompts), vectors(prompts), PlanSettings(planner="papier"))

@@ -20,19 +20,18 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from hierdiff_core.calibrated.calibration_file import find_calibration
-from hierdiff_core.calibrated.forest import ask, plan_calibrated_forest
+from hierdiff_core.budget import Budget
 from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.embedding import Conditioning, stack
-from hierdiff_core.forest import Forest, group_prompts, grow_trees, plan_forest
+from hierdiff_core.forest import Forest, group_prompts
 from hierdiff_core.models.kandinsky22 import (
     EMBEDDING,
     fit_decoder,
     load_decoder,
     load_prior,
-    load_schedule,
 )
 from hierdiff_core.models.place import find_revision
+from hierdiff_core.planners import PlanSettings, plan_forest
 from hierdiff_core.prompt import (
     Prompt,
     Recipe,
@@ -42,7 +41,6 @@ from hierdiff_core.prompt import (
     negative_key,
 )
 from hierdiff_core.sampling.sampler import Job, run
-from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -106,19 +104,13 @@ def _forest(name: str) -> Forest:
     night, recipe = NIGHTS[name], _recipe(**NIGHTS[name].fields)
     prompts = _prompts(recipe)
     rows = _stored(name)["embeddings"]
-    embeddings = {
-        content_key(prompt): Conditioning({EMBEDDING: row[None]})
-        for prompt, row in zip(prompts, rows, strict=True)
-    }
-    groups = group_prompts(prompts)
+    (group,) = groups = group_prompts(prompts)
+    vectors = np.stack([rows[prompt.row - 1].numpy() for prompt in group.prompts])
     if night.saving is None:
-        trees = grow_trees(groups, embeddings, "average")
-        return plan_forest(groups, trees, make_schedule(recipe.steps, 1.0))
-    calibration = find_calibration(recipe)
-    assert calibration is not None
-    asked = ask(calibration, load_schedule(recipe), recipe.solver, recipe.steps)
-    evaluations = int((1 - night.saving) * recipe.steps * len(prompts))
-    return plan_calibrated_forest(groups, embeddings, [asked], evaluations)
+        settings = PlanSettings(planner="paper", tau=1.0)
+    else:
+        settings = PlanSettings(Budget(night.saving), planner="calibrated")
+    return plan_forest(groups, [vectors], settings)
 
 
 @cache

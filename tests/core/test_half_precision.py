@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten, stack
 from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
@@ -37,7 +38,7 @@ def recipe(dtype: str) -> Recipe:
 def pictures(dtype: str, rows: Conditioning, negative: Conditioning) -> npt.NDArray[np.uint8]:
     decoder = fit_decoder(load_decoder(recipe(dtype), "cpu"), recipe(dtype), negative)
     tree = build_tree(flatten(rows))
-    plan = make_plan(tree, solve_tau([tree], K, saving=0.2))
+    plan = make_plan(tree, solve_tau([tree], K, Budget(saving=0.2)))
     job = Job(plan, rows, TEXTS, seed=1, slots=3)
     done = run(job, decoder, make_solver("ddim", decoder.noise_schedule, K))
     states = {each.segment.id: each.state for each in done}

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import pytest
 import torch
 
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
@@ -55,7 +56,7 @@ def conditioning() -> Conditioning:
 @pytest.fixture(scope="module")
 def plan(conditioning: Conditioning) -> Plan:
     tree = build_tree(flatten(conditioning))
-    return make_plan(tree, solve_tau([tree], K, saving=0.3))
+    return make_plan(tree, solve_tau([tree], K, Budget(saving=0.3)))
 
 
 def play(denoiser: object, plan: Plan, conditioning: Conditioning) -> list[Round]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
@@ -44,7 +45,7 @@ def test_tau_is_the_smallest_that_saves_what_is_asked(
     linkage: str, wanted: float, steps: int
 ) -> None:
     tree = make_tree(60, linkage)
-    assert_smallest([tree], steps, solve_tau(tree, steps, saving=wanted).tau, wanted)
+    assert_smallest([tree], steps, solve_tau(tree, steps, Budget(saving=wanted)).tau, wanted)
 
 
 @settings(derandomize=True, deadline=None, max_examples=150)
@@ -65,7 +66,7 @@ def test_tau_is_the_smallest_for_any_trees_together(
     ]
     most = sum(tree.size - 1 for tree in trees) * (steps - 1)
     wanted = math.floor(share * most) / (steps * sum(tree.size for tree in trees))
-    schedule = solve_tau(trees, steps, saving=wanted)
+    schedule = solve_tau(trees, steps, Budget(saving=wanted))
     assert schedule.steps == steps
     assert_smallest(trees, steps, schedule.tau, wanted)
 
@@ -73,15 +74,15 @@ def test_tau_is_the_smallest_for_any_trees_together(
 @pytest.mark.parametrize("mean", [2.5, 7.0, 12.3, 20.0])
 def test_a_budget_may_be_mean_steps_per_image(mean: float) -> None:
     tree = make_tree(50)
-    schedule = solve_tau(tree, 20, steps_per_image=mean)
+    schedule = solve_tau(tree, 20, Budget(steps_per_image=mean))
     assert evaluations([tree], schedule) / 50 <= mean + 1e-9
-    assert schedule == solve_tau(tree, 20, saving=1 - mean / 20)
+    assert schedule == solve_tau(tree, 20, Budget(saving=1 - mean / 20))
     assert_smallest([tree], 20, schedule.tau, 1 - mean / 20)
 
 
 def test_several_trees_share_one_tau_and_one_budget() -> None:
     trees = [make_tree(30, seed=1), make_tree(5, seed=2), make_tree(1, seed=3)]
-    tau = solve_tau(trees, 10, saving=0.4).tau
+    tau = solve_tau(trees, 10, Budget(saving=0.4)).tau
     assert_smallest(trees, 10, tau, 0.4)
     assert evaluations(trees, make_schedule(10, tau)) == sum(
         evaluations([tree], make_schedule(10, tau)) for tree in trees
@@ -90,26 +91,26 @@ def test_several_trees_share_one_tau_and_one_budget() -> None:
 
 @pytest.mark.parametrize("asked", [{"saving": 0.0}, {"steps_per_image": 8}])
 def test_asking_for_nothing_gives_a_tau_of_zero(asked: dict[str, float]) -> None:
-    assert solve_tau(make_tree(9), 8, **asked).tau == 0
-    assert solve_tau(make_tree(1), 8, **asked).tau == 0
+    assert solve_tau(make_tree(9), 8, Budget(**asked)).tau == 0
+    assert solve_tau(make_tree(1), 8, Budget(**asked)).tau == 0
 
 
 def test_the_most_that_can_be_saved_is_met() -> None:
     tree = make_tree(10)
     most = 9 * 4 / 50
-    assert saving([tree], 5, solve_tau(tree, 5, saving=most).tau) == pytest.approx(most)
+    assert saving([tree], 5, solve_tau(tree, 5, Budget(saving=most)).tau) == pytest.approx(most)
 
 
 def refusal(**asked: float | None) -> str:
     with pytest.raises(InvalidSetting) as refused:
-        solve_tau(make_tree(10), 5, **asked)
+        solve_tau(make_tree(10), 5, Budget(**asked))
     return str(refused.value)
 
 
 def test_budgets_that_cannot_be_met_are_refused_with_what_can() -> None:
-    assert refusal(saving=0.73) == "Setting saving is 0.73: this batch can save 0.72 at the most."
+    assert refusal(saving=0.73) == "Setting saving is 0.73: this batch can save at most 0.72."
     assert refusal(steps_per_image=1.3) == (
-        "Setting steps_per_image is 1.3: this batch needs 1.4 at the least."
+        "Setting steps_per_image is 1.3: this batch needs at least 1.4."
     )
 
 
@@ -118,16 +119,16 @@ def test_what_a_refusal_says_can_be_met_is_met() -> None:
         tree = make_tree(size)
         for asked in ("saving", "steps_per_image"):
             with pytest.raises(InvalidSetting) as refused:
-                solve_tau(tree, steps, **{asked: 0.9999 if asked == "saving" else 0.01})
-            limit = float(str(refused.value).split(" at the ")[0].split()[-1])
-            solve_tau(tree, steps, **{asked: limit})
+                solve_tau(tree, steps, Budget(**{asked: 0.9999 if asked == "saving" else 0.01}))
+            limit = float(str(refused.value).rstrip(".").split()[-1])
+            solve_tau(tree, steps, Budget(**{asked: limit}))
 
 
 def test_budgets_out_of_range_are_refused() -> None:
     assert refusal(saving=1.0) == "Setting saving is 1.0: use 0 to below 1."
     assert refusal(saving=-0.1) == "Setting saving is -0.1: use 0 to below 1."
     assert refusal(saving=math.nan) == "Setting saving is nan: use 0 to below 1."
-    assert refusal(steps_per_image=0) == "Setting steps_per_image is 0: use above 0 to 5."
+    assert refusal(steps_per_image=0) == "Setting steps_per_image is 0: use a number above 0."
     assert refusal(steps_per_image=6) == "Setting steps_per_image is 6: use above 0 to 5."
 
 
@@ -153,4 +154,4 @@ def test_schedules_out_of_range_are_refused(steps: int, tau: float, message: str
 
 def test_a_budget_without_trees_is_refused() -> None:
     with pytest.raises(InvalidSetting, match="a budget needs one tree or more"):
-        solve_tau([], 40, saving=0.5)
+        solve_tau([], 40, Budget(saving=0.5))

@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.shapes import Shapes, fit_width, rehearse
@@ -20,7 +21,7 @@ K = 12
 def plan() -> Plan:
     vectors = np.random.default_rng(0).normal(size=(60, 8)) + 2.0
     tree = build_tree(vectors)
-    return make_plan(tree, solve_tau([tree], K, saving=0.5))
+    return make_plan(tree, solve_tau([tree], K, Budget(saving=0.5)))
 
 
 def test_widths_add_up_to_calls_without_padding(plan: Plan) -> None:

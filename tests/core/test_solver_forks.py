@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from hierdiff_core.checkpoint import State, node_keys, pack, unpack
+from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import CorruptCheckpoint
+from hierdiff_core.keys import node_keys
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Finished, Job, run

@@ -16,9 +16,9 @@ from diffusers import (
     KandinskyV22Pipeline,
 )
 
-from hierdiff_core.checkpoint import node_keys
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.keys import node_keys
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan

@@ -51,7 +51,7 @@ def test_what_is_foreseen_is_told_kept_and_what_the_next_night_is_planned_by(sho
     assert kept.saving == pytest.approx(1 - 2.4 / kept.steps)
     planned, warnings = shop.plan()
     assert (planned["tuned"], planned["steps"], warnings) == (kept.said(), kept.steps, "")
-    assert (planned["linkage"], planned["evaluations"]) == ("calibrated", 28)
+    assert (planned["planner"], planned["evaluations"]) == ("calibrated", 28)
 
 
 def test_people_read_that_it_is_predicted_and_see_the_best_first(shop: Shop) -> None:
@@ -83,7 +83,7 @@ def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--evaluations", "1"), "1.25 evaluations per image at the least"),
+        (("--evaluations", "1"), "1.25 evaluations per image at least"),
         (("--evaluations", "50"), "20 or less"),
         (("--evaluations", "20", "--solvers", "ddpm"), "hierdiff calibrate"),
         (("--evaluations", "2.4", "--solvers", "heun"), "--solvers"),

@@ -56,7 +56,9 @@ def test_a_calibrated_model_is_planned_by_its_calibration(
     night = plan_small_night(stores, calibrated, write_catalogue(tmp_path))
     with stores.session() as session:
         plan, facts = load_plan(session, night.run).plan, summarise(session, night.run)
-    assert (plan.linkage, facts.linkage) == ("calibrated", "calibrated")
+    assert (plan.planner, facts.planner) == ("calibrated", "calibrated")
+    assert (plan.tau, plan.linkage) == (None, None)
+    assert plan.price == facts.price > 0
     assert plan.evaluations == int(0.6 * 12 * 6)
     assert sum(map(len, make_shards(plan, 3))) == len(plan.segments)
 
@@ -81,7 +83,7 @@ def test_without_a_budget_a_night_takes_what_the_papers_tau_would(
         with stores.session() as session:
             found.append(load_plan(session, night.run).plan)
     assert found[0].evaluations == found[1].evaluations
-    assert [each.linkage for each in found] == ["calibrated", "average"]
+    assert [each.planner for each in found] == ["calibrated", "paper"]
 
 
 def test_a_calibration_of_another_guidance_does_not_count(calibrated: Settings) -> None:

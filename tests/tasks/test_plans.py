@@ -55,7 +55,7 @@ def test_a_plan_that_is_no_binary_tree_comes_back_equal(database: Engine) -> Non
         Segment(2, 1, 3, 8, 0, 1, 2),
         Segment(3, 2, 3, 8, 0, 2, 3),
     )
-    flat = Plan(8, (2, 0, 1), segments, 0.1 + 0.2, "denoiser")
+    flat = Plan(8, (2, 0, 1), segments, "denoiser", price=0.1 + 0.2)
     night, _ = make_night_plan(make_prompts(3))
     night = replace(night, plan=flat, keys=("a", "b", "c", "d"), shards=((0,), (1, 3), (2,)))
     run = _store(database, night)
@@ -186,7 +186,7 @@ def test_a_night_of_twenty_thousand_prompts_goes_in_whole(database: Engine) -> N
         segments.append(Segment(parent, count + first // 2, 0, 3, None, first, last))
         for leaf in range(first, last):
             segments.append(Segment(len(segments), leaf, 3, steps, parent, leaf, leaf + 1))
-    plan = Plan(steps, tuple(range(count)), tuple(segments), 1.0, "ward")
+    plan = Plan(steps, tuple(range(count)), tuple(segments), "paper", "ward", 1.0)
     leaves = tuple(ledger.Leaf(f"content-{each}", f"embedding-{each}") for each in range(count))
     night = ledger.NightPlan(
         recipe=RECIPE,

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
@@ -75,7 +76,9 @@ def picture(side: int = 16, seed: int = 0) -> bytes:
 def night(size: int = 12, text: str = "a red mug", **changes: object) -> ReportData:
     vectors = np.random.default_rng(size).normal(size=(size, 4)) + 1
     tree = build_tree(vectors, linkage="ward")
-    schedule = solve_tau(tree, 8, saving=0.4) if size > 4 else make_schedule(steps=8, tau=1.0)
+    schedule = (
+        solve_tau(tree, 8, Budget(saving=0.4)) if size > 4 else make_schedule(steps=8, tau=1.0)
+    )
     small = thumbnail(picture(), 16)
     images = tuple(
         ReportImage(leaf, (f"SKU-{leaf}",), text, True, small, f"../../images/{leaf}.png")
@@ -162,7 +165,7 @@ def test_the_first_figures_say_what_was_made_paid_and_spared() -> None:
     assert figures["Evaluations"] == (f"{plan.evaluations}", "instead of 96")
     assert figures["Saved"] == (f"{plan.saving:.0%}", f"{96 - plan.evaluations} evaluations")
     assert figures["Time"] == ("1 min 40 s", "0.12 images/s")
-    assert figures["Cost"] == ("0.10 EUR", "8.33 per 1,000")
+    assert figures["Cost"] == ("0.10 USD", "8.33 per 1,000")
     assert figures["Resumed"] == ("8", "evaluations kept")
 
 

@@ -11,7 +11,7 @@ import pytest
 from hierdiff_core.models.place import find_revision
 from tasks import stages
 from tasks.catalogue_record import Tuned, read_tuned
-from tasks.catalogue_settings import read_tonight
+from tasks.catalogue_settings import settings_for
 from tasks.errors import DamagedTuning
 from tasks.ledger import (
     Night,
@@ -71,7 +71,7 @@ def claimed(stores: Stores, catalogue: str = "shop") -> Night:
 def planned(stores: Stores, settings: Settings, file: Path) -> UUID:
     """Make a night up to its plan, as the nightly flow does."""
     claim = claimed(stores)
-    tonight = read_tonight(stores, settings, "shop", claim.batch)
+    tonight = settings_for(stores, settings, "shop", claim.batch)
     stages.ingest(stores, tonight.settings, claim, stages.Source(file=file))
     stages.embed(stores, settings, claim.batch, lambda done, total: None)
     return stages.plan(stores, settings, claim.batch, tonight)
@@ -104,9 +104,9 @@ def test_not_sharing_is_a_choice_too(stores: Stores, short: Settings, tmp_path: 
 
 def test_a_choice_holds_for_its_own_catalogue_only(stores: Stores, short: Settings) -> None:
     keep(stores, tuned(short))
-    other = read_tonight(stores, short, "another")
+    other = settings_for(stores, short, "another")
     assert (other.settings, other.tuned, other.warning) == (short, "", "")
-    assert read_tonight(stores, short, "shop").tuned == SHARED
+    assert settings_for(stores, short, "shop").tuned == SHARED
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_a_choice_that_was_measured_on_something_else_is_named_and_left(
     stores: Stores, short: Settings, changed: dict[str, object]
 ) -> None:
     keep(stores, tuned(short, **changed))
-    tonight = read_tonight(stores, short, "shop")
+    tonight = settings_for(stores, short, "shop")
     assert (tonight.settings, tonight.tuned) == (short, "")
     assert "'shop'" in tonight.warning
     assert next(iter(changed)).replace("_", " ") in tonight.warning
@@ -126,7 +126,7 @@ def test_a_calibration_that_is_not_here_leaves_the_environment_in_charge(
     stores: Stores, short: Settings
 ) -> None:
     keep(stores, tuned(short, planner="calibrated", guidance=5.0))
-    tonight = read_tonight(stores, short.model_copy(update={"guidance": 5.0}), "shop")
+    tonight = settings_for(stores, short.model_copy(update={"guidance": 5.0}), "shop")
     assert "calibration" in tonight.warning
 
 
@@ -136,7 +136,7 @@ def test_rows_that_were_stored_before_keep_what_they_were_stored_with(
     claim = claimed(stores)
     stages.ingest(stores, short, claim, stages.Source(file=write_catalogue(tmp_path)))
     keep(stores, tuned(short))
-    tonight = read_tonight(stores, short, "shop", claim.batch)
+    tonight = settings_for(stores, short, "shop", claim.batch)
     assert (tonight.settings, tonight.tuned) == (short, "")
     assert "rows were stored" in tonight.warning
     with stores.session() as session:
@@ -149,7 +149,7 @@ def test_a_row_with_a_column_of_its_own_keeps_it(
     keep(stores, tuned(short))
     file = tmp_path / "rows.csv"
     file.write_text("prompt,guidance\na red mug,7\na blue mug,\n")
-    tonight = read_tonight(stores, short, "shop")
+    tonight = settings_for(stores, short, "shop")
     rows = stages.read_rows(tonight.settings, stages.Source(file=file)).prompts
     assert [each.recipe.guidance for each in rows] == [7.0, short.guidance]
     assert {(each.recipe.solver, each.recipe.steps) for each in rows} == {("ddim", 4)}

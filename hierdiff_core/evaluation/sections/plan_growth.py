@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from hierdiff_core.calibrated.plans import LINKAGE
 from hierdiff_core.evaluation.bands import band
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
@@ -27,11 +26,12 @@ from hierdiff_core.evaluation.sections.plans import UNCALIBRATED
 from hierdiff_core.evaluation.setting import Setting, label, standard
 from hierdiff_core.evaluation.told import Table, Told, score
 from hierdiff_core.evaluation.unit import Unit
+from hierdiff_core.plan import CALIBRATED
 
 TITLE = "Calibrated plans against the paper's trees, by the number of prompts"
 RIVALS = ("ward", "average")
-_COLOURS = {LINKAGE: SHARED[0], "ward": BLIND, "average": "#d0a020"}
-_MARKERS = {LINKAGE: "o", "ward": "s", "average": "^"}
+_COLOURS = {CALIBRATED: SHARED[0], "ward": BLIND, "average": "#d0a020"}
+_MARKERS = {CALIBRATED: "o", "ward": "s", "average": "^"}
 Curves = Mapping[int, Mapping[str, Measured]]  # by N and method
 
 
@@ -59,8 +59,8 @@ def tell(study: Study, results: Results) -> Told:
     alone = [found for unit in _alone(study, prompts) if (found := results.measured_unit(unit))]
     spent = _spent(study)
     caption = f"The same prompts of `{prompts.name}` among N of its prompts, {spent}."
-    methods = (LINKAGE, *RIVALS)
-    columns = ("N", *methods, *(f"{LINKAGE} – {each}" for each in RIVALS))
+    methods = (CALIBRATED, *RIVALS)
+    columns = ("N", *methods, *(f"{CALIBRATED} – {each}" for each in RIVALS))
     rows = [_row(size, found) for size, found in curves.items()]
     sentences = [
         _sentence(each, gains, spent) for each in RIVALS if (gains := _gains(curves, each))
@@ -81,7 +81,7 @@ def _applies(study: Study) -> bool:
 def _settings(study: Study) -> dict[str, Setting]:
     solver, rung = study.fast, study.grid.growth_rung
     steps = study.grid.tree_steps[solver]
-    return {each: spending(each, solver, steps, rung) for each in (LINKAGE, *RIVALS)}
+    return {each: spending(each, solver, steps, rung) for each in (CALIBRATED, *RIVALS)}
 
 
 def _alone(study: Study, prompts: PromptSet) -> list[Unit]:
@@ -106,7 +106,7 @@ def _curves(study: Study, results: Results, prompts: PromptSet) -> Curves:
         }
         measured = {name: results.measured_unit(unit) for name, unit in units.items()}
         whole = {name: each for name, each in measured.items() if each is not None}
-        if LINKAGE in whole:
+        if CALIBRATED in whole:
             found[size] = whole
     return found
 
@@ -117,7 +117,7 @@ def _gains(curves: Curves, rival: str) -> list[tuple[float, Estimate]]:
 
 
 def _gain(found: Mapping[str, Measured], rival: str) -> Estimate:
-    return estimate_mean(found[LINKAGE].scores - found[rival].scores)
+    return estimate_mean(found[CALIBRATED].scores - found[rival].scores)
 
 
 def _sentence(rival: str, gains: Sequence[tuple[float, Estimate]], spent: str) -> str:
@@ -133,7 +133,7 @@ def _sentence(rival: str, gains: Sequence[tuple[float, Estimate]], spent: str) -
 
 def _row(size: int, found: Mapping[str, Measured]) -> list[str]:
     means = [estimate_mean(found[each].scores) if each in found else None
-             for each in (LINKAGE, *RIVALS)]  # fmt: skip
+             for each in (CALIBRATED, *RIVALS)]  # fmt: skip
     gains = [signed(_gain(found, each)) if each in found else "–" for each in RIVALS]
     return [f"{size:,}", *map(score, means), *gains]
 

@@ -1,0 +1,35 @@
+"""A calibration at the noise levels of one solver's K steps: what plans of least excess need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.levels import Levels, noise_levels
+from hierdiff_core.calibrated.points import StepPoints
+from hierdiff_core.solver import make_solver
+
+
+@dataclass(frozen=True, eq=False)
+class CalibratedSolver:
+    """What one solver's steps settle, for any prompts of one model."""
+
+    calibration: Calibration
+    levels: Levels  # (K,) sigma before each step
+
+    def points(self, vectors: npt.NDArray[np.floating]) -> StepPoints:
+        """Return the points of prompts' vectors (N, D) at each step; see `Calibration.points`."""
+        return self.calibration.points(vectors, self.levels)
+
+
+def calibrate_solver(
+    calibration: Calibration, schedule: Mapping[str, Any], solver: str, steps: int
+) -> CalibratedSolver:
+    """Return a calibration at the levels of K steps of a solver, on a model's noise schedule."""
+    timesteps = make_solver(solver, schedule, steps).timesteps
+    return CalibratedSolver(calibration, noise_levels(schedule, timesteps))

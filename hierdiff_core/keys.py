@@ -1,0 +1,40 @@
+"""Keys of a plan's segments: under them finished work is found again.
+
+A key is a chain hash, so equal work has an equal key in any run, on any machine, on any night.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hierdiff_core.digest import digest
+from hierdiff_core.plan import Plan, Segment
+
+# Raised whenever equal keys would no longer mean equal latents in a layout that is still read.
+VERSION = 2
+
+
+def node_key(plan: Plan, segment: Segment, content_keys: Sequence[str]) -> str:
+    """Return a segment's content key: the digest of its leaves' content keys, ascending."""
+    return digest("node", sorted(content_keys[leaf] for leaf in plan.members(segment)))
+
+
+def node_keys(plan: Plan, content_keys: Sequence[str]) -> tuple[str, ...]:
+    """Return each segment's content key."""
+    return tuple(node_key(plan, segment, content_keys) for segment in plan.segments)
+
+
+def segment_keys(
+    plan: Plan, content_keys: Sequence[str], recipes: Sequence[str]
+) -> tuple[str, ...]:
+    """Return each segment's key: key = H(parent's key, node key, recipe, start, stop).
+
+    `content_keys` and `recipes` (compatibility keys) are given per leaf. The recipe carries model,
+    revision, solver, guidance, size, K, seed and noise policy; members share one recipe.
+    """
+    keys: list[str] = []
+    for segment, node in zip(plan.segments, node_keys(plan, content_keys), strict=True):
+        parent = None if segment.parent is None else keys[segment.parent]
+        recipe = recipes[plan.order[segment.first]]
+        keys.append(digest("segment", VERSION, parent, node, recipe, segment.start, segment.stop))
+    return tuple(keys)
