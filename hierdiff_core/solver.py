@@ -52,6 +52,12 @@ class Solver(Protocol):
         """Return what the network is shown of latents (B, C, ...) before steps (B,)."""
         ...
 
+    def predicted_x0(
+        self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
+    ) -> torch.Tensor:
+        """Return x_0 (B, C, ...) as the network predicts it of latents before steps (B,)."""
+        ...
+
     def step(
         self,
         latents: torch.Tensor,

@@ -18,6 +18,7 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, stack
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.noise import initial_noise, step_noise
+from hierdiff_core.sampling.step import advance
 from hierdiff_core.solver import Solver
 
 Reading = npt.NDArray[np.float32]
@@ -101,7 +102,7 @@ def measure(
     alone, then after each fork's shared steps, NaN for forks that it has not. plain-K (P, D): of
     the P prompts of `plain_places`, alone, in K steps.
     """
-    desk = _Desk(denoiser, look, make, conditioning, design)
+    desk = _Measurements(denoiser, look, make, conditioning, design)
     for name in names(len(conditioning), design):
         if name not in known:
             kind, number = name.split("-")
@@ -134,7 +135,7 @@ class _State:
         return _State(self.latents[rows], history, [self.keys[row] for row in rows.tolist()])
 
 
-class _Desk:
+class _Measurements:
     """One calibration's measurements."""
 
     def __init__(
@@ -190,33 +191,36 @@ class _Desk:
     def _walk(
         self, solver: Solver, state: _State, rows: Conditioning, start: int, stop: int | None = None
     ) -> _State:
-        latents, history = state.latents, state.history
-        for k in range(start, len(solver.timesteps) if stop is None else stop):
-            steps = torch.full((len(rows),), k)
-            predicted = self._predict(solver, solver.scale(latents, steps), k, rows)
-            noise = self._noise(state, k) if solver.draws_noise else None
-            latents, history = solver.step(latents, predicted, noise, steps, history)
-        return _State(latents, history, state.keys)
+        """Return rows after the steps from `start` to `stop`, in calls of at most `rows` rows."""
+        steps = range(start, len(solver.timesteps) if stop is None else stop)
+        parts = torch.arange(len(rows)).split(self.design.rows)
+        ends = [self._run(solver, state.take(part), _rows(rows, part), steps) for part in parts]
+        history = zip(*(end.history for end in ends), strict=True)
+        latents = torch.cat([end.latents for end in ends])
+        return _State(latents, tuple(map(torch.cat, history)), state.keys)
+
+    def _run(self, solver: Solver, state: _State, rows: Conditioning, steps: range) -> _State:
+        device = self.denoiser.device
+        latents, history = (
+            state.latents.to(device),
+            tuple(each.to(device) for each in state.history),
+        )
+        steering = {name: each.to(device) for name, each in rows.tensors.items()}
+        solver = solver.to(device)
+        for k in steps:
+            at = torch.full((len(latents),), k, device=device)
+            noise = self._noise(state, k).to(device) if solver.draws_noise else None
+            latents, history, _ = advance(
+                self.denoiser, solver, latents, history, at, steering, noise
+            )
+        return _State(latents.cpu(), tuple(each.cpu() for each in history), state.keys)
 
     def _noise(self, state: _State, k: int) -> torch.Tensor:
         seed, shape = self.design.seed, self.denoiser.latent_shape
         drawn = {key: step_noise(seed, key, k, shape) for key in set(state.keys)}
         return torch.stack([drawn[key] for key in state.keys])
 
-    def _predict(
-        self, solver: Solver, shown: torch.Tensor, k: int, rows: Conditioning
-    ) -> torch.Tensor:
-        """Return predictions on the CPU, in calls of at most `rows` rows."""
-        device = self.denoiser.device
-        found, time = [], solver.timesteps[k].to(device)
-        for first in range(0, len(shown), self.design.rows):
-            here = slice(first, first + self.design.rows)
-            latents = shown[here].to(device)
-            steering = {name: each[here].to(device) for name, each in rows.tensors.items()}
-            found.append(self.denoiser.predict(latents, time.expand(len(latents)), steering).cpu())
-        return torch.cat(found)
 
-
-def _rows(conditioning: Conditioning, rows: Sequence[int]) -> Conditioning:
-    chosen = torch.as_tensor(list(rows))
+def _rows(conditioning: Conditioning, rows: Sequence[int] | torch.Tensor) -> Conditioning:
+    chosen = torch.as_tensor(rows)
     return Conditioning({name: each[chosen] for name, each in conditioning.tensors.items()})

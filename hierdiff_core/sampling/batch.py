@@ -17,6 +17,7 @@ from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.keys import node_key
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.sampling.step import advance
 from hierdiff_core.sampling.walk import Row
 from hierdiff_core.solver import Solver
 
@@ -76,15 +77,15 @@ class Batch:
         count, padded = len(rows), [*rows, *[rows[0]] * (width - len(rows))]
         places = [[row.slot for row in padded], [row.step for row in padded]]
         slots, steps = self._send(torch.tensor(places))
-        latents = self.latents[slots]
-        prediction = self.denoiser.predict(
-            self.solver.scale(latents, steps),
-            self.solver.timesteps[steps],
+        latents, history, _ = advance(
+            self.denoiser,
+            self.solver,
+            self.latents[slots],
+            tuple(past[slots] for past in self.history),
+            steps,
             {name: tensor[slots] for name, tensor in self.steering.items()},
+            self._noise(rows, width) if self.solver.draws_noise else None,
         )
-        noise = self._noise(rows, width) if self.solver.draws_noise else None
-        history = tuple(past[slots] for past in self.history)
-        latents, history = self.solver.step(latents, prediction, noise, steps, history)
         self.latents[slots[:count]] = latents[:count]
         for past, new in zip(self.history, history, strict=True):
             past[slots[:count]] = new[:count]

@@ -44,6 +44,12 @@ class LearnedVariance:
         """See Solver."""
         return latents
 
+    def predicted_x0(
+        self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
+    ) -> torch.Tensor:
+        """See Solver."""
+        return self.mean.predicted_x0(latents, prediction, steps)
+
     def step(
         self,
         latents: torch.Tensor,

@@ -28,7 +28,7 @@ class Linear:
     timesteps: torch.Tensor  # (K,)
     terms: tuple[str, ...]
     weights: torch.Tensor  # (terms, K)
-    x0: torch.Tensor | None = None  # (2, K): weights of x and f in x_0, where a step needs it
+    x0: torch.Tensor  # (2, K): weights of x and f in x_0
     clipping: Clipping = NO_CLIPPING  # of x_0
     shown: torch.Tensor | None = None  # (1, K): weight of x in what the network is shown
     initial_scale: float = 1.0
@@ -45,16 +45,25 @@ class Linear:
 
     def to(self, device: torch.device) -> Linear:
         """See Solver."""
-        names = ("timesteps", "weights", "x0", "shown")
-        tables = {name: getattr(self, name) for name in names}
-        moved = {name: table.to(device) for name, table in tables.items() if table is not None}
-        return replace(self, **moved)
+        return replace(
+            self,
+            timesteps=self.timesteps.to(device),
+            weights=self.weights.to(device),
+            x0=self.x0.to(device),
+            shown=None if self.shown is None else self.shown.to(device),
+        )
 
     def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See Solver."""
         if self.shown is None:
             return latents
         return (at(self.shown, steps, latents)[0] * latents).float()
+
+    def predicted_x0(
+        self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
+    ) -> torch.Tensor:
+        """See Solver."""
+        return self._x0(latents, prediction[:, : latents.shape[1]], steps).float()
 
     def step(
         self,
@@ -66,9 +75,8 @@ class Linear:
     ) -> tuple[torch.Tensor, History]:
         """See Solver."""
         terms = {X: latents, F: prediction[:, : latents.shape[1]]}
-        if self.x0 is not None:
-            u, v = at(self.x0, steps, latents)
-            terms[X0] = self.clipping((u * latents).add_(v * terms[F]))
+        if X0 in self.terms:
+            terms[X0] = self._x0(latents, terms[F], steps)
         if noise is not None:
             terms[Z] = noise
         if PAST in self.terms:
@@ -79,6 +87,12 @@ class Linear:
         for product in rest:
             first.add_(product)
         return first.float(), history
+
+    def _x0(
+        self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
+    ) -> torch.Tensor:
+        u, v = at(self.x0, steps, latents)
+        return self.clipping((u * latents).add_(v * prediction))
 
 
 def at(tables: torch.Tensor, steps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -113,7 +127,7 @@ def make_linear(
         timesteps,
         tuple(needed),
         tables,
-        torch.stack(x0) if X0 in needed else None,
+        torch.stack(x0),
         clipping,
         None if shown is None else shown[None],
         initial_scale,
