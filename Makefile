@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo standalone evaluate test lint types unit bench format clean
+.PHONY: help install demo standalone evaluate test lint types unit bench build format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ unit: $(READY) ## tests only; ARGS='-m "not slow"' for the quick ones
 
 bench: $(READY) ## what it costs and saves, into benchmarks/results; ARGS='saving --quick', FORCE=1
 	$(BIN)/python -W ignore -m benchmarks $(ARGS)
+
+build: $(READY) ## wheel and source archive, into dist
+	$(BIN)/python -m build
 
 format: $(READY) ## put the code into the house's format
 	$(BIN)/ruff check --fix .
