@@ -48,11 +48,11 @@ def read_source(url: str, query: str) -> Iterator[Row]:
             _refuse_writing(connection)
             # The query is the user's own text: its % and : are not ours to interpret.
             options = {"stream_results": True, "yield_per": _CHUNK, "no_parameters": True}
-            result = connection.execution_options(**options).exec_driver_sql(query)
-            if not result.returns_rows:
-                raise FailedQuery(url=shown(parsed), reason="it returns no rows; use a SELECT")
-            for number, row in enumerate(result.mappings(), start=1):
-                yield Row(number, dict(row))
+            with connection.execution_options(**options).exec_driver_sql(query) as result:
+                if not result.returns_rows:
+                    raise FailedQuery(url=shown(parsed), reason="it returns no rows; use a SELECT")
+                for number, row in enumerate(result.mappings(), start=1):
+                    yield Row(number, dict(row))
     finally:
         engine.dispose()
 
