@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo standalone evaluate test lint types unit gpu bench build format clean
+.PHONY: help install demo standalone test lint types unit gpu bench paper build format clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,8 +21,6 @@ demo: $(READY) ## the whole stack on this machine, a sample catalogue, one night
 standalone: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/hierdiff standalone
 
-evaluate: $(READY) ## what sharing saves, measured on the miniature, into benchmarks/results
-	@$(BIN)/hierdiff evaluate $(ARGS)
 
 test: lint unit ## everything CI checks
 
@@ -42,6 +40,9 @@ gpu: $(READY) ## tests that need a CUDA device, skipped without one
 
 bench: $(READY) ## what it costs and saves, into benchmarks/results; ARGS='saving --quick', FORCE=1
 	$(BIN)/python -W ignore -m benchmarks $(ARGS)
+
+paper: $(READY) ## the paper's tables and figures on the miniature, into benchmarks/results
+	$(BIN)/python -W ignore -m benchmarks.paper $(ARGS)
 
 build: $(READY) ## wheel and source archive, into dist
 	$(BIN)/python -m build

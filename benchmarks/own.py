@@ -15,17 +15,12 @@ from numpy.typing import NDArray
 
 from benchmarks.lab import Lab
 from benchmarks.outcome import Cell, Column, Figure, Goal, Outcome, Table
+from benchmarks.paper.prompt_sets import built_in_sets, set_file
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.readings import Design
 from hierdiff_core.evaluation.bootstrap import Estimate, resample
 from hierdiff_core.evaluation.plan_ladder import spending
-from hierdiff_core.evaluation.prompt_sets import (
-    FOLDER,
-    PromptSet,
-    built_in_sets,
-    choose_sets,
-    sample,
-)
+from hierdiff_core.evaluation.prompt_sets import PromptSet, choose_sets, sample
 from hierdiff_core.evaluation.unit import make_unit
 from tasks.evaluation.carry_out import carry_out
 from tasks.evaluation.panel import Panel, load_panel
@@ -108,7 +103,7 @@ class _Scored:
 
 def _calibrate(settings: Settings, lab: Lab, name: str, most: int) -> Calibration:
     out: Path = lab.folder("own") / f"{name}.safetensors"
-    file = FOLDER / f"{name}.csv"
+    file = set_file(name)
     recipe = pin_recipe(settings.recipe)
     return calibrate(settings, recipe, file=file, evaluations=most, out=out).calibration
 

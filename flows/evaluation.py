@@ -6,7 +6,6 @@ measured; the next one goes on from there.
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -18,15 +17,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.progress import TimeRemainingColumn as Remaining
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.page import Circumstances
-from hierdiff_core.evaluation.prompt_sets import PromptSet
-from hierdiff_core.evaluation.sections import SECTIONS
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Outcome
-from hierdiff_core.models.place import SHIPPED
-from tasks.evaluation.crew import Bench, find_missing, make_all, weight
-from tasks.evaluation.drawings import drawn_features
+from hierdiff_core.evaluation.told import Sections
+from hierdiff_core.evaluation.unit import Job, Outcome
+from tasks.evaluation.crew import Bench, find_missing, make_all
 from tasks.evaluation.machine import describe_machine
 from tasks.evaluation.pages import Written, gather, write_pages
 from tasks.evaluation.subject import embed_texts
@@ -41,11 +36,14 @@ class Evaluation:
 
     bench: Bench
     study: Study
+    sections: Sections
+    command: str  # that repeats it
     out: Path
     plots: bool
     quiet: bool
     known: dict[Job, Outcome] = field(default_factory=dict)
-    drawings: dict[str, Vectors] = field(default_factory=dict)
+    detail: str = "the reference's pictures"  # what pictures are compared with
+    drawings: dict[str, Vectors] = field(default_factory=dict)  # or features of others, by set
     distances: dict[tuple[str, Setting], float] = field(default_factory=dict)
     written: Written | None = None
     _pages: float = 0.0  # when they were last written
@@ -53,16 +51,16 @@ class Evaluation:
     def __post_init__(self) -> None:
         first = self.study.sets[0].entries[0].text
         self.fingerprint = self.bench.fingerprint(first)
-        jobs = [job for section in SECTIONS.values() for job in section.jobs(self.study)]
+        jobs = [job for section in self.sections.values() for job in section.jobs(self.study)]
         self.keys = self.bench.keys(jobs, self.fingerprint)
 
     def missing(self, section: str) -> dict[Job, str]:
         """Return the section's jobs that have no result yet, with their keys."""
-        jobs = SECTIONS[section].jobs(self.study)
+        jobs = self.sections[section].jobs(self.study)
         keys = {job: self.keys[job] for job in jobs}
         return {job: keys[job] for job in find_missing(self.bench.folder, keys)}
 
-    def run(self, sections: Sequence[str], workers: int) -> None:
+    def run(self, names: Sequence[str], workers: int) -> None:
         """Measure the sections one after another, writing pages as they come."""
         console = Console(file=sys.stderr)
         columns = (
@@ -72,13 +70,12 @@ class Evaluation:
         )
         with Progress(*columns, TimeElapsedColumn(), Remaining(), console=console,
                       disable=self.quiet) as bar:  # fmt: skip
-            waiting = {name: self.missing(name) for name in sections}
+            waiting = {name: self.missing(name) for name in names}
             self._embed(bar, waiting)
-            self._draw(bar)
             total = {job: None for jobs in waiting.values() for job in jobs}
-            task = bar.add_task("measuring", total=sum(map(weight, total)))
+            task = bar.add_task("measuring", total=sum(job.weight for job in total))
             try:
-                for name in sections:
+                for name in names:
                     # A job that an earlier section shares is done by now.
                     jobs = {job: key for job, key in waiting[name].items() if job in total}
                     bar.update(task, description=name)
@@ -93,7 +90,7 @@ class Evaluation:
     ) -> None:  # fmt: skip
         for job in make_all(self.bench, jobs, workers):
             total.pop(job, None)
-            bar.advance(task, weight(job))
+            bar.advance(task, job.weight)
             if time.monotonic() - self._pages > _PAGES_EVERY:
                 self._write(redrawn=())
         if jobs:
@@ -111,21 +108,6 @@ class Evaluation:
         embed_texts(self.bench.subject, texts, self.bench.device, self.bench.folder, report)
         bar.update(task, total=1, completed=1)
 
-    def _draw(self, bar: Progress) -> None:
-        task = bar.add_task("drawing", total=len(self.study.sets))
-        for prompts in self.study.sets:
-            features = self._drawn(prompts)
-            if features is not None:
-                self.drawings[prompts.name] = features
-            bar.advance(task)
-
-    def _drawn(self, prompts: PromptSet) -> Vectors | None:
-        # Other models were not trained on these drawings.
-        if self.bench.recipe.model not in SHIPPED:
-            return None
-        entries = [prompts.entries[place] for place in self.study.sample(prompts)]
-        return drawn_features(entries, self.bench.panel, self.fingerprint, self.bench.folder)
-
     def _write(self, redrawn: Collection[str] | None) -> None:
         results = gather(self.bench.folder, self.keys, self.known, self.drawings, self.distances)
         recipe = self.bench.recipe
@@ -137,10 +119,9 @@ class Evaluation:
             "seed": str(recipe.seed),
         }
         judges = (*self.bench.judges, f"fingerprint {self.fingerprint}")
-        about = Circumstances(_command(), describe_machine(), model, judges)
-        self.written = write_pages(self.out, self.study, results, about, self.plots, redrawn)
+        about = Circumstances(self.command, describe_machine(), model, judges, self.detail)
+
+        self.written = write_pages(
+            self.out, self.sections, self.study, results, about, self.plots, redrawn
+        )
         self._pages = time.monotonic()
-
-
-def _command() -> str:
-    return shlex.join(["hierdiff", *sys.argv[1:]])

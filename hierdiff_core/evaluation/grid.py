@@ -1,30 +1,26 @@
-"""Grids: which settings are measured, as data; and the study that a grid makes of prompt sets.
-
-Knows what `quick`, `default` and `full` stand for. Nothing here decides how a setting is run.
-"""
+"""Grids: which settings are measured, as data; and the study that a grid makes of prompt sets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from hierdiff_core.clustering.linkage import LINKAGES
-from hierdiff_core.evaluation.prompt_sets import DEVELOPMENT, REPORT, PromptSet, sample
+from hierdiff_core.evaluation.prompt_sets import PromptSet, Set, sample
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.unit import Unit, make_unit
 from hierdiff_core.solver import SOLVERS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Grid:
     """What is measured on each set."""
 
     name: str
-    sample: int  # prompts of a report set whose pictures are made and judged
-    development_sample: int
+    sample: int  # prompts of a set whose pictures are made and judged
     held_out: int  # prompts on which each attribute is judged by itself
     standards: Mapping[str, tuple[int, ...]]  # K of the standard runs under each solver
     paper_steps: int  # K of the paper's reference, under DDPM
@@ -33,15 +29,10 @@ class Grid:
     fast_steps: Mapping[str, tuple[int, ...]]  # K of the sharing runs under solvers of few steps
     fast_savings: tuple[float, ...]
     linkages: tuple[str, ...]
-    random_savings: tuple[float, ...]
-    taus: tuple[float, ...]  # of Figure 5
-    sizes: tuple[int, ...]  # N, of one template; the first are parts of the sample
-    emergence: int  # prompts whose steps are looked at one by one
     diversity: int  # pictures that are compared with each other
     rungs: tuple[float, ...]  # evaluations per image at which calibrated plans are measured
     plan_steps: Mapping[str, tuple[int, ...]]  # K of those plans under each solver
     tree_steps: Mapping[str, int]  # K of the trees that they are compared with
-    growth_rung: float  # evaluations per image at which they are compared against N
     plan_sample: int  # prompts of a set whose pictures are judged where plans are compared
     largest: int | None = None  # prompts that are taken of a set; None: all
 
@@ -58,7 +49,6 @@ _TREE_STEPS = {"dpmsolver++": 8, "ddim": 8}
 DEFAULT = Grid(
     name="default",
     sample=150,
-    development_sample=100,
     held_out=300,
     standards=_STANDARDS,
     paper_steps=40,
@@ -67,21 +57,15 @@ DEFAULT = Grid(
     fast_steps={"dpmsolver++": (6, 12), "ddim": (6, 8)},
     fast_savings=(0.1, 0.25, 0.5, 0.7),
     linkages=tuple(LINKAGES),
-    random_savings=(0.05, 0.2, 0.5, 0.7),
-    taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-    sizes=(16, 48, 144, 500, 1000, 2000),
-    emergence=64,
     diversity=100,
     rungs=_RUNGS,
     plan_steps=_PLAN_STEPS,
     tree_steps=_TREE_STEPS,
-    growth_rung=2.4,
     plan_sample=300,
 )
 FULL = Grid(
     name="full",
     sample=500,
-    development_sample=300,
     held_out=300,
     standards={
         "ddpm": (5, 8, 10, 12, 16, 20, 25, 31, 40),
@@ -94,21 +78,15 @@ FULL = Grid(
     fast_steps={"dpmsolver++": (4, 6, 8, 12, 20), "ddim": (4, 5, 6, 8, 12)},
     fast_savings=(0.15, 0.3, 0.45, 0.6, 0.75),
     linkages=tuple(LINKAGES),
-    random_savings=(0.02, 0.05, 0.1, 0.15, 0.3, 0.5, 0.7),
-    taus=(0.25, 0.5, 0.75, 1.0, 1.25, 1.5),
-    sizes=(16, 48, 96, 240, 480, 1000, 2000),
-    emergence=128,
     diversity=100,
     rungs=_RUNGS,
     plan_steps=_PLAN_STEPS,
     tree_steps=_TREE_STEPS,
-    growth_rung=2.4,
     plan_sample=500,
 )
 QUICK = Grid(
     name="quick",
     sample=12,
-    development_sample=8,
     held_out=12,
     standards={"ddpm": (3, 6), "ddim": (2, 4), "dpmsolver++": (2, 4)},
     paper_steps=6,
@@ -117,21 +95,16 @@ QUICK = Grid(
     fast_steps={"dpmsolver++": (4,), "ddim": (4,)},
     fast_savings=(0.25, 0.5),
     linkages=tuple(LINKAGES),
-    random_savings=(0.1, 0.3),
-    taus=(0.5, 1.0),
-    sizes=(4, 12, 16),
-    emergence=4,
     diversity=12,
     rungs=(1.2, 2.0, 2.8),
     plan_steps={"dpmsolver++": (4, 6), "ddim": (4,)},
     tree_steps={"dpmsolver++": 4, "ddim": 4},
-    growth_rung=2.0,
     plan_sample=12,
     largest=16,
 )
 GRIDS: Mapping[str, Grid] = {grid.name: grid for grid in (QUICK, DEFAULT, FULL)}
 # The paper's solver, and those that need few steps.
-PAPER_SOLVER, _FAST = "ddpm", ("dpmsolver++", "ddim")
+PAPER_SOLVER, FAST = "ddpm", ("dpmsolver++", "ddim")
 PAPER_METHOD = "ward"  # as in the authors' code
 
 
@@ -144,25 +117,10 @@ class Study:
     solvers: tuple[str, ...]
     calibrated: bool = False  # whether the model has a calibration to plan by
 
-    @property
-    def report(self) -> tuple[PromptSet, ...]:
-        """The sets whose figures are told."""
-        return tuple(each for each in self.sets if each.purpose == REPORT)
-
-    @property
-    def development(self) -> tuple[PromptSet, ...]:
-        """The sets from which defaults are chosen."""
-        return tuple(each for each in self.sets if each.purpose == DEVELOPMENT)
-
     @cached_property
     def fast(self) -> str:
         """The first solver of few steps among those asked for."""
-        return next((each for each in _FAST if each in self.solvers), self.solvers[0])
-
-    def most_fast_steps(self, solver: str) -> int:
-        """Return the greatest K of the sharing runs under a solver of few steps."""
-        steps = self.grid.fast_steps
-        return max(steps.get(solver, steps[_FAST[0]]))
+        return next((each for each in FAST if each in self.solvers), self.solvers[0])
 
     @cached_property
     def paper_solver(self) -> str:
@@ -176,9 +134,7 @@ class Study:
 
     def sample(self, prompts: PromptSet) -> tuple[int, ...]:
         """Return the places of the prompts that are scored."""
-        grid = self.grid
-        most = grid.sample if prompts.purpose == REPORT else grid.development_sample
-        return sample(prompts, most)
+        return sample(prompts, self.grid.sample)
 
     def unit(self, prompts: PromptSet, setting: Setting) -> Unit:
         """Return the unit of a setting on a set's sample."""
@@ -190,12 +146,9 @@ class Study:
         found = [standard(each, K) for each in self.solvers for K in grid.standards.get(each, ())]
         return list(dict.fromkeys([*found, self.reference]))
 
-    def papers_own(self, prompts: PromptSet) -> list[Setting]:
-        """Return the sharing run that saves what the paper saves on that kind of set."""
-        if prompts.paper_saving is None:
-            return []
-        solver, K = self.paper_solver, self.grid.paper_steps
-        return [Setting(PAPER_METHOD, solver, K, saving=prompts.paper_saving)]
+    def typical(self, prompts: PromptSet) -> Setting:
+        """Return one sharing run to show of a set: it saves half."""
+        return Setting(PAPER_METHOD, self.paper_solver, self.grid.paper_steps, saving=0.5)
 
     def paper_sharing(self, method: str = PAPER_METHOD) -> list[Setting]:
         """Return the sharing runs under the paper's solver and K."""
@@ -215,28 +168,30 @@ class Study:
         ]
 
     def sharing(self, prompts: PromptSet) -> list[Setting]:
-        """Return the sharing runs of a set's frontier; by one linkage on development sets.
-
-        Those have their linkages compared among the ablations.
-        """
+        """Return the sharing runs of a set's frontier."""
         found = []
-        report = prompts.purpose == REPORT
-        for method in self.grid.linkages if report else (PAPER_METHOD,):
+        for method in self.grid.linkages:
             found += self.paper_sharing(method) + self.fast_sharing(method)
         return found
 
 
 def make_study(grid: Grid, sets: Sequence[PromptSet], solvers: Sequence[str] = ()) -> Study:
     """Return the study over the sets, cut to the grid's largest; all known solvers for none."""
-    known = tuple(each for each in _STANDARDS if each in SOLVERS)
-    return Study(grid, tuple(_cut(each, grid.largest) for each in sets), tuple(solvers) or known)
+    return Study(grid, cut(sets, grid.largest), tuple(solvers) or known_solvers())
 
 
-def _cut(prompts: PromptSet, largest: int | None) -> PromptSet:
+def known_solvers() -> tuple[str, ...]:
+    """Return the solvers that grids have steps for."""
+    return tuple(each for each in _STANDARDS if each in SOLVERS)
+
+
+def cut(sets: Sequence[Set], largest: int | None) -> tuple[Set, ...]:
+    """Return the sets with no more than so many prompts each."""
+    return tuple(_cut(each, largest) for each in sets)
+
+
+def _cut(prompts: Set, largest: int | None) -> Set:
     if largest is None or len(prompts) <= largest:
         return prompts
     chosen = np.sort(np.random.default_rng(0).permutation(len(prompts))[:largest])
-    entries = tuple(prompts.entries[int(each)] for each in chosen)
-    return PromptSet(
-        prompts.name, prompts.title, prompts.purpose, entries, prompts.paper, prompts.paper_saving
-    )
+    return replace(prompts, entries=tuple(prompts.entries[int(each)] for each in chosen))

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.prompt_sets import REPORT
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.sections import SECTIONS
 from hierdiff_core.evaluation.setting import label
-from hierdiff_core.evaluation.told import Table, Told
+from hierdiff_core.evaluation.told import Sections, Table, Told
 
 
 @dataclass(frozen=True)
@@ -26,11 +24,12 @@ class Circumstances:
     machine: Mapping[str, str]
     model: Mapping[str, str]
     judges: tuple[str, ...]
+    detail: str  # what pictures are compared with
 
 
-def tell_all(study: Study, results: Results) -> dict[str, Told]:
+def tell_all(sections: Sections, study: Study, results: Results) -> dict[str, Told]:
     """Return every section by name, told from what is there."""
-    return {name: section.tell(study, results) for name, section in SECTIONS.items()}
+    return {name: section.tell(study, results) for name, section in sections.items()}
 
 
 def write_markdown(
@@ -59,7 +58,6 @@ def write_json(study: Study, sections: Mapping[str, Told], about: Circumstances)
         "sets": {
             each.name: {
                 "title": each.title,
-                "purpose": each.purpose,
                 "prompts": len(each),
                 "scored": len(study.sample(each)),
                 "held_out": sum(bool(entry.held_out) for entry in each.entries),
@@ -86,9 +84,8 @@ def _about(study: Study, about: Circumstances) -> str:
             f"- Machine: {machine}.",
             f"- Reference: {label(study.reference)} for every prompt alone, as in the paper. The "
             "same seeds everywhere; intervals are 95 %, by bootstrap over prompts.",
-            "- Detail is the Fréchet distance, in the judge's features, to fresh drawings of the "
-            "same prompts (to the reference's pictures where there are none); compare it inside a "
-            "set only.",
+            f"- Detail is the Fréchet distance, in the judge's features, to {about.detail}; "
+            "compare it inside a set only.",
             "- A sharing run plans its whole set; a random sample of it, half of it held-out "
             "prompts where there are enough, is denoised and judged.",
             "- A failed picture makes its setting incomplete: it is left out and named, and never "
@@ -105,13 +102,11 @@ def _sets(study: Study) -> Table:
             f"{len(each):,}",
             f"{len(study.sample(each)):,}",
             f"{sum(bool(entry.held_out) for entry in each.entries):,}",
-            "report" if each.purpose == REPORT else "development",
-            each.paper or "–",
         ]
         for each in study.sets
     ]
-    columns = ("set", "what", "prompts", "judged", "held out", "purpose", "stands for")
-    return Table(columns, rows, "Prompt sets. Defaults are chosen on development sets only.")
+    columns = ("set", "what", "prompts", "judged", "held out")
+    return Table(columns, rows, "Prompt sets.")
 
 
 def _finite(value: Any) -> Any:

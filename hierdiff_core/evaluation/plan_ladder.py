@@ -13,9 +13,9 @@ from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.verdicts import LARGE
 from hierdiff_core.plan import CALIBRATED
 
+LARGE = 500  # prompts of a set on which plans are compared
 _MOST_SAVED = 0.9  # by a plan: beyond, hardly a step is left to part in
 _FACTS = ("predicted", "misfit")  # of outcomes that were measured with a calibration
 
@@ -29,10 +29,10 @@ def plan_study(study: Study) -> Study:
 
 
 def plan_sets(study: Study) -> list[PromptSet]:
-    """Return the report sets on which plans are compared: the large ones."""
+    """Return the sets on which plans are compared: the large ones."""
     # A grid that cuts sets short is there to try things: it takes them as they are.
     least = min(LARGE, study.grid.largest or LARGE)
-    return [each for each in study.report if len(each) >= least]
+    return [each for each in study.sets if len(each) >= least]
 
 
 def plan_settings(study: Study) -> list[Setting]:

@@ -1,24 +1,16 @@
-"""Prompt sets: the built-in ones in the miniature's vocabulary, and a user's own file.
-
-Knows how sets are read and which of their prompts are scored. The sets were written by
-`training.sets`; this file needs no training code.
-"""
+"""Prompt sets: how they are read, and which of their prompts are scored."""
 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn
-
-FOLDER = Path(__file__).parent / "sets"
-REPORT, DEVELOPMENT = "report", "development"
-_TOLD = ("prompt", "held_out", "set")  # columns that are no attribute
 
 
 @dataclass(frozen=True)
@@ -27,7 +19,6 @@ class Entry:
 
     text: str
     held_out: bool | None = None  # whether training never saw what it names; None: unknown
-    attributes: Mapping[str, str] = field(default_factory=dict)  # that it names, where known
 
 
 @dataclass(frozen=True)
@@ -36,10 +27,7 @@ class PromptSet:
 
     name: str
     title: str
-    purpose: str  # REPORT: figures are told; DEVELOPMENT: defaults are chosen
     entries: tuple[Entry, ...]
-    paper: str = ""  # the paper's set that it stands for
-    paper_saving: float | None = None  # and what the paper saves there, share of evaluations
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -50,19 +38,11 @@ class PromptSet:
         return tuple(entry.text for entry in self.entries)
 
 
-def built_in_sets() -> tuple[PromptSet, ...]:
-    """Return the sets that ship with the package, report sets first."""
-    index = json.loads((FOLDER / "sets.json").read_text())
-    return tuple(
-        PromptSet(entries=_read_entries(FOLDER / f"{facts['name']}.csv"), **facts)
-        for facts in index
-    )
-
-
 def read_sets(file: Path) -> tuple[PromptSet, ...]:
     """Return the sets of a CSV with a column `prompt` and, if there are several, a column `set`.
 
-    A prompt that stands twice in a set counts once. Raises MissingColumn, EmptyPrompt.
+    A column `held_out` says `yes` or `no`. A prompt that stands twice in a set counts once. Raises
+    MissingColumn, EmptyPrompt.
     """
     with file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened)
@@ -72,19 +52,20 @@ def read_sets(file: Path) -> tuple[PromptSet, ...]:
         raise MissingColumn(column="prompt", columns=", ".join(columns) or "no columns")
     sets: dict[str, dict[str, Entry]] = {}
     for number, row in enumerate(rows, start=2):
-        entry = _entry(row)
+        entry = read_entry(row)
         if not entry.text:
             raise EmptyPrompt(row=number)
         name = (row.get("set") or "").strip() or file.stem
         sets.setdefault(name, {}).setdefault(entry.text, entry)
     if not sets:
         raise InvalidSetting(setting="--prompts", value=str(file), hint="the file has no rows")
-    return tuple(
-        PromptSet(name, name, REPORT, tuple(entries.values())) for name, entries in sets.items()
-    )
+    return tuple(PromptSet(name, name, tuple(entries.values())) for name, entries in sets.items())
 
 
-def choose_sets(sets: Sequence[PromptSet], names: Sequence[str]) -> tuple[PromptSet, ...]:
+Set = TypeVar("Set", bound=PromptSet)
+
+
+def choose_sets(sets: Sequence[Set], names: Sequence[str]) -> tuple[Set, ...]:
     """Return the sets of these names, all for no names; raises InvalidSetting."""
     known = {each.name: each for each in sets}
     for name in names:
@@ -110,17 +91,8 @@ def sample(prompts: PromptSet, most: int, seed: int = 0) -> tuple[int, ...]:
     return tuple(sorted(list(chosen)[:most]))
 
 
-def _read_entries(file: Path) -> tuple[Entry, ...]:
-    with file.open(newline="", encoding="utf-8") as opened:
-        return tuple(_entry(row) for row in csv.DictReader(opened))
-
-
-def _entry(row: Mapping[str, str | None]) -> Entry:
+def read_entry(row: Mapping[str, str | None]) -> Entry:
+    """Return the entry of a row by column."""
     said = (row.get("held_out") or "").strip().lower()
     held_out = {"yes": True, "no": False}.get(said)
-    attributes = {
-        name: value
-        for name, value in row.items()
-        if isinstance(name, str) and name not in _TOLD and isinstance(value, str) and value
-    }
-    return Entry((row.get("prompt") or "").strip(), held_out, attributes)
+    return Entry((row.get("prompt") or "").strip(), held_out)

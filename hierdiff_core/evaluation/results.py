@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Outcome, Unit
+from hierdiff_core.evaluation.unit import Job, Outcome, Unit
 from hierdiff_core.judges.frechet import frechet_distance
 
 Features = NDArray[np.float32]

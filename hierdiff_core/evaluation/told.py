@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.unit import Job
 
 
 @dataclass(frozen=True)
@@ -47,16 +47,22 @@ class Told:
     figures: Mapping[str, object] = field(default_factory=dict)
 
 
-class Section(Protocol):
-    """One part of the evaluation: what it needs, and what it tells of it."""
+AnyStudy = TypeVar("AnyStudy", bound=Study, contravariant=True)
 
-    def jobs(self, study: Study) -> list[Job]:
+
+class Section(Protocol[AnyStudy]):
+    """One part of an evaluation: what it needs, and what it tells of it."""
+
+    def jobs(self, study: AnyStudy) -> Sequence[Job]:
         """Return the work that the section reads."""
         ...
 
-    def tell(self, study: Study, results: Results) -> Told:
+    def tell(self, study: AnyStudy, results: Results) -> Told:
         """Return what can be told by now; what is not measured yet is said to be missing."""
         ...
+
+
+Sections = Mapping[str, Section[Any]]  # by name, in the order of the page
 
 
 def percent(value: float | None, digits: int = 0) -> str:

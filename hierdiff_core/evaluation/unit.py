@@ -1,8 +1,4 @@
-"""Units of work: a set, a sample of it and a setting; and what came out of one.
-
-Knows what decides a unit's pictures, hence its key, and how results become bytes. Knows nothing of
-networks or folders.
-"""
+"""Units of work: a set, a sample of it and a setting; and what came out of one."""
 
 from __future__ import annotations
 
@@ -10,6 +6,7 @@ import io
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +17,27 @@ from hierdiff_core.plan import Plan
 
 # Raised whenever equal keys would no longer mean equal results.
 VERSION = 1
+
+
+class Job(Protocol):
+    """A piece of work with an `Outcome`: a unit, or another thing to find out about a model.
+
+    It is hashable, and equal to another one where both ask for the same.
+    """
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The prompts whose embeddings it takes."""
+        ...
+
+    @property
+    def weight(self) -> int:
+        """Roughly how many evaluations it takes, for a progress bar."""
+        ...
+
+    def key(self, context: Sequence[object]) -> str:
+        """Return the content key; `context` names the model, the judges and the recipe."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -42,6 +60,19 @@ class Unit:
         stops = np.cumsum(self.groups or (len(self.texts),)).tolist()
         return tuple(zip([0, *stops[:-1]], stops, strict=True))
 
+    @property
+    def weight(self) -> int:
+        """See Job."""
+        setting = self.setting
+        spared = setting.saving if setting.saving is not None else 0.5 * setting.shares
+        return max(1, round(len(self.scored) * setting.steps * min(1.0, 1.15 - spared)))
+
+    def key(self, context: Sequence[object]) -> str:
+        """See Job."""
+        setting = self.setting.to_json()
+        facts = (VERSION, self.texts, self.scored, self.groups, setting, list(context))
+        return digest("evaluation unit", *facts)
+
 
 def make_unit(texts: Sequence[str], scored: Sequence[int], setting: Setting) -> Unit:
     """Return the unit; where nothing is shared the rest of the catalogue does not matter."""
@@ -49,12 +80,6 @@ def make_unit(texts: Sequence[str], scored: Sequence[int], setting: Setting) -> 
         return Unit(tuple(texts), tuple(scored), setting)
     chosen = tuple(texts[place] for place in scored)
     return Unit(chosen, tuple(range(len(chosen))), setting)
-
-
-def unit_key(unit: Unit, context: Sequence[object]) -> str:
-    """Return the content key; `context` names the model, the judges and the recipe."""
-    facts = (VERSION, unit.texts, unit.scored, unit.groups, unit.setting.to_json(), list(context))
-    return digest("evaluation unit", *facts)
 
 
 def needed_segments(plan: Plan, leaves: Collection[int]) -> frozenset[int]:

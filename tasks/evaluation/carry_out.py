@@ -1,11 +1,8 @@
-"""Carrying out a unit: its pictures are made, judged and dropped.
-
-Knows the sampler, the subject and the panel; knows nothing of files.
-"""
+"""Carrying out a unit: its pictures are made, judged and dropped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,39 +10,39 @@ from numpy.typing import NDArray
 
 from hierdiff_core.calibrated.calibrated_solver import calibrate_solver
 from hierdiff_core.calibrated.plans import predicted_misfit
+from hierdiff_core.digest import digest
 from hierdiff_core.embedding import flatten
-from hierdiff_core.evaluation.looks import Family, Job, Watch
-from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.methods import Group, Method, make_setting_plan
 from hierdiff_core.evaluation.unit import Outcome, Unit, needed_segments
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampling.sampler import Job as SamplerJob
-from hierdiff_core.sampling.sampler import rounds
-from tasks.evaluation.look_inside import show_family, watch_run
-from tasks.evaluation.panel import Panel
-from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key
+from hierdiff_core.sampling.sampler import Job, rounds
+from tasks.evaluation.panel import Panel, Pictures
 from tasks.evaluation.subject import Subject
 
+SLOTS = 32  # rows at once
 KEPT = 6  # pictures of a unit that are kept for people
 DIVERSITY = 100  # pictures that are compared with each other, as in the paper
 
 
-def carry_out(job: Job, subject: Subject, panel: Panel, report: Report = lambda _: None) -> Outcome:
-    """Return what comes of a job; embeddings of its texts must be there.
+Report = Callable[[int], None]  # hears of evaluations
 
-    Raises InvalidSetting for a budget that cannot be met.
+
+def carry_out(
+    unit: Unit,
+    subject: Subject,
+    panel: Panel,
+    report: Report = lambda _: None,
+    more: Mapping[str, Method] | None = None,
+) -> Outcome:
+    """Return what comes of a unit; embeddings of its texts must be there.
+
+    `more` are methods beside the usual ones and the model's own. Raises InvalidSetting for a
+    budget that cannot be met.
     """
-    if isinstance(job, Watch):
-        return watch_run(job, subject, panel, report)
-    if isinstance(job, Family):
-        return show_family(job, subject, panel, report)
-    return _unit(job, subject, panel, report)
-
-
-def _unit(unit: Unit, subject: Subject, panel: Panel, report: Report) -> Outcome:
     vectors = flatten(subject.conditioning(unit.texts))
     keys = [noise_key(text) for text in unit.texts]
     groups = [Group(vectors[first:last], keys[first:last]) for first, last in unit.bounds]
-    plan = make_setting_plan(groups, unit.setting, subject.methods)
+    plan = make_setting_plan(groups, unit.setting, {**subject.methods, **(more or {})})
     latents = _denoise(unit, plan, subject, report)
     facts = {
         "evaluations": float(plan.evaluations),
@@ -71,7 +68,7 @@ def _predict(
 def _denoise(unit: Unit, plan: Plan, subject: Subject, report: Report) -> list[torch.Tensor]:
     """Return final latents of the scored prompts; only what lies above them is denoised."""
     setting = unit.setting
-    job = SamplerJob(
+    job = Job(
         plan,
         subject.conditioning(unit.texts),
         [noise_key(text) for text in unit.texts],
@@ -124,3 +121,19 @@ def _spread(values: NDArray[np.float64], made: Sequence[int], count: int) -> NDA
     found = np.full(count, np.nan)
     found[list(made)] = values
     return found
+
+
+def decode(latents: Sequence[torch.Tensor], subject: Subject) -> Pictures:
+    """Return pictures (P, height, width, 3) of final latents."""
+    denoiser = subject.denoiser()
+    parts = [
+        denoiser.decode(torch.stack(list(latents[at : at + SLOTS])).to(denoiser.device))
+        for at in range(0, len(latents), SLOTS)
+    ]
+    return np.concatenate(parts)
+
+
+def noise_key(text: str) -> str:
+    """Return the key under which the sampler draws a prompt's noise."""
+    # Of the prompt alone: runs with other solvers and steps start from the same noise.
+    return digest("evaluation", text)

@@ -1,30 +1,28 @@
-"""The crew: processes that carry out jobs and put what comes of them into the work folder.
-
-Knows how a job is found again and who makes it; knows nothing of what the results mean.
-"""
+"""The crew: processes that carry out jobs and put what comes of them into the work folder."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 from hierdiff_core.calibrated.calibration_file import calibration_digest
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.evaluation.looks import Job, job_key
-from hierdiff_core.evaluation.unit import Outcome, Unit
+from hierdiff_core.evaluation.unit import Job, Outcome, Unit
 from hierdiff_core.models.place import SHIPPED, choose_device
 from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import Recipe
-from tasks.evaluation.carry_out import carry_out
+from tasks.evaluation.carry_out import Report, carry_out
 from tasks.evaluation.panel import Panel, load_panel
-from tasks.evaluation.pictures import Report
 from tasks.evaluation.subject import Subject, context, load_subject
 from tasks.evaluation.work_folder import WorkFolder
+
+CarryOut = Callable[[Any, Subject, Panel, Report], Outcome]  # a job comes first
 
 
 @dataclass(frozen=True)
@@ -35,6 +33,7 @@ class Bench:
     judges: tuple[str, ...]
     device: str
     folder: WorkFolder
+    carry_out: CarryOut = carry_out  # every process finds it by its module
 
     @cached_property
     def subject(self) -> Subject:
@@ -56,7 +55,7 @@ class Bench:
         # Another calibration makes other plans, but of its own method alone.
         calibrated = [*facts, *calibration_digest(self.recipe)]
         return {
-            job: job_key(job, calibrated if _by_calibration(job) else facts)
+            job: job.key(calibrated if _by_calibration(job) else facts)
             for job in dict.fromkeys(jobs)
         }
 
@@ -73,7 +72,7 @@ def find_missing(folder: WorkFolder, keys: dict[Job, str]) -> list[Job]:
 def make_one(bench: Bench, job: Job, key: str, report: Report = lambda _: None) -> str:
     """Carry out one job and keep what comes of it, or why nothing can."""
     try:
-        outcome: Outcome = carry_out(job, bench.subject, bench.panel, report)
+        outcome = bench.carry_out(job, bench.subject, bench.panel, report)
     except InvalidSetting as error:
         if error.facts.get("setting") not in ("saving", "steps_per_image", "steps"):
             raise
@@ -109,14 +108,6 @@ def count_workers(bench: Bench) -> int:
     """Return a process for each core where the model is small, one for a GPU or a large model."""
     small = bench.recipe.model in SHIPPED and choose_device(bench.device).type == "cpu"
     return min(4, os.cpu_count() or 1) if small else 1
-
-
-def weight(job: Job) -> int:
-    """Return roughly how many evaluations a job takes, for a progress bar."""
-    if not isinstance(job, Unit):
-        return job.steps * (len(job.texts) if job.__class__.__name__ == "Watch" else 12)
-    spared = job.setting.saving if job.setting.saving is not None else 0.5 * job.setting.shares
-    return max(1, round(len(job.scored) * job.setting.steps * min(1.0, 1.15 - spared)))
 
 
 _bench: list[Bench] = []  # of a worker process

@@ -1,7 +1,4 @@
-"""The pages of an evaluation: JSON, markdown and plots, rewritten whenever more is known.
-
-Knows files; what stands in them comes from `hierdiff_core.evaluation`.
-"""
+"""The pages of an evaluation: JSON, markdown and plots, rewritten whenever more is known."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.page import (
     Circumstances,
     tell_all,
@@ -20,7 +16,8 @@ from hierdiff_core.evaluation.page import (
 )
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Outcome
+from hierdiff_core.evaluation.told import Sections
+from hierdiff_core.evaluation.unit import Job, Outcome
 from hierdiff_core.whole_file import write_whole
 from tasks.evaluation.work_folder import Vectors, WorkFolder
 
@@ -61,6 +58,7 @@ def gather(
 
 def write_pages(
     out: Path,
+    sections: Sections,
     study: Study,
     results: Results,
     about: Circumstances,
@@ -72,16 +70,16 @@ def write_pages(
     Of the plots those of the sections `redrawn` are drawn, for None all; the page names every plot
     that is there.
     """
-    sections = tell_all(study, results)
-    found = write_json(study, sections, about)
+    told = tell_all(sections, study, results)
+    found = write_json(study, told, about)
     written = Written(out / f"{NAME}.json", out / f"{NAME}.md", ())
     pictures: list[Path] = []
-    for section, told in sections.items() if plots else ():
-        for name, draw in told.pictures.items():
+    for section, each in told.items() if plots else ():
+        for name, draw in each.pictures.items():
             pictures.append(out / NAME / name)
             if redrawn is None or section in redrawn or not pictures[-1].is_file():
                 write_whole(pictures[-1], draw())
     write_whole(written.json, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
-    page = write_markdown(study, sections, about, NAME if plots else "")
+    page = write_markdown(study, told, about, NAME if plots else "")
     write_whole(written.markdown, page.encode())
     return Written(written.json, written.markdown, tuple(pictures))

@@ -35,7 +35,7 @@ from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measu
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.evaluation.prompt_sets import FOLDER as SETS
+from hierdiff_core.miniature import PROMPTS
 from hierdiff_core.models.kandinsky22 import (
     check_length,
     fit_decoder,
@@ -51,8 +51,6 @@ from tasks.ingest import read_batch
 from tasks.settings import Settings
 from tasks.sources import read_file
 
-# Prompts in the miniature's words, none of which the evaluation reports on.
-_SAMPLE = SETS / "diverse-dev.csv"
 # What a recipe says that changes nothing of what may be shared.
 _UNCOUNTED = ("steps", "initial_noise")
 _CHUNK = 32  # prompts embedded between two saves
@@ -112,7 +110,7 @@ def _read(recipe: Recipe, file: Path | None) -> list[Prompt]:
         hint = "name a file with a sample of the prompts that the model is used for"
         raise InvalidSetting(setting="--file", value=None, hint=hint)
     check = partial(check_length, load_tokenizer(recipe))
-    found = read_batch(read_file(file or _SAMPLE), recipe, check).prompts
+    found = read_batch(read_file(file or PROMPTS), recipe, check).prompts
     # Columns of the catalogue that change the recipe would need a calibration of their own.
     distinct = {embedding_key(each): each for each in found if each.recipe == recipe}
     return sorted(distinct.values(), key=lambda each: digest("sample", each.text))

@@ -17,16 +17,15 @@ from hierdiff_core.calibrated.calibration_file import find_calibration
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import HierdiffError, InvalidSetting
 from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.looks import Job
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.tune_choice import Half
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, make_candidates
-from hierdiff_core.evaluation.unit import Unit, make_unit
+from hierdiff_core.evaluation.unit import Job, Unit, make_unit
 from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import Prompt
 from tasks.embed import load_negative
 from tasks.errors import EmptyBatch
-from tasks.evaluation.crew import Bench, find_missing, make_all, weight
+from tasks.evaluation.crew import Bench, find_missing, make_all
 from tasks.evaluation.subject import adopt_embeddings
 from tasks.evaluation.work_folder import WorkFolder
 from tasks.settings import Settings
@@ -80,9 +79,9 @@ class Tuning:
         missing = {job: keys[job] for job in find_missing(self.bench.folder, keys)}
         if missing:
             self._embed(report)
-        done, total = 0, sum(map(weight, missing))
+        done, total = 0, sum(job.weight for job in missing)
         for job in make_all(self.bench, missing, workers):
-            done += weight(job)
+            done += job.weight
             report(f"the {half.value} half", done, total)
         return self._read(units, keys)
 
@@ -103,7 +102,7 @@ class Tuning:
     def _left(self, settings: Sequence[Setting], half: Half) -> int:
         units = self._units(settings, half)
         keys = self.bench.keys(list(units.values()), self.fingerprint)
-        return sum(map(weight, find_missing(self.bench.folder, keys)))
+        return sum(job.weight for job in find_missing(self.bench.folder, keys))
 
     def _units(self, settings: Sequence[Setting], half: Half) -> dict[Setting, Unit]:
         return {each: make_unit(self.texts, self.halves[half], each) for each in settings}

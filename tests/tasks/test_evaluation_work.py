@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hierdiff_core.evaluation.looks import FRAMES, Family, Watch
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.unit import Outcome, Unit, make_unit
 from hierdiff_core.models.place import SHIPPED
@@ -91,24 +90,6 @@ def test_embeddings_are_made_once(bench: Bench) -> None:
     embed_texts(again.subject, TEXTS, "cpu", again.folder, lambda count, _: done.append(count))
     assert done == []
     assert np.array_equal(again.subject.vectors[TEXTS[0]], bench.subject.vectors[TEXTS[0]])
-
-
-@pytest.mark.parametrize("solver", ["ddpm", "ddim", "dpmsolver++"])
-def test_a_watched_run_ends_in_the_pictures_of_the_standard_run(bench: Bench, solver: str) -> None:
-    watch = Watch(TEXTS[:2], solver, 4)
-    found = carry_out(watch, bench.subject, bench.panel)
-    alone = _made(bench, make_unit(TEXTS, [0, 1], standard(solver, 4)))
-    assert found.pictures.shape[0] == 2 * 2 * FRAMES
-    last = found.pictures[[FRAMES - 1, 3 * FRAMES - 1]].astype(int)
-    assert abs(last - alone.pictures).max() <= 2
-    assert found.main.shape == (4 * 2,)
-
-
-def test_a_family_shows_its_means_and_its_prompts(bench: Bench) -> None:
-    found = carry_out(Family(TEXTS, "ddim", 2), bench.subject, bench.panel)
-    leaves = [int(each) for name, each in found.facts.items() if name.startswith("leaf.")]
-    assert len(found.pictures) == 3 + len(leaves)
-    assert 0 < found.facts["left"] < len(leaves)
 
 
 def test_a_damaged_result_counts_as_missing(tmp_path: Path) -> None:

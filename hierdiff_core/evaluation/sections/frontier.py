@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
@@ -15,12 +18,11 @@ from hierdiff_core.evaluation.frontier import (
 )
 from hierdiff_core.evaluation.frontier_plot import draw_frontier
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
-from hierdiff_core.evaluation.prompt_sets import REPORT, PromptSet
+from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import label
 from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
-from hierdiff_core.evaluation.verdicts import over_best, over_reference
+from hierdiff_core.evaluation.unit import Job
 
 QUALITIES = (0.9, 0.95, 0.98, 1.0)
 
@@ -29,24 +31,39 @@ def jobs(study: Study) -> list[Job]:
     """See Section."""
     return [
         study.unit(prompts, each)
-        for prompts in _sets(study)
-        for each in study.standards() + study.sharing(prompts) + study.papers_own(prompts)
+        for prompts in study.sets
+        for each in study.standards() + study.sharing(prompts)
     ]
 
 
-def tell(study: Study, results: Results) -> Told:
-    """See Section."""
-    sentences, rows, cheapest, pictures = [], [], [], {}
+@dataclass(frozen=True)
+class Frontier:
+    """What is measured of one set, and what follows."""
+
+    prompts: PromptSet
+    reference: Measured
+    standards: Sequence[Measured]
+    shared: Sequence[Measured]
+    rival: Measured  # the best standard setting
+    savings: Mapping[str, Estimate | None]
+
+
+def tell(
+    study: Study, results: Results, say: Callable[[Frontier], list[str]] | None = None
+) -> Told:
+    """See Section; `say` gives a set's sentences, unless they are to be `sentences`."""
+    said, rows, cheapest, pictures = [], [], [], {}
     figures: dict[str, object] = {}
-    for prompts in _sets(study):
-        told = _tell_set(study, results, prompts)
-        if told is None:
-            sentences.append(f"`{prompts.name}`: the reference run has no figures yet.")
+    for prompts in study.sets:
+        found = _measure(study, results, prompts)
+        if found is None:
+            said.append(f"`{prompts.name}`: the reference run has no figures yet.")
             continue
-        said, row, cheap, figures[prompts.name] = told
-        sentences += said
-        rows.append(row)
-        cheapest += cheap
+        points = _points(study, results, found)
+        said += (say or sentences)(found)
+        rows.append(_row(found, points))
+        cheapest += _cheapest(found)
+        figures[prompts.name] = _figures(study, results, found) | points
         name = f"frontier-{prompts.name}.png"
         pictures[name] = partial(draw_frontier, study, results, prompts)
     columns = ("set", "N", "reference", "(a) as the paper", "(a) any sharing", "(a) fewer steps",
@@ -58,7 +75,7 @@ def tell(study: Study, results: Results) -> Told:
         "Cheapest measured setting whose mean score is not below a share of the best standard's.",
     )  # fmt: skip
     tables = [Table(columns, rows, _CAPTION), reading, _all_rows(figures)]
-    return Told("What quality costs", sentences, tables, pictures, figures)
+    return Told("What quality costs", said, tables, pictures, figures)
 
 
 _CAPTION = (
@@ -70,14 +87,7 @@ _CAPTION = (
 )
 
 
-def _sets(study: Study) -> list[PromptSet]:
-    # Development sets come last: defaults are chosen from them, nothing is claimed of them.
-    return [*study.report, *study.development]
-
-
-def _tell_set(
-    study: Study, results: Results, prompts: PromptSet
-) -> tuple[list[str], list[str], list[list[str]], dict[str, object]] | None:
+def _measure(study: Study, results: Results, prompts: PromptSet) -> Frontier | None:
     reference = results.measured(study, prompts, study.reference)
     if reference is None:
         return None
@@ -94,34 +104,66 @@ def _tell_set(
         "fewer_steps": saving_at_equal_score(standards, reference),
         "over_best": saving_over_best(shared, standards) if shared else None,
     }
-    rival = best_standard(standards)
-    own = results.all_measured(study, prompts, study.papers_own(prompts))
-    points = _points(study, results, prompts, shared, standards)
-    row = [
-        _name(prompts), f"{len(prompts):,}", score(estimate_mean(reference.scores)),
+    return Frontier(prompts, reference, standards, shared, best_standard(standards), savings)
+
+
+def sentences(found: Frontier) -> list[str]:
+    """Return the answers to (a), over the reference, and (b), over the best standard setting."""
+    name, reference = found.prompts.name, label(found.reference.setting)
+    saving = share(found.savings["paper"])
+    over_reference = f"`{name}` (a): sharing saves {saving} over {reference} at equal score."
+    return [over_reference, _over_best(found)]
+
+
+def _over_best(found: Frontier) -> str:
+    """Return whether sharing pays; where not, the best that is no dearer shows why."""
+    rival, saving = found.rival, found.savings["over_best"]
+    name = f"{label(rival.setting)} ({rival.per_image:g} evaluations, score {rival.mean:.3f})"
+    if saving is None:
+        return f"`{found.prompts.name}` (b): sharing is not measured yet against {name}."
+    if math.isinf(saving.value):
+        said = f"does not pay: no measured sharing reaches the score of {name}"
+    elif saving.low > 0:
+        said = f"pays: it saves {share(saving)} over {name}"
+    elif saving.value > 0:
+        said = f"may pay: it saves {share(saving)} over {name}, and the interval holds 0"
+    else:
+        more = f"{percent(-saving.value)} more than" if saving.value else "as many evaluations as"
+        said = f"does not pay: at equal score it takes {more} {name}"
+    affordable = [each for each in found.shared if each.per_image <= rival.per_image]
+    cause = ""
+    if saving.value <= 0 and affordable:
+        best = max(affordable, key=lambda each: each.mean)
+        cause = (
+            f"; the best sharing that is no dearer, {label(best.setting)} "
+            f"({best.per_image:.1f} evaluations), scores {against(best, rival)}"
+        )
+    return f"`{found.prompts.name}` (b): sharing {said}{cause}."
+
+
+def against(ours: Measured, theirs: Measured) -> str:
+    """Return two mean scores and their paired difference with its interval."""
+    gap = estimate_mean(ours.scores - theirs.scores)
+    interval = f"[{gap.low:+.3f}, {gap.high:+.3f}]"
+    return f"{ours.mean:.3f} against {theirs.mean:.3f} (difference {gap.value:+.3f} {interval})"
+
+
+def _row(found: Frontier, points: Mapping[str, float | None]) -> list[str]:
+    savings, rival = found.savings, found.rival
+    return [
+        found.prompts.name, f"{len(found.prompts):,}", score(estimate_mean(found.reference.scores)),
         *(share(savings[each]) for each in ("paper", "sharing", "fewer_steps")),
         f"{label(rival.setting)}: {rival.mean:.3f}", share(savings["over_best"]),
         *map(percent, points.values()),
     ]  # fmt: skip
-    said = [
-        over_reference(prompts, savings["paper"], reference, next(iter(own), None)),
-        over_best(prompts, savings["over_best"], rival, shared),
-    ]
-    figures = _figures(study, results, prompts, [*standards, *shared], savings, rival)
-    return said, row, _cheapest(prompts, standards, shared), figures | points
 
 
-def _points(
-    study: Study,
-    results: Results,
-    prompts: PromptSet,
-    shared: list[Measured],
-    standards: list[Measured],
-) -> dict[str, float | None]:
+def _points(study: Study, results: Results, found: Frontier) -> dict[str, float | None]:
     """Return savings over the best standard setting that have no interval."""
-    rival = best_standard(standards)
-    alike = largest_within(shared, rival)
-    details = [_details(study, results, prompts, each) for each in (shared, standards)]
+    rival, alike = found.rival, largest_within(found.shared, found.rival)
+    details = [
+        _details(study, results, found.prompts, each) for each in (found.shared, found.standards)
+    ]
     return {
         "saving_not_told_apart": None if alike is None else 1 - alike.per_image / rival.per_image,
         "saving_at_equal_detail": saving_at_equal_detail(*details),
@@ -129,25 +171,20 @@ def _points(
 
 
 def _details(
-    study: Study, results: Results, prompts: PromptSet, measured: list[Measured]
+    study: Study, results: Results, prompts: PromptSet, measured: Sequence[Measured]
 ) -> list[tuple[float, float]]:
     found = [(each.per_image, results.detail(study, prompts, each.setting)) for each in measured]
     return [(cost, distance) for cost, distance in found if distance is not None]
 
 
-def _name(prompts: PromptSet) -> str:
-    return prompts.name if prompts.purpose == REPORT else f"{prompts.name} (development)"
-
-
-def _cheapest(
-    prompts: PromptSet, standards: list[Measured], shared: list[Measured]
-) -> list[list[str]]:
+def _cheapest(found: Frontier) -> list[list[str]]:
+    standards, shared = found.standards, found.shared
     best = max(each.mean for each in standards)
     rows = []
     for quality in QUALITIES:
         wanted = quality * best
-        row = [_name(prompts), f"{wanted:.3f} ({percent(quality)})"]
-        for family in (standards + shared, standards):
+        row = [found.prompts.name, f"{wanted:.3f} ({percent(quality)})"]
+        for family in ([*standards, *shared], standards):
             able = [each for each in family if each.mean >= wanted]
             first = min(able, key=lambda each: (each.per_image, -each.mean))
             row += [label(first.setting), number(first.per_image)]
@@ -155,22 +192,15 @@ def _cheapest(
     return rows
 
 
-def _figures(
-    study: Study,
-    results: Results,
-    prompts: PromptSet,
-    measured: list[Measured],
-    savings: dict[str, Estimate | None],
-    rival: Measured,
-) -> dict[str, object]:
+def _figures(study: Study, results: Results, found: Frontier) -> dict[str, object]:
+    prompts = found.prompts
     settings = study.standards() + study.sharing(prompts)
     lacking = {label(each): results.lack(study.unit(prompts, each)) for each in settings}
     return {
         "prompts": len(prompts),
-        "purpose": prompts.purpose,
         "scored": len(study.sample(prompts)),
-        "savings": {name: each and each.to_json() for name, each in savings.items()},
-        "best_standard": label(rival.setting),
+        "savings": {name: each and each.to_json() for name, each in found.savings.items()},
+        "best_standard": label(found.rival.setting),
         "detail_floor": results.floor(prompts),
         "missing": {name: lack for name, lack in lacking.items() if lack},
         "settings": [
@@ -181,7 +211,7 @@ def _figures(
                 "score": estimate_mean(each.scores).to_json(),
                 "detail": results.detail(study, prompts, each.setting),
             }
-            for each in measured
+            for each in (*found.standards, *found.shared)
         ],
     }
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.budgets import Ladder, Rung, rank_misfits, rank_scores
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
-from hierdiff_core.evaluation.plan_alike import alike_table, find_alike, tell_alike
 from hierdiff_core.evaluation.plan_ladder import (
     plan_sets,
     plan_settings,
@@ -18,15 +16,11 @@ from hierdiff_core.evaluation.plan_ladder import (
     read_ladder,
 )
 from hierdiff_core.evaluation.plan_plot import draw_plans
-from hierdiff_core.evaluation.plan_verdicts import (
-    against_standards,
-    against_trees,
-    foretold,
-    signed,
-)
+from hierdiff_core.evaluation.plan_words import sentences, signed
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, label
 from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.unit import Job
 
 TITLE = "The plan that spends best"
 UNCALIBRATED = "The model is not calibrated: `hierdiff calibrate` does it, once per model."
@@ -41,8 +35,10 @@ def jobs(study: Study) -> list[Job]:
     return [study.unit(prompts, each) for prompts in plan_sets(study) for each in settings]
 
 
-def tell(study: Study, results: Results) -> Told:
-    """See Section."""
+def tell(
+    study: Study, results: Results, say: Callable[[Sequence[Ladder]], list[str]] = sentences
+) -> Told:
+    """See Section; `say` gives the sentences on what is measured."""
     if not study.calibrated:
         return Told(TITLE, [UNCALIBRATED])
     study = plan_study(study)
@@ -50,19 +46,12 @@ def tell(study: Study, results: Results) -> Told:
     ladders = [each for each in found.values() if each is not None and each.rungs]
     if not ladders:
         return Told(TITLE, ["Not measured yet."])
-    alike = find_alike(study, results)
-    sentences = [
-        *against_trees(ladders),
-        *tell_alike(alike),
-        *against_standards(ladders),
-        *foretold(ladders),
-    ]
     measured = {each.prompts.name: each for each in ladders}
-    sentences += [f"`{name}`: not measured yet." for name in found if name not in measured]
+    lacking = [f"`{name}`: not measured yet." for name in found if name not in measured]
     return Told(
         TITLE,
-        sentences,
-        [_bought(ladders), _predictions(ladders), _all_rungs(ladders), alike_table(alike)],
+        [*say(ladders), *lacking],
+        [_bought(ladders), _predictions(ladders), _all_rungs(ladders)],
         {f"plans-{name}.png": partial(draw_plans, each) for name, each in measured.items()},
         {name: _figures(study, results, each) for name, each in measured.items()},
     )

@@ -1,27 +1,79 @@
-"""Looks inside a run: the predicted picture after each step, and pictures of mean embeddings.
-
-Knows the sampler, the subject and the panel; knows nothing of files.
-"""
+"""Looks inside a run: a standard run step by step, and the picture of a mean embedding."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from diffusers import DDPMScheduler
 
-from hierdiff_core.clustering.tree import build_tree
+from hierdiff_core.clustering.tree import ClusterTree, build_tree
+from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning, flatten
-from hierdiff_core.evaluation.looks import FRAMES, Family, Watch, choose_family
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import standard
-from hierdiff_core.evaluation.unit import Outcome
+from hierdiff_core.evaluation.unit import VERSION, Outcome
 from hierdiff_core.keys import node_keys
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.sampling.sampler import Job as SamplerJob
 from hierdiff_core.sampling.sampler import rounds
+from tasks.evaluation.carry_out import SLOTS, Report, decode, noise_key
 from tasks.evaluation.panel import Panel
-from tasks.evaluation.pictures import SLOTS, Report, decode, noise_key
 from tasks.evaluation.subject import Subject
+
+FRAMES = 5  # of a coarse-to-fine strip
+LEAVES = 8  # that a family may have at the most
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A standard run whose predicted x_0 is judged at every step.
+
+    Its outcome holds, for K steps and P prompts, K P scores step by step; its pictures are, for
+    each kept prompt, FRAMES latents and below them FRAMES predictions of x_0.
+    """
+
+    texts: tuple[str, ...]
+    solver: str
+    steps: int
+    kept: int = 2
+
+    @property
+    def weight(self) -> int:
+        """See Job."""
+        return self.steps * len(self.texts)
+
+    def key(self, context: Sequence[object]) -> str:
+        """See Job."""
+        return digest("watch", VERSION, asdict(self), list(context))
+
+    def frames(self) -> tuple[int, ...]:
+        """Return after how many steps the pictures of the strip are taken."""
+        return tuple(int(each) for each in np.linspace(0, self.steps, FRAMES).round())
+
+
+@dataclass(frozen=True)
+class Family:
+    """The picture of a mean embedding, of its two children's, and of its prompts.
+
+    Its outcome holds these pictures in this order; facts `leaf.0` ... are places in `texts`,
+    `left` is how many of them are the first child's.
+    """
+
+    texts: tuple[str, ...]
+    solver: str
+    steps: int
+
+    @property
+    def weight(self) -> int:
+        """See Job."""
+        return self.steps * 12
+
+    def key(self, context: Sequence[object]) -> str:
+        """See Job."""
+        return digest("family", VERSION, asdict(self), list(context))
 
 
 def watch_run(watch: Watch, subject: Subject, panel: Panel, report: Report) -> Outcome:
@@ -115,3 +167,21 @@ def show_family(family: Family, subject: Subject, panel: Panel, report: Report) 
     facts = {f"leaf.{at}": float(leaf) for at, leaf in enumerate(leaves)}
     facts |= {"left": float(len(left)), "evaluations": float(plan.evaluations), "images": 1.0}
     return Outcome({panel.judges[0].name: np.zeros(len(clusters))}, None, {}, pictures, facts)
+
+
+def choose_family(tree: ClusterTree) -> tuple[list[int], list[int]]:
+    """Return the leaves of the two children of a node fit to be shown.
+
+    The most heterogeneous node of 4 to LEAVES leaves of whose children none is a single leaf; any
+    node that fits a page where there is none, both halves of a pair at the least.
+    """
+    sizes = tree.spans[:, 1] - tree.spans[:, 0]
+
+    def fitness(node: int) -> tuple[bool, bool, float]:
+        children = tree.children[node - tree.size]
+        fits = 2 <= sizes[node] <= LEAVES
+        return bool(fits), bool(sizes[children].min() > 1), float(tree.scores[node])
+
+    best = max(range(tree.size, 2 * tree.size - 1), key=fitness)
+    left, right = (tree.members(int(child)) for child in tree.children[best - tree.size])
+    return [int(each) for each in left[:LEAVES]], [int(each) for each in right[:LEAVES]]

@@ -5,27 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
-from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
-from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting, label, standard
 from hierdiff_core.evaluation.told import Table, Told, number, score
+from hierdiff_core.evaluation.unit import Job
 
 _PREFERRED = "Prompt Template"
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     prompts = _set(study)
     settings = [*_alone(study), *_shared(study)]
     return [] if prompts is None else [study.unit(prompts, each) for each in settings]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     title = "Figure 5: fixed budgets"
     prompts = _set(study)
@@ -50,18 +51,18 @@ def tell(study: Study, results: Results) -> Told:
     return Told(title, [sentence], [table], {"figure5.png": picture}, {prompts.name: figures})
 
 
-def _set(study: Study) -> PromptSet | None:
+def _set(study: PaperStudy) -> PaperSet | None:
     preferred = [each for each in study.report if each.paper == _PREFERRED]
     return next(iter([*preferred, *study.report]), None)
 
 
-def _alone(study: Study) -> list[Setting]:
+def _alone(study: PaperStudy) -> list[Setting]:
     steps = study.grid.standards.get(study.paper_solver, ())
     found = [standard(study.paper_solver, K) for K in steps]
     return list(dict.fromkeys([*found, study.reference]))
 
 
-def _shared(study: Study) -> list[Setting]:
+def _shared(study: PaperStudy) -> list[Setting]:
     solver, K = study.paper_solver, study.grid.paper_steps
     return [Setting(PAPER_METHOD, solver, K, tau=tau) for tau in study.grid.taus]
 
@@ -81,7 +82,7 @@ def _compare(alone: Sequence[Measured], shared: Sequence[Measured]) -> str:
 
 
 def _draw(
-    study: Study, prompts: PromptSet, alone: Sequence[Measured], shared: Sequence[Measured]
+    study: PaperStudy, prompts: PaperSet, alone: Sequence[Measured], shared: Sequence[Measured]
 ) -> bytes:
     solver = SOLVER_NAMES.get(study.paper_solver, study.paper_solver)
     reference = max(alone, key=lambda each: each.per_image)

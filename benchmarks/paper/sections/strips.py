@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import FRAMES, Watch
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.look_inside import FRAMES, Watch
+from benchmarks.paper.sections.emergence import jobs, watch_of
 from hierdiff_core.evaluation.plots import draw_sheet
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.sections.emergence import jobs, watch_of
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Outcome
@@ -16,7 +16,7 @@ from hierdiff_core.evaluation.unit import Outcome
 __all__ = ["jobs", "tell"]  # the run that is looked at is that of `emergence`
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     title = "Figure 2: from coarse to fine"
     watch = watch_of(study)

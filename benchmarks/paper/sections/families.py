@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
-from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Family, Job
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.look_inside import Family
 from hierdiff_core.evaluation.plots import draw_sheet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.told import Told
-from hierdiff_core.evaluation.unit import Outcome
+from hierdiff_core.evaluation.unit import Job, Outcome
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     return [family for _, family in _families(study)]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     title = "Figure 10: mean embeddings"
     made = [(name, each, results.whole(each)) for name, each in _families(study)]
@@ -33,7 +33,7 @@ def tell(study: Study, results: Results) -> Told:
     return Told(title, [said if pictures else "Not made yet."], [], pictures)
 
 
-def _families(study: Study) -> list[tuple[str, Family]]:
+def _families(study: PaperStudy) -> list[tuple[str, Family]]:
     steps = max(study.grid.standards.get(study.fast, (study.grid.paper_steps,)))
     chosen = [each for each in study.report if len(each) > 1][:2]
     return [(each.name, Family(each.texts, study.fast, steps)) for each in chosen]

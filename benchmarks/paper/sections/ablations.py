@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from benchmarks.paper.grid import PaperStudy
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean, win_rate
 from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
-from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
 from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.unit import Job
 
 OUR_METHOD, OUR_SOLVER = "average", "ddim"  # the package's defaults, chosen from the first table
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     found: list[Job] = []
     for prompts in study.development:
@@ -27,7 +28,7 @@ def jobs(study: Study) -> list[Job]:
     return found
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     rows, figures = [], dict[str, object]()
     for prompts in study.development:
@@ -56,7 +57,7 @@ def tell(study: Study, results: Results) -> Told:
     return Told("Ablations", said, tables, figures=figures)
 
 
-def _tell_budgets(study: Study, results: Results, figures: dict[str, object]) -> list[Table]:
+def _tell_budgets(study: PaperStudy, results: Results, figures: dict[str, object]) -> list[Table]:
     """Return what the default method's taus cost and lose, from which the default is chosen."""
     rows = []
     for prompts in study.development:
@@ -77,17 +78,17 @@ def _tell_budgets(study: Study, results: Results, figures: dict[str, object]) ->
     return [Table(columns, rows, caption)] if rows else []
 
 
-def _alone(study: Study) -> Setting:
+def _alone(study: PaperStudy) -> Setting:
     return standard(OUR_SOLVER, study.most_fast_steps(OUR_SOLVER))
 
 
-def _budgets(study: Study) -> list[Setting]:
+def _budgets(study: PaperStudy) -> list[Setting]:
     steps = study.most_fast_steps(OUR_SOLVER)
     return [Setting(OUR_METHOD, OUR_SOLVER, steps, tau=each) for each in study.grid.taus
             if each <= 1]  # fmt: skip
 
 
-def _bases(study: Study) -> list[Setting]:
+def _bases(study: PaperStudy) -> list[Setting]:
     """Return two savings in the middle, under the paper's solver and those of few steps."""
     grid = study.grid
     paper = [Setting(PAPER_METHOD, study.paper_solver, grid.paper_steps, saving=each)
@@ -103,7 +104,7 @@ def _middle(savings: tuple[float, ...]) -> tuple[float, ...]:
     return savings[at - 1 : at + 1] if len(savings) > 1 else savings
 
 
-def _variants(study: Study, base: Setting) -> dict[str, Setting]:
+def _variants(study: PaperStudy, base: Setting) -> dict[str, Setting]:
     linkages = {f"linkage: {each}": replace(base, method=each) for each in study.grid.linkages}
     others = {
         "phi: logarithmic": replace(base, method="ward-log"),
@@ -113,7 +114,7 @@ def _variants(study: Study, base: Setting) -> dict[str, Setting]:
 
 
 def _row(
-    study: Study,
+    study: PaperStudy,
     results: Results,
     prompts: PromptSet,
     name: str,

@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.paper.grid import GRIDS, PaperStudy, make_study
+from benchmarks.paper.prompt_sets import PaperEntry, PaperSet
+from benchmarks.paper.sections import plan_growth, plans
 from hierdiff_core.evaluation.budgets import (
     BUDGETS,
     best_affordable,
@@ -15,11 +18,8 @@ from hierdiff_core.evaluation.budgets import (
     rank_misfits,
 )
 from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
 from hierdiff_core.evaluation.plan_ladder import plan_sets, plan_settings, read_ladder
-from hierdiff_core.evaluation.prompt_sets import REPORT, Entry, PromptSet
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.sections import plan_growth, plans
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Outcome, Unit
@@ -29,10 +29,10 @@ NOTHING = np.zeros((0, 4, 4, 3), np.uint8)
 Figure = Callable[[Setting], float]
 
 
-def _study(calibrated: bool = True, **given: object) -> Study:
-    entries = tuple(Entry(f"mug {at}") for at in range(500))
-    sets = [PromptSet(name, f"the set {name}", REPORT, entries) for name in ("one", "two")]
-    few = PromptSet("few", "too few", REPORT, entries[:100])
+def _study(calibrated: bool = True, **given: object) -> PaperStudy:
+    entries = tuple(PaperEntry(f"mug {at}") for at in range(500))
+    sets = [PaperSet(name, f"the set {name}", entries) for name in ("one", "two")]
+    few = PaperSet("few", "too few", entries[:100])
     small = {"sample": 48, "plan_sample": 48, "sizes": (16, 48, 500)}
     grid = replace(GRIDS["default"], **small | given)  # type: ignore[arg-type]
     return replace(make_study(grid, [*sets, few]), calibrated=calibrated)
@@ -53,7 +53,7 @@ def _score(ahead: float) -> Figure:
     return score
 
 
-def _results(study: Study, score: Figure, predicted: Figure | None = None) -> Results:
+def _results(study: PaperStudy, score: Figure, predicted: Figure | None = None) -> Results:
     """Return made-up outcomes of all jobs; predictions are right unless given otherwise."""
     outcomes = {}
     foresee = predicted or (lambda setting: 1 - score(setting))

@@ -6,20 +6,20 @@ from functools import partial
 
 import numpy as np
 
+from benchmarks.paper.grid import PaperStudy
 from hierdiff_core.evaluation.bands import band
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured, saving_at_equal_score
-from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
-from hierdiff_core.evaluation.looks import Job
+from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.plots import SHARED, Level, Panel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
 from hierdiff_core.evaluation.told import Table, Told, number, score, share
-from hierdiff_core.evaluation.unit import Unit
+from hierdiff_core.evaluation.unit import Job, Unit
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     prompts = largest_set(study)
     if prompts is None:
@@ -29,7 +29,7 @@ def jobs(study: Study) -> list[Job]:
     return [_alone(study, prompts), *shared]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     title = "How the gain grows with the number of prompts"
     prompts = largest_set(study)
@@ -59,18 +59,18 @@ def tell(study: Study, results: Results) -> Told:
     return Told(title, [], [Table(columns, rows, caption)], pictures, figures)
 
 
-def largest_set(study: Study) -> PromptSet | None:
+def largest_set(study: PaperStudy) -> PromptSet | None:
     """Return the largest report set of one template, or the largest."""
     sets = sorted(study.report, key=len, reverse=True)
     return next(iter(sets), None)
 
 
-def sizes_within(study: Study, prompts: PromptSet) -> list[int]:
+def sizes_within(study: PaperStudy, prompts: PromptSet) -> list[int]:
     """Return those of the grid's N that a set has prompts for."""
     return [size for size in study.grid.sizes if size <= len(prompts)]
 
 
-def _order(study: Study, prompts: PromptSet) -> tuple[list[str], int]:
+def _order(study: PaperStudy, prompts: PromptSet) -> tuple[list[str], int]:
     """Return the prompts, those that are scored first, and how many these are."""
     sizes = sizes_within(study, prompts) or [len(prompts)]
     # Catalogues smaller than the sample must divide it.
@@ -80,7 +80,7 @@ def _order(study: Study, prompts: PromptSet) -> tuple[list[str], int]:
     return [prompts.entries[int(each)].text for each in order], scored
 
 
-def unit_among(study: Study, prompts: PromptSet, size: int, setting: Setting) -> Unit:
+def unit_among(study: PaperStudy, prompts: PromptSet, size: int, setting: Setting) -> Unit:
     """Return the unit of the scored prompts among so many, or dealt into catalogues of so many."""
     texts, scored = _order(study, prompts)
     if size >= scored:
@@ -90,17 +90,17 @@ def unit_among(study: Study, prompts: PromptSet, size: int, setting: Setting) ->
     return Unit(tuple(texts[:scored]), tuple(range(scored)), setting, groups)
 
 
-def unit_alone(study: Study, prompts: PromptSet, steps: int) -> Unit:
+def unit_alone(study: PaperStudy, prompts: PromptSet, steps: int) -> Unit:
     """Return the unit in which each of the scored prompts takes K steps alone."""
     texts, scored = _order(study, prompts)
     return Unit(tuple(texts[:scored]), tuple(range(scored)), standard(study.fast, steps))
 
 
-def _alone(study: Study, prompts: PromptSet) -> Unit:
+def _alone(study: PaperStudy, prompts: PromptSet) -> Unit:
     return unit_alone(study, prompts, study.most_fast_steps(study.fast))
 
 
-def _settings(study: Study) -> list[Setting]:
+def _settings(study: PaperStudy) -> list[Setting]:
     steps = study.most_fast_steps(study.fast)
     return [
         Setting(PAPER_METHOD, study.fast, steps, saving=each) for each in study.grid.fast_savings

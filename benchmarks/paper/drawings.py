@@ -1,39 +1,51 @@
 """Drawings of the same prompts: what the miniature's pictures are compared with in detail.
 
-Knows the program that drew what the miniature was trained on, where it is at hand (in a clone of
-the project); other models, and prompts of one's own, have no drawings.
+They come from the program that drew what the miniature was trained on; other models have none.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.prompt_sets import PaperEntry
 from hierdiff_core.digest import digest
-from hierdiff_core.evaluation.prompt_sets import Entry
+from hierdiff_core.models.place import SHIPPED
+from tasks.evaluation.crew import Bench
 from tasks.evaluation.panel import Panel
 from tasks.evaluation.work_folder import Vectors, WorkFolder
+from training.drawings import draw
+from training.vocabulary import AXES, Attributes
 
 _SEED = 7_700_000  # far from the seeds that training and judges use
 _EACH = 2  # drawings of a prompt: one to compare with, one to know the distance among drawings
 
 
+def drawings_of(study: PaperStudy, bench: Bench, fingerprint: str) -> dict[str, Vectors]:
+    """Return features of drawings by set; none of a model that was not trained on them."""
+    found: dict[str, Vectors] = {}
+    if bench.recipe.model not in SHIPPED:
+        return found
+    for prompts in study.sets:
+        entries = [prompts.entries[place] for place in study.sample(prompts)]
+        features = drawn_features(entries, bench.panel, fingerprint, bench.folder)
+        if features is not None:
+            found[prompts.name] = features
+    return found
+
+
 def drawn_features(
-    entries: Sequence[Entry], panel: Panel, fingerprint: str, folder: WorkFolder
+    entries: Sequence[PaperEntry], panel: Panel, fingerprint: str, folder: WorkFolder
 ) -> Vectors | None:
     """Return features (2 P, F), the two drawings of a prompt side by side; kept between runs.
 
-    None where nothing can be drawn: no drawing program, prompts that name no attributes, or no
-    judge with features.
+    None where prompts name no attributes, or no judge has features.
     """
-    if not entries or not all(e.attributes for e in entries) or not _can_draw():
+    if not entries or not all(each.attributes for each in entries):
         return None
     texts = [entry.text for entry in entries]
     first = hashlib.sha256(_draw(entries[0], 0).tobytes()).hexdigest()
@@ -49,24 +61,11 @@ def drawn_features(
     return np.stack([known[each] for each in sorted(known)])
 
 
-def _can_draw() -> bool:
-    """Tell whether the drawing program is at hand."""
-    clone = Path(__file__).resolve().parents[2]
-    # An installed command finds the packages that are shipped, and no others beside them.
-    if find_spec("training") is None and (clone / "training" / "drawings.py").is_file():
-        sys.path.append(str(clone))
-    return find_spec("training") is not None
-
-
-def _draw(entry: Entry, number: int) -> NDArray[np.uint8]:
-    vocabulary = import_module("training.vocabulary")
+def _draw(entry: PaperEntry, number: int) -> NDArray[np.uint8]:
     rng = np.random.default_rng([_SEED, number])
     # What a prompt leaves open is drawn at random.
     values = {
         axis: entry.attributes.get(axis) or list(known)[int(rng.integers(len(known)))]
-        for axis, known in vocabulary.AXES.items()
+        for axis, known in AXES.items()
     }
-    picture = import_module("training.drawings").draw(
-        vocabulary.Attributes(**values), _SEED + number
-    )
-    return np.asarray(picture, dtype=np.uint8)
+    return np.asarray(draw(Attributes(**values), _SEED + number), dtype=np.uint8)

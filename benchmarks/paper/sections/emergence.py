@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job, Watch
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.look_inside import Watch
+from benchmarks.paper.verdicts import few_steps
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.told import Table, Told, number
-from hierdiff_core.evaluation.unit import Outcome
-from hierdiff_core.evaluation.verdicts import few_steps
+from hierdiff_core.evaluation.unit import Job, Outcome
 from hierdiff_core.judges.frechet import frechet_distance
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     watch = watch_of(study)
     return [] if watch is None else [watch]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     title = "How detail emerges"
     watch = watch_of(study)
@@ -53,7 +53,7 @@ def tell(study: Study, results: Results) -> Told:
     )
 
 
-def watch_of(study: Study) -> Watch | None:
+def watch_of(study: PaperStudy) -> Watch | None:
     """Return the standard run that is looked at: the reference on the first report set."""
     prompts: PromptSet | None = next(iter(study.report), None)
     if prompts is None:

@@ -1,8 +1,8 @@
-"""The prompt sets of `hierdiff evaluate`, written in the miniature's vocabulary.
+"""Writes the built-in prompt sets in the miniature's vocabulary, the same ones each time.
 
-`python -m training.sets` writes them to `hierdiff_core/evaluation/sets`, the same ones each time.
-Knows which words make which set; knows nothing of what is done with them. Development sets, from
-which defaults are chosen, name no combination of any report set, and none that is held out.
+`python -m benchmarks.paper.write_sets` writes them to `sets`, and the one that the package ships
+beside the miniature. Development sets, from which defaults are chosen, name no combination of any
+report set, and none that is held out.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from dataclasses import asdict
 from itertools import product as every
 from pathlib import Path
 
-from hierdiff_core.evaluation.prompt_sets import DEVELOPMENT, FOLDER, REPORT
+from benchmarks.paper.prompt_sets import DEVELOPMENT, FOLDER, INDEX, REPORT, set_file
+from hierdiff_core.miniature import PROMPTS
 from training.captions import caption
 from training.vocabulary import AXES, Attributes, all_attributes, is_held_out, split_attributes
 
 Row = dict[str, str]
 COLUMNS = ("prompt", "held_out", *AXES)
 # (name, title, purpose, the paper's set, what the paper saves there)
-INDEX = (
+SETS = (
     ("diverse", "600 held-out combinations, all phrasings", REPORT, "GenAI-Bench", 0.5043),
     ("templates", "2,000 of one template with four places", REPORT, "Prompt Template", 0.6925),
     ("styles", "100 variations of one product", REPORT, "Style Variations", 0.7393),
@@ -58,14 +59,14 @@ def make_sets() -> dict[str, list[Row]]:
     return report | development
 
 
-def write_sets(folder: Path = FOLDER) -> None:
-    """Write one CSV for each set, and their index."""
+def write_sets(folder: Path = FOLDER, shipped: Path = PROMPTS) -> None:
+    """Write one CSV for each set, and their index; `shipped` is the file of the package's set."""
     folder.mkdir(parents=True, exist_ok=True)
     names = ("name", "title", "purpose", "paper", "paper_saving")
-    index = [dict(zip(names, facts, strict=True)) for facts in INDEX]
-    (folder / "sets.json").write_text(json.dumps(index, indent=1) + "\n")
+    index = [dict(zip(names, facts, strict=True)) for facts in SETS]
+    (folder / INDEX).write_text(json.dumps(index, indent=1) + "\n")
     for name, rows in make_sets().items():
-        with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as opened:
+        with set_file(name, folder, shipped).open("w", newline="", encoding="utf-8") as opened:
             writer = csv.DictWriter(opened, COLUMNS, restval="", lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)

@@ -6,26 +6,25 @@ import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from hierdiff_core.evaluation.bands import band
-from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
-from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.looks import Job
-from hierdiff_core.evaluation.plan_ladder import spending
-from hierdiff_core.evaluation.plan_verdicts import signed
-from hierdiff_core.evaluation.plots import BLIND, SHARED, Level, Panel, draw_panels
-from hierdiff_core.evaluation.prompt_sets import PromptSet
-from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.sections.growth import (
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.sections.growth import (
     largest_set,
     sizes_within,
     unit_alone,
     unit_among,
 )
+from hierdiff_core.evaluation.bands import band
+from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
+from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.plan_ladder import spending
+from hierdiff_core.evaluation.plan_words import signed
+from hierdiff_core.evaluation.plots import BLIND, SHARED, Level, Panel, draw_panels
+from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections.plans import UNCALIBRATED
 from hierdiff_core.evaluation.setting import Setting, label, standard
 from hierdiff_core.evaluation.told import Table, Told, score
-from hierdiff_core.evaluation.unit import Unit
+from hierdiff_core.evaluation.unit import Job, Unit
 from hierdiff_core.plan import CALIBRATED
 
 TITLE = "Calibrated plans against the paper's trees, by the number of prompts"
@@ -35,7 +34,7 @@ _MARKERS = {CALIBRATED: "o", "ward": "s", "average": "^"}
 Curves = Mapping[int, Mapping[str, Measured]]  # by N and method
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     prompts = largest_set(study)
     if prompts is None or not _applies(study):
@@ -48,7 +47,7 @@ def jobs(study: Study) -> list[Job]:
     return [*_alone(study, prompts), *shared]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     prompts = largest_set(study)
     if not study.calibrated:
@@ -74,29 +73,29 @@ def tell(study: Study, results: Results) -> Told:
     )
 
 
-def _applies(study: Study) -> bool:
+def _applies(study: PaperStudy) -> bool:
     return study.calibrated and study.fast in study.grid.tree_steps
 
 
-def _settings(study: Study) -> dict[str, Setting]:
+def _settings(study: PaperStudy) -> dict[str, Setting]:
     solver, rung = study.fast, study.grid.growth_rung
     steps = study.grid.tree_steps[solver]
     return {each: spending(each, solver, steps, rung) for each in (CALIBRATED, *RIVALS)}
 
 
-def _alone(study: Study, prompts: PromptSet) -> list[Unit]:
+def _alone(study: PaperStudy, prompts: PromptSet) -> list[Unit]:
     """Return what the prompts come to alone: with all steps, and with as few as they cost here."""
     few = max(1, math.floor(study.grid.growth_rung))
     steps = (study.grid.tree_steps[study.fast], few)
     return [unit_alone(study, prompts, each) for each in steps]
 
 
-def _spent(study: Study) -> str:
+def _spent(study: PaperStudy) -> str:
     name = label(standard(study.fast, study.grid.tree_steps[study.fast]))
     return f"{study.grid.growth_rung:g} evaluations per image of {name}"
 
 
-def _curves(study: Study, results: Results, prompts: PromptSet) -> Curves:
+def _curves(study: PaperStudy, results: Results, prompts: PromptSet) -> Curves:
     """Return, by N, the methods that are complete; N at which calibrated plans are not is left."""
     found = {}
     for size in sizes_within(study, prompts):

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import estimate_mean, win_rate
 from hierdiff_core.evaluation.frontier import Measured, largest_within
-from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
-from hierdiff_core.evaluation.looks import Job
-from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label
 from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.unit import Job
 
 _COLUMNS = ("set", "N", "setting", "evaluations per image", "saving", "win %", "ties",
             "mean score", "standard's", "held-out only")  # fmt: skip
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     return [
         study.unit(prompts, each)
@@ -26,7 +27,7 @@ def jobs(study: Study) -> list[Job]:
     ]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     rows, within, figures = [], [], dict[str, object]()
     sentences = []
@@ -62,14 +63,14 @@ def tell(study: Study, results: Results) -> Told:
     )
 
 
-def _settings(study: Study, prompts: PromptSet) -> list[Setting]:
+def _settings(study: PaperStudy, prompts: PaperSet) -> list[Setting]:
     """Return tau = 1, as the paper recommends, and the paper's own saving for that kind of set."""
     solver, K = study.paper_solver, study.grid.paper_steps
     return [Setting(PAPER_METHOD, solver, K, tau=1.0), *study.papers_own(prompts)]
 
 
 def _row(
-    study: Study, results: Results, prompts: PromptSet, setting: Setting, reference: Measured
+    study: PaperStudy, results: Results, prompts: PaperSet, setting: Setting, reference: Measured
 ) -> tuple[list[str], dict[str, object]]:
     unit = study.unit(prompts, setting)
     ours = results.measured_unit(unit)
@@ -94,7 +95,7 @@ def _row(
     }
 
 
-def _held_out(study: Study, prompts: PromptSet, ours: Measured, reference: Measured) -> str:
+def _held_out(study: PaperStudy, prompts: PaperSet, ours: Measured, reference: Measured) -> str:
     sample = study.sample(prompts)
     held_out = np.array([bool(prompts.entries[place].held_out) for place in sample])
     if held_out.all() or held_out.sum() < 2:
@@ -103,7 +104,9 @@ def _held_out(study: Study, prompts: PromptSet, ours: Measured, reference: Measu
     return f"{mine:.3f}, standard's {theirs:.3f} ({held_out.sum()})"
 
 
-def _within(study: Study, results: Results, prompts: PromptSet, reference: Measured) -> list[str]:
+def _within(
+    study: PaperStudy, results: Results, prompts: PaperSet, reference: Measured
+) -> list[str]:
     family = results.all_measured(
         study, prompts, [*study.paper_sharing(), *_settings(study, prompts)]
     )

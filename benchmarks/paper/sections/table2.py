@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.prompt_sets import PaperSet
+from benchmarks.paper.sections.emergence import mean_scores, watch_of
+from benchmarks.paper.verdicts import against_random, undecided
 from hierdiff_core.evaluation.frontier import Measured, largest_within, saving_at_equal_score
-from hierdiff_core.evaluation.grid import PAPER_METHOD, Study
-from hierdiff_core.evaluation.looks import Job
-from hierdiff_core.evaluation.prompt_sets import PromptSet
+from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.sections.emergence import mean_scores, watch_of
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.told import Table, Told, percent, share
-from hierdiff_core.evaluation.verdicts import against_random, undecided
+from hierdiff_core.evaluation.unit import Job
 
 _PAPER = {
     "GenAI-Bench": "50 % / 5.4 %",
@@ -22,13 +23,13 @@ _PAPER = {
 }
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Job]:
     """See Section."""
     settings = [study.reference, *study.paper_sharing(), *_random(study)]
     return [study.unit(prompts, each) for prompts in _sets(study) for each in settings]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> Told:
     """See Section."""
     rows, sentences, figures = [], [], dict[str, object]()
     for prompts in _sets(study):
@@ -73,17 +74,17 @@ def _alike(tree: Sequence[Measured], blind: Sequence[Measured]) -> tuple[Measure
     return max(pairs, key=lambda pair: pair[0].setting.saving or 0.0, default=None)
 
 
-def _cause(study: Study, results: Results) -> list[str]:
+def _cause(study: PaperStudy, results: Results) -> list[str]:
     """Return what the reference's own steps say of it, where they were looked at."""
     watch = watch_of(study)
     found = None if watch is None else results.whole(watch)
     return [] if found is None else [undecided(mean_scores(found))]
 
 
-def _sets(study: Study) -> list[PromptSet]:
+def _sets(study: PaperStudy) -> list[PaperSet]:
     return [each for each in study.report if each.paper in _PAPER or not each.paper]
 
 
-def _random(study: Study) -> list[Setting]:
+def _random(study: PaperStudy) -> list[Setting]:
     solver, K = study.paper_solver, study.grid.paper_steps
     return [Setting("random", solver, K, saving=each) for each in study.grid.random_savings]

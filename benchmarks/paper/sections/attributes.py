@@ -1,0 +1,33 @@
+"""Standard runs on held-out prompts, beside our goal for each attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.verdicts import attributes_right
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.sections import attributes
+from hierdiff_core.evaluation.told import Told
+from hierdiff_core.evaluation.unit import Job
+
+
+def jobs(study: PaperStudy) -> Sequence[Job]:
+    """See Section."""
+    return attributes.jobs(_reported(study))
+
+
+def tell(study: PaperStudy, results: Results) -> Told:
+    """See Section."""
+    told = attributes.tell(_reported(study), results)
+    figures: Any = told.figures
+    for name, found in figures.items():
+        rates = {attribute: each["value"] for attribute, each in found["right"].items()}
+        return replace(told, sentences=[attributes_right(name, rates)]) if rates else told
+    return told
+
+
+def _reported(study: PaperStudy) -> PaperStudy:
+    return replace(study, sets=study.report)

@@ -1,0 +1,31 @@
+"""The frontier, beside what the paper saves and our goal against the best standard setting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.paper.grid import PaperStudy
+from benchmarks.paper.verdicts import over_best, over_reference
+from hierdiff_core.evaluation.results import Results
+from hierdiff_core.evaluation.sections import frontier
+from hierdiff_core.evaluation.sections.frontier import Frontier
+from hierdiff_core.evaluation.told import Told
+from hierdiff_core.evaluation.unit import Job
+
+
+def jobs(study: PaperStudy) -> Sequence[Job]:
+    """See Section."""
+    own = [study.unit(prompts, each) for prompts in study.sets
+           for each in study.papers_own(prompts)]  # fmt: skip
+    return [*frontier.jobs(study), *own]
+
+
+def tell(study: PaperStudy, results: Results) -> Told:
+    """See Section."""
+
+    def say(found: Frontier) -> list[str]:
+        own = results.all_measured(study, found.prompts, study.papers_own(found.prompts))
+        reference, best = frontier.sentences(found)
+        return [over_reference(reference, found, next(iter(own), None)), over_best(best, found)]
+
+    return frontier.tell(study, results, say)
