@@ -28,7 +28,8 @@ def tell(study: Study, results: Results) -> Told:
     lacking = [results.lack(unit) for _, unit in _units(study)]
     if not made:
         return Told(title, [f"Nothing can be said yet ({lacking[0] if lacking else _NO_SET})."])
-    names = list(made[0][1].right)
+    named = made[0][1].right
+    names = [name for name, values in named.items() if not np.isnan(values).all()]
     rows = [_row(setting, outcome, names) for setting, outcome in made]
     count = len(made[0][1].main)
     caption = f"Share of {count} prompts on which an attribute is right, with 95 % intervals."
