@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
 
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
@@ -19,6 +18,7 @@ from hierdiff_core.keys import node_keys
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.sampling.sampler import Job as SamplerJob
 from hierdiff_core.sampling.sampler import rounds
+from hierdiff_core.sampling.step import advance
 from tasks.evaluation.carry_out import SLOTS, Report, decode, noise_key
 from tasks.evaluation.panel import Panel
 from tasks.evaluation.subject import Subject
@@ -77,7 +77,7 @@ class Family:
 
 
 def watch_run(watch: Watch, subject: Subject, panel: Panel, report: Report) -> Outcome:
-    """Follow a standard run; predicted x_0 = (x - sqrt(1 - abar) eps) / sqrt(abar)."""
+    """Follow a standard run, and judge the picture that is predicted at every step."""
     steps = list(_follow(watch, subject, report))
     frames = set(watch.frames())
     shown, scores, features = [], [], []
@@ -116,20 +116,13 @@ def _follow(
     history = tuple(torch.zeros_like(latents) for _ in range(solver.history_size))
     given = subject.conditioning(watch.texts).tensors
     given = {name: tensor.to(device) for name, tensor in given.items()}
-    alphas = DDPMScheduler.from_config(dict(denoiser.noise_schedule)).alphas_cumprod.to(device)
     found = [(latents, latents)]
     for step in range(watch.steps):
-        at = torch.full((len(keys),), step, device=device)
-        times = solver.timesteps[at]
-        predicted = denoiser.predict(solver.scale(latents, at), times, given)
-        alpha = alphas[times.round().long()].view(-1, *[1] * (latents.dim() - 1))
-        epsilon = predicted[:, : latents.shape[1]]
-        x0 = (latents - (1 - alpha).sqrt() * epsilon) / alpha.sqrt()
-        noise = None
+        at, before, noise = torch.full((len(keys),), step, device=device), latents, None
         if solver.draws_noise:
             noise = torch.stack([step_noise(seed, key, step, shape) for key in keys]).to(device)
-        latents, history = solver.step(latents, predicted, noise, at, history)
-        found.append((latents, x0))
+        latents, history, prediction = advance(denoiser, solver, before, history, at, given, noise)
+        found.append((latents, solver.predicted_x0(before, prediction, at)))
         report(len(keys))
     return found
 
