@@ -17,8 +17,7 @@ from hierdiff_core.calibrated.calibration_file import find_calibration
 from hierdiff_core.calibrated.readings import Look
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.evaluation.calibrated import calibrated_methods
-from hierdiff_core.evaluation.methods import Method
+from hierdiff_core.evaluation.methods import Method, calibrated_methods
 from hierdiff_core.models.kandinsky22 import (
     EMBEDDING,
     Decoder,

@@ -22,8 +22,7 @@ from hierdiff_core.calibrated.readings import Design, Reading, measure, names, p
 from hierdiff_core.calibrated.ridge import square_root
 from hierdiff_core.embedding import Conditioning, flatten
 from hierdiff_core.errors import InvalidSetting, UnknownModel
-from hierdiff_core.evaluation.calibrated import calibrated_methods
-from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.methods import Group, calibrated_methods, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Job, run
