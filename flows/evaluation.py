@@ -17,9 +17,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from rich.progress import TimeRemainingColumn as Remaining
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.page import Circumstances
+from hierdiff_core.evaluation.page import Circumstances, Sections
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.told import Sections
 from hierdiff_core.evaluation.unit import Job, Outcome
 from tasks.evaluation.crew import Bench, find_missing, make_all
 from tasks.evaluation.machine import describe_machine

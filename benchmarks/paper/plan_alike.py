@@ -14,11 +14,11 @@ import numpy as np
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.page import Table, number
 from hierdiff_core.evaluation.plan_ladder import plan_sets, spending
 from hierdiff_core.evaluation.plan_words import signed
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
-from hierdiff_core.evaluation.told import Table, number
 from hierdiff_core.plan import CALIBRATED
 
 

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.page import percent, share
 from hierdiff_core.evaluation.plan_ladder import LARGE
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.sections.frontier import Frontier, against
-from hierdiff_core.evaluation.told import percent, share
 
 RANDOM_FACTOR = 5  # the tree shall save so many times what blind sharing saves
 RIGHT = 0.85  # of the pictures shall have each attribute right

@@ -19,9 +19,9 @@ from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.calibration_file import find_calibration
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
+from hierdiff_core.evaluation.page import Sections
 from hierdiff_core.evaluation.prompt_sets import PromptSet, choose_sets, read_sets
 from hierdiff_core.evaluation.sections import SECTIONS
-from hierdiff_core.evaluation.told import Sections
 from hierdiff_core.evaluation.unit import Job
 from hierdiff_core.solver import SOLVERS
 from tasks.evaluation.crew import Bench, count_workers

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hierdiff_core.evaluation.bands import band
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.budgets import Ladder
 from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.plots import ALONE, BLIND, SHARED, Level, Line, Panel, draw_panels
+from hierdiff_core.evaluation.plots import (
+    ALONE,
+    BLIND,
+    SHARED,
+    Level,
+    Line,
+    Panel,
+    band,
+    draw_panels,
+)
 from hierdiff_core.evaluation.setting import label
 
 TICKS = (1.2, 1.6, 2, 3, 4, 6, 8)

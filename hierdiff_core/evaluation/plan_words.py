@@ -18,8 +18,8 @@ from hierdiff_core.evaluation.budgets import (
     rank_scores,
 )
 from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.page import number, percent, share
 from hierdiff_core.evaluation.setting import label
-from hierdiff_core.evaluation.told import number, percent, share
 
 TIGHTEST = BUDGETS[:TIGHT]
 MOSTLY = 0.8  # of a budget: where less is spent it is said

@@ -1,7 +1,7 @@
 """Plots: lines over evaluations, and sheets of pictures, as PNG.
 
-Knows matplotlib, which only development installs need, hence imported when a plot is drawn. Knows
-nothing of settings or statistics. Sharing is orange as in a plan's picture, standard runs are grey.
+Only development installs have matplotlib, hence it is imported when a plot is drawn. Sharing is
+orange as in a plan's picture, standard runs are grey.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.flame.palette import LIGHT
 
 INK, QUIET, RULE = "#1f1b16", "#6f675c", "#e8e3da"
@@ -75,6 +76,21 @@ def draw_panels(heading: str, panels: Sequence[Panel], note: str = "") -> bytes:
     if note:
         figure.supxlabel(note, x=0.01, ha="left", color=QUIET, fontsize=8.5)
     return _png(pyplot, figure, colours=_LINE_COLOURS)
+
+
+def band(
+    name: str, points: Sequence[tuple[float, Estimate]], colour: str, marker: str = "o"
+) -> Line:
+    """Return the line through (place, figure), with a band of the figures' intervals."""
+    return Line(
+        name,
+        [place for place, _ in points],
+        [each.value for _, each in points],
+        colour,
+        [each.low for _, each in points],
+        [each.high for _, each in points],
+        marker,
+    )
 
 
 def draw_sheet(

@@ -10,13 +10,13 @@ from pathlib import Path
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.page import (
     Circumstances,
+    Sections,
     tell_all,
     write_json,
     write_markdown,
 )
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.told import Sections
 from hierdiff_core.evaluation.unit import Job, Outcome
 from hierdiff_core.whole_file import write_whole
 from tasks.evaluation.work_folder import Vectors, WorkFolder

@@ -21,7 +21,7 @@ from benchmarks.paper.sections import (
     table1,
     table2,
 )
-from hierdiff_core.evaluation.told import Sections
+from hierdiff_core.evaluation.page import Sections
 
 SECTIONS: Sections = {
     "prompt-sets": prompt_sets,

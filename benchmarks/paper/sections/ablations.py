@@ -8,10 +8,10 @@ from benchmarks.paper.grid import PaperStudy
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean, win_rate
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import PAPER_METHOD
+from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.unit import Job
 
 OUR_METHOD, OUR_SOLVER = "average", "ddim"  # the package's defaults, chosen from the first table

@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.verdicts import attributes_right
+from hierdiff_core.evaluation.page import Told
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import attributes
-from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Job
 
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.paper.grid import PaperStudy
+from hierdiff_core.evaluation.page import Told
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import diversity
-from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Job
 
 _PAPER = {

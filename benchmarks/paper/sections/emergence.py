@@ -8,11 +8,11 @@ from functools import partial
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.look_inside import Watch
 from benchmarks.paper.verdicts import few_steps
+from hierdiff_core.evaluation.page import Table, Told, number
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
-from hierdiff_core.evaluation.told import Table, Told, number
 from hierdiff_core.evaluation.unit import Job, Outcome
 from hierdiff_core.judges.frechet import frechet_distance
 

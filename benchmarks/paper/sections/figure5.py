@@ -10,10 +10,10 @@ from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import PAPER_METHOD
+from hierdiff_core.evaluation.page import Table, Told, number, score
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting, label, standard
-from hierdiff_core.evaluation.told import Table, Told, number, score
 from hierdiff_core.evaluation.unit import Job
 
 _PREFERRED = "Prompt Template"

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.verdicts import over_best, over_reference
+from hierdiff_core.evaluation.page import Told
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import frontier
 from hierdiff_core.evaluation.sections.frontier import Frontier
-from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Job
 
 

@@ -7,15 +7,14 @@ from functools import partial
 import numpy as np
 
 from benchmarks.paper.grid import PaperStudy
-from hierdiff_core.evaluation.bands import band
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured, saving_at_equal_score
 from hierdiff_core.evaluation.grid import PAPER_METHOD
-from hierdiff_core.evaluation.plots import SHARED, Level, Panel, draw_panels
+from hierdiff_core.evaluation.page import Table, Told, number, score, share
+from hierdiff_core.evaluation.plots import SHARED, Level, Panel, band, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.told import Table, Told, number, score, share
 from hierdiff_core.evaluation.unit import Job, Unit
 
 

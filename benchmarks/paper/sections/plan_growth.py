@@ -13,17 +13,16 @@ from benchmarks.paper.sections.growth import (
     unit_alone,
     unit_among,
 )
-from hierdiff_core.evaluation.bands import band
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.page import Table, Told, score
 from hierdiff_core.evaluation.plan_ladder import spending
 from hierdiff_core.evaluation.plan_words import signed
-from hierdiff_core.evaluation.plots import BLIND, SHARED, Level, Panel, draw_panels
+from hierdiff_core.evaluation.plots import BLIND, SHARED, Level, Panel, band, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections.plans import UNCALIBRATED
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.told import Table, Told, score
 from hierdiff_core.evaluation.unit import Job, Unit
 from hierdiff_core.plan import CALIBRATED
 

@@ -9,10 +9,10 @@ from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.plan_alike import alike_table, find_alike, tell_alike
 from benchmarks.paper.plan_verdicts import against_standards, against_trees, foretold
 from hierdiff_core.evaluation.budgets import Ladder
+from hierdiff_core.evaluation.page import Told
 from hierdiff_core.evaluation.plan_ladder import plan_study
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import plans
-from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Job
 
 

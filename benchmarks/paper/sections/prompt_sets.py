@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.paper.grid import PaperStudy
+from hierdiff_core.evaluation.page import Table, Told, percent
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.told import Table, Told, percent
 from hierdiff_core.evaluation.unit import Job
 
 

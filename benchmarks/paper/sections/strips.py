@@ -7,10 +7,10 @@ from functools import partial
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.look_inside import FRAMES, Watch
 from benchmarks.paper.sections.emergence import jobs, watch_of
+from hierdiff_core.evaluation.page import Told
 from hierdiff_core.evaluation.plots import draw_sheet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
-from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Outcome
 
 __all__ = ["jobs", "tell"]  # the run that is looked at is that of `emergence`

@@ -9,9 +9,9 @@ from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import estimate_mean, win_rate
 from hierdiff_core.evaluation.frontier import Measured, largest_within
 from hierdiff_core.evaluation.grid import PAPER_METHOD
+from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label
-from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.unit import Job
 
 _COLUMNS = ("set", "N", "setting", "evaluations per image", "saving", "win %", "ties",

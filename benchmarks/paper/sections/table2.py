@@ -10,9 +10,9 @@ from benchmarks.paper.sections.emergence import mean_scores, watch_of
 from benchmarks.paper.verdicts import against_random, undecided
 from hierdiff_core.evaluation.frontier import Measured, largest_within, saving_at_equal_score
 from hierdiff_core.evaluation.grid import PAPER_METHOD
+from hierdiff_core.evaluation.page import Table, Told, percent, share
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.told import Table, Told, percent, share
 from hierdiff_core.evaluation.unit import Job
 
 _PAPER = {

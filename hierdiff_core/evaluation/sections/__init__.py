@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from hierdiff_core.evaluation.page import Sections
 from hierdiff_core.evaluation.sections import attributes, diversity, frontier, plans
-from hierdiff_core.evaluation.told import Sections
 
 SECTIONS: Sections = {
     "attributes": attributes,

@@ -6,10 +6,10 @@ import numpy as np
 
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.page import Table, Told, score, share
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.told import Table, Told, score, share
 from hierdiff_core.evaluation.unit import Job, Outcome, Unit, make_unit
 
 _NO_SET = "no prompt of any set is marked as held out"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.page import Table, Told, number
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label
-from hierdiff_core.evaluation.told import Table, Told, number
 from hierdiff_core.evaluation.unit import Job
 
 

@@ -18,10 +18,10 @@ from hierdiff_core.evaluation.frontier import (
 )
 from hierdiff_core.evaluation.frontier_plot import draw_frontier
 from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import label
-from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.unit import Job
 
 QUALITIES = (0.9, 0.95, 0.98, 1.0)

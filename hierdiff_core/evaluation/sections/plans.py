@@ -9,6 +9,7 @@ from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.budgets import Ladder, Rung, rank_misfits, rank_scores
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
+from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.plan_ladder import (
     plan_sets,
     plan_settings,
@@ -19,7 +20,6 @@ from hierdiff_core.evaluation.plan_plot import draw_plans
 from hierdiff_core.evaluation.plan_words import sentences, signed
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, label
-from hierdiff_core.evaluation.told import Table, Told, number, percent, score, share
 from hierdiff_core.evaluation.unit import Job
 
 TITLE = "The plan that spends best"

@@ -18,10 +18,10 @@ from hierdiff_core.evaluation.budgets import (
     rank_misfits,
 )
 from hierdiff_core.evaluation.frontier import Measured
+from hierdiff_core.evaluation.page import Told
 from hierdiff_core.evaluation.plan_ladder import plan_sets, plan_settings, read_ladder
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, standard
-from hierdiff_core.evaluation.told import Told
 from hierdiff_core.evaluation.unit import Outcome, Unit
 from hierdiff_core.plan import CALIBRATED
 
