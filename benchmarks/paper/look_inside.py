@@ -87,7 +87,7 @@ def watch_run(watch: Watch, subject: Subject, panel: Panel, report: Report) -> O
                           decode(list(predicted[: watch.kept]), subject)))  # fmt: skip
         if at:  # before the first step nothing is predicted yet
             pictures = decode(list(predicted), subject)
-            scores.append(panel.scores(pictures, watch.texts))
+            scores.append(panel.verdicts(pictures, watch.texts)[0])
             features.append(panel.features(pictures))
     strips = [pair[row][prompt] for prompt in range(min(watch.kept, len(watch.texts)))
               for row in range(2) for pair in shown[:FRAMES]]  # fmt: skip

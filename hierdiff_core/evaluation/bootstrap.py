@@ -53,15 +53,6 @@ def estimate_mean(values: Array) -> Estimate:
     return estimate(float(values.mean()), weights(len(values)) @ values)
 
 
-def win_rate(ours: Array, theirs: Array) -> tuple[Estimate, int]:
-    """Return the share of prompts on which we score higher, and the number of ties.
-
-    A tie (equal to the last bit) counts half.
-    """
-    ties = int((ours == theirs).sum())
-    return estimate_mean((ours > theirs) + 0.5 * (ours == theirs)), ties
-
-
 def resample(scores: Array, figure: Callable[[Array], float]) -> Estimate:
     """Return a figure of mean scores (S,) with its interval; `scores` is (S, P), paired.
 

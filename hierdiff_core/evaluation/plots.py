@@ -1,4 +1,4 @@
-"""Plots: lines over evaluations, and sheets of pictures, as PNG.
+"""Plots: lines over evaluations, as PNG.
 
 Only development installs have matplotlib, hence it is imported when a plot is drawn. Sharing is
 orange as in a plan's picture, standard runs are grey.
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from hierdiff_core.errors import InvalidSetting
@@ -66,7 +65,7 @@ class Panel:
 
 def draw_panels(heading: str, panels: Sequence[Panel], note: str = "") -> bytes:
     """Return the panels side by side as PNG."""
-    pyplot = _pyplot()
+    pyplot = load_pyplot()
     figure, axes = pyplot.subplots(
         1, len(panels), figsize=(6.4 * len(panels), 4.5), squeeze=False, layout="constrained"
     )
@@ -75,7 +74,7 @@ def draw_panels(heading: str, panels: Sequence[Panel], note: str = "") -> bytes:
     figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=13, fontweight="bold")
     if note:
         figure.supxlabel(note, x=0.01, ha="left", color=QUIET, fontsize=8.5)
-    return _png(pyplot, figure, colours=_LINE_COLOURS)
+    return as_png(pyplot, figure, colours=_LINE_COLOURS)
 
 
 def band(
@@ -93,44 +92,8 @@ def band(
     )
 
 
-def draw_sheet(
-    heading: str,
-    rows: Sequence[tuple[str, Sequence[NDArray[np.uint8]]]],
-    columns: Sequence[str] = (),
-    below: Sequence[Sequence[str]] = (),
-) -> bytes:
-    """Return rows of pictures with a name at the left, and column names above, as PNG.
-
-    `below` holds for each row what stands under its pictures.
-    """
-    pyplot = _pyplot()
-    width = max(len(pictures) for _, pictures in rows)
-    size = (1.5 * width + 1.7, 1.62 * len(rows) + 0.7 + 0.25 * bool(below))
-    figure, axes = pyplot.subplots(
-        len(rows), width, figsize=size, squeeze=False, layout="constrained"
-    )
-    for axis in axes.ravel():
-        axis.set_axis_off()
-    for at, (name, pictures) in enumerate(rows):
-        for column, picture in enumerate(pictures):
-            axis = axes[at][column]
-            axis.imshow(picture, interpolation="nearest")
-            text = below[at][column] if below and column < len(below[at]) else ""
-            axis.text(
-                0.5, -0.05, text, transform=axis.transAxes, ha="center", va="top",
-                fontsize=6.5, color=QUIET, wrap=True,
-            )  # fmt: skip
-            if at == 0 and column < len(columns):
-                axis.set_title(columns[column], fontsize=9, color=QUIET)
-        axes[at][0].text(
-            -0.08, 0.5, name, transform=axes[at][0].transAxes, ha="right", va="center",
-            fontsize=9, color=INK,
-        )  # fmt: skip
-    figure.suptitle(heading, x=0.01, ha="left", color=INK, fontsize=12, fontweight="bold")
-    return _png(pyplot, figure)
-
-
-def _pyplot() -> Any:
+def load_pyplot() -> Any:
+    """Return matplotlib.pyplot; raises InvalidSetting where it is not installed."""
     try:
         import matplotlib
     except ImportError:
@@ -221,7 +184,8 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
     return [float(each) for each in found]
 
 
-def _png(pyplot: Any, figure: Any, colours: int = 256) -> bytes:
+def as_png(pyplot: Any, figure: Any, colours: int = 256) -> bytes:
+    """Return a figure as PNG of so many colours, and close it."""
     drawn, file = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DOTS, facecolor="white")
     pyplot.close(figure)

@@ -28,10 +28,6 @@ class Panel:
     judges: tuple[Judge, ...]
     clip: Any = None  # whatever tells how diverse pictures are, or None
 
-    def scores(self, pictures: Pictures, prompts: Sequence[str]) -> Scores:
-        """Return (B,) scores by judge."""
-        return {judge.name: judge.scores(pictures, prompts) for judge in self.judges}
-
     def features(self, pictures: Pictures) -> NDArray[np.float32] | None:
         """Return (B, F) of the first judge that has features, or None."""
         for judge in self.judges:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from benchmarks.paper.grid import PaperStudy
-from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean, win_rate
+from benchmarks.paper.sections.table1 import win_rate
+from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share

@@ -7,8 +7,8 @@ from functools import partial
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.look_inside import FRAMES, Watch
 from benchmarks.paper.sections.emergence import jobs, watch_of
+from benchmarks.paper.sheets import draw_sheet
 from hierdiff_core.evaluation.page import Told
-from hierdiff_core.evaluation.plots import draw_sheet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.unit import Outcome

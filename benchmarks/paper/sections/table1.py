@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.prompt_sets import PaperSet
-from hierdiff_core.evaluation.bootstrap import estimate_mean, win_rate
+from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured, largest_within
 from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
@@ -117,3 +118,12 @@ def _within(
     wins, _ = win_rate(found.scores, reference.scores)
     saving = 1 - found.per_image / study.grid.paper_steps
     return [*head, percent(saving, 1), share(wins), score(estimate_mean(found.scores))]
+
+
+def win_rate(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> tuple[Estimate, int]:
+    """Return the share of prompts on which we score higher, and the number of ties.
+
+    A tie (equal to the last bit) counts half.
+    """
+    ties = int((ours == theirs).sum())
+    return estimate_mean((ours > theirs) + 0.5 * (ours == theirs)), ties

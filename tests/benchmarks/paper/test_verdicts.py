@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.paper.prompt_sets import PaperEntry, PaperSet
+from benchmarks.paper.sections.table1 import win_rate
 from benchmarks.paper.verdicts import (
     against_random,
     attributes_right,
@@ -97,3 +98,9 @@ def test_an_early_emergence_is_said_to_make_few_steps_enough() -> None:
 def test_a_missed_goal_is_told_with_its_cause() -> None:
     missed, worse = Estimate(0.2, 0.1, 0.3), _measured(15, 0.1)
     assert "at that saving it scores" in _over_reference(missed, worse)
+
+
+def test_a_tie_counts_half_and_is_told() -> None:
+    ours, theirs = np.array([1.0, 0.5, 0.5, 0.0]), np.array([0.5, 0.5, 0.5, 0.5])
+    wins, ties = win_rate(ours, theirs)
+    assert (wins.value, ties) == (0.5, 2)
