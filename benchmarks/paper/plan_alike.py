@@ -1,7 +1,6 @@
 """Calibrated plans against trees, like with like: the same solver, K and evaluations.
 
-Knows which settings of a study are alike; what is told of it comes from scores alone. It says what
-the plan brings by itself, whichever solver is chosen.
+What is told comes from scores alone: what the plan brings by itself, whichever solver is chosen.
 """
 
 from __future__ import annotations
