@@ -21,7 +21,6 @@ demo: $(READY) ## the whole stack on this machine, a sample catalogue, one night
 standalone: $(READY) ## the whole stack on this machine until Ctrl-C
 	@$(BIN)/hierdiff standalone
 
-
 test: lint unit ## everything CI checks
 
 lint: $(READY) types ## style, formatting, types, direction of imports
