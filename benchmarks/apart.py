@@ -21,9 +21,10 @@ from diffusers import KandinskyV22Pipeline
 
 from benchmarks.stock import Stock, make_stock
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.models.kandinsky22 import EMBEDDING, fit_decoder
-from hierdiff_core.models.place import choose_device, choose_dtype, load_pipeline
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.models.device import choose_device, choose_dtype
+from hierdiff_core.models.folder import load_pipeline
+from hierdiff_core.models.kandinsky22 import EMBEDDING, fit
+from hierdiff_core.recipe import Recipe
 
 Array = npt.NDArray[np.float32]
 
@@ -80,7 +81,7 @@ def _stock(where: Where, negative: bytes) -> Stock:
     torch.set_num_threads(where.threads)
     recipe, device = where.recipe, where.device
     # Not through our loader, which sets the allocator of a CPU's process.
-    pipeline = load_pipeline(KandinskyV22Pipeline, recipe.model, choose_dtype(recipe, device))
+    pipeline = load_pipeline(KandinskyV22Pipeline, recipe.model, (), choose_dtype(recipe, device))
     row = torch.frombuffer(bytearray(negative), dtype=torch.float32)[None]
     placed = pipeline.to(choose_device(device))
-    return make_stock(fit_decoder(placed, recipe, Conditioning({EMBEDDING: row})), recipe.steps)
+    return make_stock(fit(placed, recipe, Conditioning({EMBEDDING: row})), recipe.steps)

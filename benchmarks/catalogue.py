@@ -16,17 +16,19 @@ from benchmarks.lab import Lab
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
-from hierdiff_core.embedding import Conditioning, flatten, stack
+from hierdiff_core.embedding import Conditioning, stack
+from hierdiff_core.models.folder import SHIPPED
 from hierdiff_core.models.kandinsky22 import (
     EMBEDDING,
     Decoder,
-    fit_decoder,
-    load_decoder,
-    load_prior,
+    fit,
+    load_encoder,
+    load_networks,
 )
-from hierdiff_core.models.place import SHIPPED, find_revision
+from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.prompt import Prompt, Recipe, content_key
+from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Job
 from hierdiff_core.schedule import make_schedule, solve_tau
 from hierdiff_core.whole_file import write_whole
@@ -58,25 +60,17 @@ class Catalogue:
 
     def tree(self) -> ClusterTree:
         """Return the tree of all prompts."""
-        return build_tree(flatten(self.conditioning), keys=self.content_keys)
+        return build_tree(self.conditioning.tensors[EMBEDDING].numpy(), keys=self.content_keys)
 
     def job(self, plan: Plan, slots: int) -> Job:
         """Return what the sampler is asked for."""
         return Job(plan, self.conditioning, self.content_keys, self.recipe.seed, slots=slots)
 
 
-def make_recipe(lab: Lab) -> Recipe:
+def small_recipe(lab: Lab) -> Recipe:
     """Return the recipe of the shipped models: DDIM, 20 steps, guidance, 64 pixels."""
-    return Recipe(
-        model=DECODER,
-        prior=PRIOR,
-        revision=find_revision(DECODER),
-        prior_revision=find_revision(PRIOR),
-        steps=6 if lab.quick else STEPS,
-        prior_steps=2 if lab.quick else 10,
-        height=64,
-        width=64,
-    )
+    options = {"prior_steps": 2 if lab.quick else 10}
+    return pin_recipe(make_recipe(DECODER, options, steps=6 if lab.quick else STEPS))
 
 
 def make_texts() -> list[str]:
@@ -89,11 +83,11 @@ def make_texts() -> list[str]:
 
 def load_catalogue(lab: Lab, count: int, recipe: Recipe | None = None) -> Catalogue:
     """Return a catalogue of N prompts; what was embedded before is read from the work folder."""
-    recipe = recipe or make_recipe(lab)
+    recipe = recipe or small_recipe(lab)
     texts = make_texts()
     named = enumerate(texts[:count], start=1)
     prompts = [Prompt(row, str(row), text, recipe) for row, text in named]
-    name = digest("catalogue", recipe.prior_revision, recipe.prior_steps, texts)[:16]
+    name = digest("catalogue", recipe.text_revision, recipe.option("prior_steps"), texts)[:16]
     vectors = _embed(lab, prompts, lab.folder("embeddings") / f"{name}.safetensors")
     return Catalogue(
         recipe,
@@ -112,8 +106,8 @@ def cut(tree: ClusterTree, steps: int, saving: float) -> Plan:
 
 def open_decoder(lab: Lab, catalogue: Catalogue) -> Decoder:
     """Return the shipped decoder as a Denoiser."""
-    pipeline = load_decoder(catalogue.recipe, lab.device)
-    return fit_decoder(pipeline, catalogue.recipe, catalogue.negative)
+    networks = load_networks(catalogue.recipe, lab.device)
+    return fit(networks, catalogue.recipe, catalogue.negative)
 
 
 def _embed(lab: Lab, prompts: list[Prompt], file: Path) -> dict[str, torch.Tensor]:
@@ -121,12 +115,13 @@ def _embed(lab: Lab, prompts: list[Prompt], file: Path) -> dict[str, torch.Tenso
     have = len(known["prompts"]) if known else 0
     if have >= len(prompts):
         return known
-    prior = load_prior(prompts[0].recipe, lab.device)
+    prior = load_encoder(prompts[0].recipe, lab.device)
     rows = [Conditioning({EMBEDDING: known["prompts"]})] if known else []
     for first in range(have, len(prompts), _CHUNK):
-        rows += prior.embed(prompts[first : first + _CHUNK])
+        made = prior.embed(prompts[first : first + _CHUNK])
+        rows += [embedding.conditioning for embedding in made]
         lab.say(f"embedded {min(first + _CHUNK, len(prompts))} of {len(prompts)} prompts")
     negative = prior.embed_negative(prompts[0].recipe)
-    made = {"prompts": stack(rows).tensors[EMBEDDING], "negative": negative.tensors[EMBEDDING]}
-    write_whole(file, safetensors.torch.save(made))
-    return made
+    known = {"prompts": stack(rows).tensors[EMBEDDING], "negative": negative.tensors[EMBEDDING]}
+    write_whole(file, safetensors.torch.save(known))
+    return known

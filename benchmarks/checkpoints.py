@@ -20,7 +20,7 @@ from benchmarks.pairs import Laps, Spread, alternate
 from hierdiff_core.checkpoint import unpack
 from hierdiff_core.embedding import stack
 from hierdiff_core.embedding import unpack as unpack_embedding
-from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
+from hierdiff_core.models.kandinsky22 import fit, load_encoder, load_networks
 from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
 from tasks.ledger import find_embeddings, load_plan, summarise
@@ -110,9 +110,10 @@ def _bare(planned: PlannedNight, name: str) -> dict[str, float]:
         night = load_plan(session, planned.run)
         packed = find_embeddings(session, [leaf.embedding_key for leaf in night.leaves])
     recipe, device = night.recipe, settings.device
-    negative = load_prior(recipe, device).embed_negative(recipe)
-    decoder = fit_decoder(load_decoder(recipe, device), recipe, negative)
-    conditioning = stack([unpack_embedding(packed[leaf.embedding_key]) for leaf in night.leaves])
+    negative = load_encoder(recipe, device).embed_negative(recipe)
+    decoder = fit(load_networks(recipe, device), recipe, negative)
+    rows = [unpack_embedding(packed[leaf.embedding_key]) for leaf in night.leaves]
+    conditioning = stack([row.conditioning for row in rows])
     keys = [leaf.content_key for leaf in night.leaves]
     job = Job(night.plan, conditioning, keys, recipe.seed, recipe.initial_noise, SLOTS)
     began = clock()

@@ -28,10 +28,10 @@ def main(started: float) -> dict[str, float]:
     with stage("import torch"):
         import torch
     with stage("import diffusers, transformers"):
-        from hierdiff_core.models.kandinsky22 import EMBEDDING, fit_decoder, load_decoder
+        from hierdiff_core.models.kandinsky22 import EMBEDDING, fit, load_networks
     with stage("import tasks: SQLAlchemy, boto3"):
         import tasks.worker.denoise  # noqa: F401
-        from tasks.plan import pin_recipe
+        from hierdiff_core.models.recipes import pin_recipe
         from tasks.settings import Settings
     with stage("import flows: Prefect"):
         import flows.subtree  # noqa: F401
@@ -41,11 +41,11 @@ def main(started: float) -> dict[str, float]:
     with stage("digest of both models' weights"):
         recipe = pin_recipe(settings.recipe)
     with stage("weights"):
-        pipeline = load_decoder(recipe, settings.device)
+        pipeline = load_networks(recipe, settings.device)
     device = pipeline.device
     width = pipeline.unet.config.encoder_hid_dim
     negative = Conditioning({EMBEDDING: torch.zeros(1, width)})
-    decoder = fit_decoder(pipeline, recipe, negative)
+    decoder = fit(pipeline, recipe, negative)
     latents = torch.zeros(SLOTS, *decoder.latent_shape, device=device)
     timesteps = torch.full((SLOTS,), 500, device=device)
     embeds = {EMBEDDING: torch.zeros(SLOTS, width, device=device)}

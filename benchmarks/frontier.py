@@ -13,7 +13,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +20,10 @@ import torch
 
 from benchmarks.catalogue import cut, load_catalogue
 from benchmarks.lab import Lab
+from hierdiff_core.embedding import Slot
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Round, rounds
-from hierdiff_core.solver import make_solver
+from hierdiff_core.solver import NoiseSchedule, make_solver
 
 LATENTS = (4, 64, 64)  # Kandinsky 2.2 at 512 pixels
 
@@ -34,7 +34,8 @@ class Idle:
 
     latent_shape: tuple[int, ...] = LATENTS
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    noise_schedule: Mapping[str, Any] = field(default_factory=dict)
+    noise_schedule: NoiseSchedule = field(default_factory=lambda: NoiseSchedule("diffusion", {}))
+    slots: tuple[Slot, ...] = ()
 
     def predict(
         self,

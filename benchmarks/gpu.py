@@ -23,8 +23,8 @@ from benchmarks.stock import make_stock
 from benchmarks.throughput import Sides, search
 from benchmarks.turns import Timed, take_turns
 from hierdiff_core.errors import HierdiffError
+from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
-from hierdiff_core.models.place import choose_device
 from hierdiff_core.solver import make_solver
 
 TITLE = "A UNet of Kandinsky 2.2's real size, random weights, half precision, 512 pixels"

@@ -20,12 +20,11 @@ from benchmarks.paper.prompt_sets import built_in_sets
 from hierdiff_core.calibrated.levels import landing_levels, noise_levels
 from hierdiff_core.calibrated.readings import Design
 from hierdiff_core.calibrated.readings import measure as measure_forks
-from hierdiff_core.embedding import flatten
 from hierdiff_core.evaluation.prompt_sets import choose_sets, sample
+from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.solver import make_solver
 from tasks.evaluation.subject import Subject, embed_texts, load_subject
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.plan import pin_recipe
 from tasks.settings import read_settings
 
 TITLE = "What sharing costs, by the level of the fork and by the level landed on"
@@ -54,7 +53,7 @@ def measure(lab: Lab) -> Outcome:
     subject = load_subject(recipe, lab.device, folder)
     chosen = choose_sets(built_in_sets(), [_SET])[0]
     texts = [chosen.texts[place] for place in sample(chosen, prompts)]
-    embed_texts(subject, texts, lab.device, folder)
+    embed_texts(subject, texts)
     found = {}
     for solver in SOLVERS[:1] if lab.quick else SOLVERS:
         found[solver] = {K: _forks(subject, texts, solver, K) for K in steps}
@@ -64,11 +63,14 @@ def measure(lab: Lab) -> Outcome:
 
 def _forks(subject: Subject, texts: Sequence[str], solver: str, steps: int) -> Forks:
     design = Design(steps=steps, every=1, plain=0, plain_steps=())
+    embed_pictures = subject.embed_pictures
+    if embed_pictures is None:
+        raise TypeError("the miniature's pictures are embedded where its prompts are")
     conditioning, denoiser = subject.conditioning(texts), subject.denoiser()
     make = partial(make_solver, solver, denoiser.noise_schedule)
-    found = dict(measure_forks(denoiser, subject.look, make, conditioning, design, {}))
+    found = dict(measure_forks(denoiser, embed_pictures, make, conditioning, design, {}))
     seen = np.concatenate([found[f"forked-{block}"] for block in range(len(found))], axis=1)
-    missed = ((seen - flatten(conditioning)) ** 2).sum(axis=2).mean(axis=1)
+    missed = ((seen - subject.vectors(texts)) ** 2).sum(axis=2).mean(axis=1)
     own, forks = noise_levels(denoiser.noise_schedule, make(steps).timesteps), list(design.forks)
     levels = {FORK: own[forks], LANDING: landing_levels(own)[forks]}
     return Forks(np.array(forks), levels, missed[1:] - missed[0])

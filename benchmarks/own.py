@@ -22,11 +22,11 @@ from hierdiff_core.evaluation.bootstrap import Estimate, resample
 from hierdiff_core.evaluation.plan_ladder import spending
 from hierdiff_core.evaluation.prompt_sets import PromptSet, choose_sets, sample
 from hierdiff_core.evaluation.unit import make_unit
+from hierdiff_core.models.recipes import pin_recipe
 from tasks.evaluation.carry_out import carry_out
 from tasks.evaluation.panel import Panel, load_panel
-from tasks.evaluation.subject import Subject, embed_texts, load_subject
+from tasks.evaluation.subject import Subject, embed_texts, load_subject, text_model
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.plan import pin_recipe
 from tasks.settings import Settings, read_settings
 from tasks.tuning.calibrate import calibrate
 
@@ -63,13 +63,13 @@ def measure(lab: Lab) -> Outcome:
     recipe = pin_recipe(settings.recipe)
     folder = WorkFolder(lab.folder("own"))
     subject = load_subject(recipe, lab.device, folder)
-    panel = load_panel(("attributes",), recipe.prior, lab.device)
+    panel = load_panel(("attributes",), text_model(recipe), lab.device)
     pairs = []
     for name in SETS[:1] if lab.quick else SETS:
         prompts = choose_sets(built_in_sets(), [name])[0]
         if lab.quick:
             prompts = replace(prompts, entries=prompts.entries[:_FEW])
-        embed_texts(subject, prompts.texts, lab.device, folder)
+        embed_texts(subject, prompts.texts)
         lab.say(f"{name}: {len(prompts):,} prompts are embedded")
         own = _calibrate(settings, lab, name, most)
         lab.say(f"{name}: calibrated on them with {own.facts['evaluations']:,} evaluations")

@@ -18,16 +18,16 @@ from flows.stack.standalone import standalone
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.digest import digest
-from hierdiff_core.embedding import Conditioning, pack
+from hierdiff_core.embedding import Conditioning, Embedding, pack
 from hierdiff_core.plan import make_plan
-from hierdiff_core.prompt import Recipe, compatibility_key
+from hierdiff_core.recipe import Recipe, compatibility_key
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.shard import make_shards
 from tasks import ledger
 from tasks.settings import read_settings
 from tasks.stores import open_stores
 
-_RECIPE = Recipe(model="model", prior="prior", revision="1", prior_revision="1", steps=40)
+_RECIPE = Recipe("kandinsky22", "model", "ddim", 40, 4.0, 512, 512, "1", "1")
 
 
 def store_and_load(
@@ -81,8 +81,7 @@ def make_night(size: int) -> tuple[ledger.NightPlan, ClusterTree]:
 def _embeddings(night: ledger.NightPlan, dimensions: int) -> dict[str, bytes]:
     rng = np.random.default_rng(0)
     return {
-        leaf.embedding_key: pack(
-            Conditioning({"y": torch.from_numpy(rng.random((1, dimensions), dtype=np.float32))})
-        )
+        leaf.embedding_key: pack(Embedding(row, Conditioning({"y": torch.from_numpy(row[None])})))
         for leaf in night.leaves
+        if (row := rng.random(dimensions, dtype=np.float32)) is not None
     }

@@ -14,8 +14,9 @@ from diffusers import DDPMScheduler, KandinskyV22Pipeline, UNet2DConditionModel,
 
 from benchmarks.catalogue import Catalogue
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit_decoder
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
+from hierdiff_core.models.kandinsky22 import fit as fit_decoder
+from hierdiff_core.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,8 @@ def make_catalogue(scale: Scale, count: int, steps: int) -> Catalogue:
     for group, spread in ((64, 1.0), (8, 0.7), (1, 0.5)):
         centres = torch.randn(count // group + 1, scale.width, generator=drawn)
         rows += spread * centres.repeat_interleave(group, dim=0)[:count]
-    recipe = Recipe(
-        model="real size", prior="none", steps=steps, height=scale.pixels, width=scale.pixels
-    )
+    side = scale.pixels
+    recipe = Recipe("kandinsky22", "real size", "ddim", steps, 4.0, height=side, width=side)
     keys = tuple(f"prompt {row:06d}" for row in range(count))
     negative = Conditioning({EMBEDDING: torch.zeros(1, scale.width)})
     return Catalogue(recipe, keys, Conditioning({EMBEDDING: rows}), negative)

@@ -69,10 +69,10 @@ class Stock:
             image_embeds=embeds.to(device, dtype),
             negative_image_embeds=self.decoder.negative.to(device, dtype).expand_as(embeds),
             latents=noise.to(device, dtype),
-            height=self.decoder.size[0],
-            width=self.decoder.size[1],
+            height=self.decoder.recipe.height,
+            width=self.decoder.recipe.width,
             num_inference_steps=self.steps,
-            guidance_scale=self.decoder.guidance,
+            guidance_scale=self.decoder.recipe.guidance,
             output_type=output,
             callback_on_step_end=callback,
         ).images
@@ -81,7 +81,7 @@ class Stock:
 def make_stock(decoder: Decoder, steps: int) -> Stock:
     """Return the stock pipeline with DDIM of the decoder's own noise schedule."""
     # A scheduler that knows no variance is told of none, or the pipeline would hand it one.
-    told = {k: v for k, v in decoder.noise_schedule.items() if k != "variance_type"}
+    told = {k: v for k, v in decoder.noise_schedule.config.items() if k != "variance_type"}
     pipeline: Any = KandinskyV22Pipeline(
         unet=decoder.pipeline.unet,
         scheduler=DDIMScheduler.from_config(told),

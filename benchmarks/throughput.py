@@ -20,12 +20,12 @@ from benchmarks.outcome import Cell, Column, Figure, Goal, Outcome, Table
 from benchmarks.pairs import Laps, Side, alternate
 from benchmarks.stock import Stock, make_stock
 from hierdiff_core.keys import node_keys
-from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit_decoder, load_decoder
+from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit, load_networks
 from hierdiff_core.noise import initial_noise
 from hierdiff_core.plan import Plan
+from hierdiff_core.sampling.decode import AT_ONCE, decode_latents
 from hierdiff_core.sampling.sampler import Finished, rounds
 from hierdiff_core.solver import make_solver
-from tasks.worker.decode import AT_ONCE, decode
 
 TITLE = "Throughput against the stock pipeline, nothing shared"
 STOCK, BESIDE = "stock", "stock, our allocator"
@@ -61,8 +61,7 @@ class Sides:
                 ended += each.finished
         then = clock(decoder.device)
         denoise = then - began - decoding
-        for first in range(0, len(ended), AT_ONCE):
-            decode(decoder, ended[first : first + AT_ONCE])
+        decode_latents(decoder, [done.state.latents for done in ended])
         night = denoise + clock(decoder.device) - then
         return {"denoise": denoise, "whole": denoise + decoding, "whole, as at night": night}
 
@@ -74,8 +73,8 @@ class Sides:
     def compiled(self) -> Sides:
         """Return the sides with our network compiled."""
         recipe, device = self.catalogue.recipe, str(self.decoder.device)
-        pipeline = load_decoder(recipe, device, compiled=True)
-        return replace(self, decoder=fit_decoder(pipeline, recipe, self.catalogue.negative))
+        pipeline = load_networks(recipe, device, compiled=True)
+        return replace(self, decoder=fit(pipeline, recipe, self.catalogue.negative))
 
     @property
     def embeds(self) -> torch.Tensor:

@@ -104,15 +104,15 @@ class Evaluation:
         def report(done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
 
-        embed_texts(self.bench.subject, texts, self.bench.device, self.bench.folder, report)
+        embed_texts(self.bench.subject, texts, report)
         bar.update(task, total=1, completed=1)
 
     def _write(self, redrawn: Collection[str] | None) -> None:
         results = gather(self.bench.folder, self.keys, self.known, self.drawings, self.distances)
         recipe = self.bench.recipe
         model = {
-            "decoder": f"{recipe.model} ({recipe.revision})",
-            "prior": f"{recipe.prior} ({recipe.prior_revision})",
+            "model": f"{recipe.model} ({recipe.revision}, {recipe.text_revision})",
+            **{name: str(value) for name, value in recipe.options.items()},
             "guidance": f"{recipe.guidance:g}",
             "size": f"{recipe.width} x {recipe.height}",
             "seed": str(recipe.seed),

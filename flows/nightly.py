@@ -45,6 +45,7 @@ from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, read_settings
 from tasks.states import RunState
+from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores, open_stores
 
 _AT_ONCE = 16  # children that are awaited at the same time; the pool decides how many run
@@ -91,17 +92,17 @@ def plan_everything(
     if claimed.run is not None:
         get_run_logger().info("Run %s goes on from where it was left", claimed.run)
         return claimed.run
-    seconds: dict[str, float] = {}
+    watch = Stopwatch()
     tonight = settings_for(stores, settings, claimed.catalogue, claimed.batch)
     if tonight.warning:
         get_run_logger().warning("%s", tonight.warning)
-    with stages.timed(seconds, "read"):
+    with watch.timed("read"):
         read_prompts(stores, tonight.settings, claimed, source)
-    with stages.timed(seconds, "embed"):
+    with watch.timed("embed"):
         embed_prompts(stores, settings, claimed.batch)
-    with stages.timed(seconds, "plan"):
+    with watch.timed("plan"):
         run = store_plan(stores, settings, claimed.batch, tonight)
-    stages.record_stages(stores, settings, run, seconds)
+    stages.record_stages(stores, settings, run, watch.seconds)
     return run
 
 

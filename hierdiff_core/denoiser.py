@@ -6,12 +6,15 @@ Families differ in latents (channels and pixels, packed tokens, plain pixels) an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from hierdiff_core.embedding import Slot
+from hierdiff_core.solver import NoiseSchedule
 
 
 class Denoiser(Protocol):
@@ -28,8 +31,13 @@ class Denoiser(Protocol):
         ...
 
     @property
-    def noise_schedule(self) -> Mapping[str, Any]:
-        """The diffusers scheduler config that solvers read."""
+    def noise_schedule(self) -> NoiseSchedule:
+        """What solvers take their noise levels from."""
+        ...
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """The tensors that it is steered by, and how a cluster's are made."""
         ...
 
     def predict(
@@ -41,10 +49,13 @@ class Denoiser(Protocol):
         """Return the guided prediction, (B, C or 2C, ...) float32: one evaluation per row.
 
         Latents (B, *latent_shape) float32, timesteps (B,) int64 or float32, conditioning
-        (B, ...) float32; a row's result may depend on that row alone.
+        (B, ...) by slot; a row's result may depend on that row alone.
         """
         ...
 
     def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
-        """Return pictures (B, height, width, 3) of final latents (B, *latent_shape)."""
+        """Return pictures (B, height, width, 3) of final latents (B, *latent_shape).
+
+        Draws no noise; a picture depends on its own latents alone.
+        """
         ...

@@ -1,41 +1,65 @@
-"""Conditionings of a batch of prompts, and the mean over a cluster.
-
-Knows named tensors whose first dimension is the prompt; knows nothing of the models that make or
-read them.
-"""
+"""Embeddings of prompts: where they stand in trees, what steers the network, and its mean."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 import safetensors.torch
 import torch
 
+_VECTOR = "tree_vector"  # in a packed embedding, beside the tensors that steer
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One of the tensors that a family's network is steered by, and how a cluster's is made."""
+
+    name: str
+    kind: Literal["vector", "tokens", "mask", "constant"]
+    mask: str = ""  # of tokens: the slot that says which of them count; none: all do
+
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What steers the denoiser, for N prompts: each tensor is (N, ...) float32 on the CPU."""
+    """What steers the denoiser, for N prompts: each tensor is (N, ...) on the CPU."""
 
     tensors: Mapping[str, torch.Tensor]
 
     def __len__(self) -> int:
         return next(iter(self.tensors.values())).shape[0]
 
-    def mean(self, members: Sequence[int]) -> Conditioning:
+    def take(self, rows: Sequence[int] | torch.Tensor) -> Conditioning:
+        """Return some of the rows."""
+        chosen = torch.as_tensor(rows)
+        return Conditioning({name: each[chosen] for name, each in self.tensors.items()})
+
+    def mean(self, members: Sequence[int], slots: Sequence[Slot] = ()) -> Conditioning:
         """Return the mean over the members, one row: y_c = 1/|c| sum of y in c (Eq. 4).
 
-        Summed in float64 and in ascending order, so that equal sets give equal bits.
+        Summed in float64 and in ascending order, so that equal sets give equal bits; a cluster of
+        one keeps its own. Tokens under a mask are averaged, place by place, over those members that
+        have one there, and a mask is the union of theirs. A slot that is not named is a vector.
         """
-        rows = torch.as_tensor(sorted(members))
+        rows = self.take(sorted(members))
+        kinds = {slot.name: slot for slot in slots}
         return Conditioning(
             {
-                name: tensor[rows].double().mean(dim=0, keepdim=True).float()
-                for name, tensor in self.tensors.items()
+                name: _mean(tensor, kinds.get(name), rows.tensors)
+                for name, tensor in rows.tensors.items()
             }
         )
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """What the text side makes of one prompt."""
+
+    vector: npt.NDArray[np.float32]  # (D,) where the prompt stands in trees and calibrations
+    conditioning: Conditioning  # one row, what the network is given
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
@@ -44,18 +68,38 @@ def stack(rows: Sequence[Conditioning]) -> Conditioning:
     return Conditioning({name: torch.cat([row.tensors[name] for row in rows]) for name in names})
 
 
-def flatten(conditioning: Conditioning) -> npt.NDArray[np.float32]:
-    """Return the vectors that trees are built on, (N, D): all tensors side by side."""
-    flat = [tensor.flatten(1) for tensor in conditioning.tensors.values()]
-    return torch.cat(flat, dim=1).numpy()
-
-
-def pack(conditioning: Conditioning) -> bytes:
-    """Return the tensors as safetensors."""
-    tensors = {name: tensor.contiguous() for name, tensor in conditioning.tensors.items()}
+def pack(embedding: Embedding) -> bytes:
+    """Return an embedding as safetensors."""
+    tensors = {name: each.contiguous() for name, each in embedding.conditioning.tensors.items()}
+    vector = torch.from_numpy(np.ascontiguousarray(embedding.vector))
+    if not _is_only(vector, tensors):
+        tensors[_VECTOR] = vector
     return safetensors.torch.save(tensors)
 
 
-def unpack(packed: bytes) -> Conditioning:
-    """Return the conditioning that `pack` wrote."""
-    return Conditioning(safetensors.torch.load(packed))
+def unpack(packed: bytes) -> Embedding:
+    """Return the embedding that `pack` wrote."""
+    tensors = safetensors.torch.load(packed)
+    vector = tensors.pop(_VECTOR, None)
+    if vector is None:  # the one tensor that steers is also where the prompt stands
+        vector = next(iter(tensors.values())).flatten()
+    return Embedding(vector.numpy(), Conditioning(tensors))
+
+
+def _is_only(vector: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> bool:
+    first = next(iter(tensors.values())).flatten()
+    return len(tensors) == 1 and first.dtype == vector.dtype and torch.equal(first, vector)
+
+
+def _mean(
+    rows: torch.Tensor, slot: Slot | None, tensors: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
+    if len(rows) == 1 or (slot is not None and slot.kind == "constant"):
+        return rows[:1]
+    if slot is not None and slot.kind == "mask":
+        return rows.amax(dim=0, keepdim=True)
+    if slot is None or not slot.mask:
+        return rows.double().mean(dim=0, keepdim=True).to(rows.dtype)
+    counts = tensors[slot.mask].double().unsqueeze(-1)  # (M, L, 1)
+    total = counts.sum(dim=0, keepdim=True).clamp(min=1)
+    return ((rows.double() * counts).sum(dim=0, keepdim=True) / total).to(rows.dtype)

@@ -49,5 +49,10 @@ class UnknownModel(HierdiffError):
     """Model {model!r} cannot be loaded: {hint}."""
 
 
+class WrongRevision(HierdiffError):
+    """Model {model} has revision {found} on this machine, the plan was made for {wanted}; put
+    the same weights here, or start a new night."""
+
+
 class CorruptCheckpoint(HierdiffError):
     """Checkpoint {key} cannot be used: {reason}; it will be computed again from its parent."""

@@ -9,7 +9,8 @@ from functools import cached_property
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.keys import segment_keys
 from hierdiff_core.plan import Plan
-from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
+from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.recipe import Recipe, compatibility_key
 
 
 @dataclass(frozen=True)

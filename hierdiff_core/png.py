@@ -21,7 +21,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from hierdiff_core.markup import xml_text
 from hierdiff_core.plan import Plan
-from hierdiff_core.prompt import Prompt, Recipe
+from hierdiff_core.prompt import Prompt
+from hierdiff_core.recipe import Options, Recipe
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 KEY = "hierdiff"  # of our own JSON text
@@ -110,7 +111,8 @@ def _from_json(fields: Mapping[str, Any]) -> Provenance:
         run=fields["run"],
         reference=fields["reference"],
         text=fields.get("prompt", ""),
-        recipe=Recipe.from_json(fields["recipe"]),
+        # The first pictures were of the only family that there was, and do not name it.
+        recipe=Recipe.from_json({"family": "", **fields["recipe"]}),
         content_key=fields["content_key"],
         node_path=tuple(fields["node_path"]),
         split_steps=tuple(fields["split_steps"]),
@@ -177,7 +179,11 @@ def _writable(text: str) -> str:
 
 
 def _without_folders(recipe: Recipe) -> Recipe:
-    return replace(recipe, model=_public_name(recipe.model), prior=_public_name(recipe.prior))
+    options = {
+        name: _public_name(value) if isinstance(value, str) else value
+        for name, value in recipe.options.items()
+    }
+    return replace(recipe, model=_public_name(recipe.model), options=Options(options))
 
 
 def _public_name(model: str) -> str:

@@ -1,22 +1,19 @@
 """Solvers: one denoising step of each row, whatever step the row stands at.
 
-Knows solvers by name and what the sampler needs of one; their arithmetic is in `solvers`. Knows
-nothing of plans, guidance or networks.
+Their names and arithmetic are in `solvers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import torch
 
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.solvers.ddim import make_ddim
-from hierdiff_core.solvers.ddpm import make_ddpm
-from hierdiff_core.solvers.dpmsolver import make_dpmsolver
-from hierdiff_core.solvers.euler import make_euler
-from hierdiff_core.solvers.flow_euler import make_flow_euler
+from hierdiff_core.solvers import SOLVERS, Kind
 from hierdiff_core.solvers.linear import History
 from hierdiff_core.solvers.prediction import PREDICTIONS
 
@@ -74,41 +71,37 @@ class Solver(Protocol):
         ...
 
 
-SOLVERS: Mapping[str, Callable[[Mapping[str, Any], int], Solver]] = {
-    "ddim": make_ddim,
-    "ddpm": make_ddpm,
-    "euler": make_euler,
-    "flow_euler": make_flow_euler,
-    "dpmsolver++": make_dpmsolver,
-}
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """How noisy a model's latents are at which time, as its family says."""
+
+    kind: Kind
+    config: Mapping[str, Any]  # a diffusers scheduler's
 
 
-def make_solver(name: str, config: Mapping[str, Any], steps: int) -> Solver:
-    """Return the solver of that name over K steps of a diffusers scheduler's config.
+def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
+    """Return the solver of that name over K steps of a model's noise schedule.
 
     Raises InvalidSetting for what no solver here can do.
     """
     if name not in SOLVERS:
         raise InvalidSetting(setting="solver", value=name, hint=f"use one of {', '.join(SOLVERS)}")
-    _check_fits(name, config)
-    trained = config.get("num_train_timesteps", 1000)
+    _check_fits(name, schedule)
+    trained = schedule.config.get("num_train_timesteps", 1000)
     if not 1 <= steps <= trained:
         raise InvalidSetting(setting="steps", value=steps, hint=f"use 1 to {trained}")
-    return SOLVERS[name](config, steps)
+    made: Solver = resolve_name(SOLVERS[name].maker)(schedule.config, steps)
+    return made
 
 
-def _check_fits(name: str, config: Mapping[str, Any]) -> None:
+def _check_fits(name: str, schedule: NoiseSchedule) -> None:
     """Refuse a flow's solver for a model of noise, and the other way round."""
-    flow = "shift" in config
-    diffusion = any(setting.startswith("beta_") for setting in config)
-    if name == "flow_euler" and (diffusion or "prediction_type" in config):
-        others = ", ".join(each for each in SOLVERS if each != name)
-        hint = f"the model was not trained by flow matching; use one of {others}"
+    if SOLVERS[name].kind != schedule.kind:
+        fitting = ", ".join(key for key, entry in SOLVERS.items() if entry.kind == schedule.kind)
+        was = "was" if schedule.kind == "flow" else "was not"
+        hint = f"the model {was} trained by flow matching; use one of {fitting}"
         raise InvalidSetting(setting="solver", value=name, hint=hint)
-    if name != "flow_euler" and flow:
-        hint = "the model was trained by flow matching; use flow_euler"
-        raise InvalidSetting(setting="solver", value=name, hint=hint)
-    prediction = config.get("prediction_type", "epsilon")
+    prediction = schedule.config.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
         hint = f"use one of {', '.join(PREDICTIONS)}"
         raise InvalidSetting(setting="prediction_type", value=prediction, hint=hint)

@@ -15,21 +15,23 @@ from typing import Any
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.evaluation.tune_words import words
+from hierdiff_core.models.families import load_family
 from hierdiff_core.plan import CALIBRATED
-from hierdiff_core.prompt import SOLVERS, Recipe
+from hierdiff_core.recipe import Recipe
+from hierdiff_core.solvers import SOLVERS
 from tasks.errors import DamagedTuning
 
-# Of a recipe, what else decides whether a setting holds its quality.
-MEASURED_ON = (
-    "revision", "prior_revision", "guidance", "prior_guidance", "prior_steps", "height", "width",
-    "initial_noise",
-)  # fmt: skip
 _KNOWN = {
     "solver": SOLVERS,
     "planner": ("paper", CALIBRATED),
     "linkage": tuple(LINKAGES),
 }
-_TYPES: Mapping[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
+_TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "float": (int, float),
+    "Mapping[str, Any]": Mapping,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +43,7 @@ class Tuned:
     planner: str
     linkage: str
     saving: float  # 0: nothing is shared
-    revision: str
-    prior_revision: str
-    guidance: float
-    prior_guidance: float
-    prior_steps: int
-    height: int
-    width: int
-    initial_noise: str
+    measured_on: Mapping[str, Any]  # what else of a recipe decides whether it holds its quality
     judge: str
     quality: float  # that was wanted, a share of the best standard setting's score
     score: float  # told on none: the predicted misfit
@@ -75,15 +70,15 @@ class Tuned:
 
     def differs(self, recipe: Recipe) -> str:
         """Return what of a pinned recipe is not what it was measured on; empty where all is."""
-        for name in MEASURED_ON:
-            mine, theirs = getattr(self, name), getattr(recipe, name)
-            if mine != theirs:
-                return f"{name.replace('_', ' ')} {mine}, not {theirs}"
+        for name, now in _measured_on(recipe).items():
+            then = self.measured_on.get(name)
+            if then != now:
+                return f"{name.replace('_', ' ')} {then}, not {now}"
         return ""
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values."""
-        return asdict(self)
+        return {**asdict(self), "measured_on": dict(self.measured_on)}
 
 
 def chosen_fields(setting: Setting, recipe: Recipe) -> dict[str, Any]:
@@ -95,8 +90,15 @@ def chosen_fields(setting: Setting, recipe: Recipe) -> dict[str, Any]:
         "planner": CALIBRATED if calibrated else "paper",
         "linkage": setting.method if setting.shares and not calibrated else "ward",
         "saving": setting.saving or 0.0,
-        **{name: getattr(recipe, name) for name in MEASURED_ON},
+        "measured_on": _measured_on(recipe),
     }
+
+
+def _measured_on(recipe: Recipe) -> dict[str, Any]:
+    names = ("revision", "text_revision", "guidance", "height", "width", "initial_noise")
+    weights = {option.name for option in load_family(recipe.family).OPTIONS if option.weights}
+    options = {name: value for name, value in recipe.options.items() if name not in weights}
+    return {name: getattr(recipe, name) for name in names} | options
 
 
 def read_tuned(catalogue: str, found: Any) -> Tuned:

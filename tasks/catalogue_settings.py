@@ -13,13 +13,15 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.calibrated.calibration_file import is_calibrated
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest
+from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.plan import CALIBRATED, PAPER
-from hierdiff_core.prompt import Prompt, Recipe
+from hierdiff_core.prompt import Prompt
+from hierdiff_core.recipe import Recipe
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.errors import DamagedTuning
 from tasks.ledger import find_tuned, load_prompts
-from tasks.plan import pin_recipe, plan_prompts, read_plan_settings
-from tasks.settings import DIGESTS_FILE, Settings
+from tasks.plan import plan_prompts, read_plan_settings
+from tasks.settings import Settings
 from tasks.stores import Stores
 
 _BUDGETS = ("saving", "steps_per_image")
@@ -62,7 +64,7 @@ def settings_for(
         warning = f"{damage} Until then the environment's settings hold."
         return CatalogueSettings(settings, warning=warning)
     changed = _apply(settings, tuned)
-    recipe = pin_recipe(changed.recipe, settings.home / DIGESTS_FILE)
+    recipe = pin_recipe(changed.recipe, settings.digests)
     reason = _refusal(tuned, recipe, stored)
     if not reason:
         return CatalogueSettings(changed, tuned.said())

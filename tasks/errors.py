@@ -90,11 +90,6 @@ class MissingEmbedding(HierdiffError):
     """Embedding {key} is not in the database; start the night again, it will be made anew."""
 
 
-class WrongRevision(HierdiffError):
-    """Model {model} has revision {found} on this machine, the plan was made for {wanted}; put
-    the same weights here, or start a new night."""
-
-
 class NoSource(HierdiffError):
     """The night has no prompts and no source: run `hierdiff ingest`, or set HIERDIFF_SOURCE_URL
     and HIERDIFF_SOURCE_QUERY, or HIERDIFF_SOURCE_FILE."""

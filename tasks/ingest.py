@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hierdiff_core.errors import HierdiffError, MissingColumn
-from hierdiff_core.prompt import Prompt, Recipe, read_prompt
+from hierdiff_core.prompt import Prompt, read_prompt
+from hierdiff_core.recipe import Recipe
 from tasks.errors import BadRow, EmptyBatch
 from tasks.sources import Row
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+
+import numpy as np
 
 from hierdiff_core.budget import Budget
-from hierdiff_core.embedding import flatten, stack
+from hierdiff_core.embedding_cache import find_embeddings
 from hierdiff_core.forest import Forest, Group, group_prompts
-from hierdiff_core.models.place import find_revision
 from hierdiff_core.planners import PlanSettings, plan_forest
-from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key, embedding_key
+from hierdiff_core.prompt import Prompt, embedding_key
+from hierdiff_core.recipe import compatibility_key
 from hierdiff_core.shard import make_shards
-from tasks.embed import load_embeddings
+from tasks.embed import LedgerCache
 from tasks.errors import EmptyBatch
 from tasks.ledger import Leaf, NightPlan, Tree, store_plan, tree_nodes
 from tasks.settings import Settings
@@ -36,29 +36,16 @@ def read_plan_settings(settings: Settings) -> PlanSettings:
     )
 
 
-def pin_recipe(recipe: Recipe, memory: Path | None = None) -> Recipe:
-    """Return the recipe with the revisions of the weights that are there now.
-
-    With a `memory`, weights that have not changed are not read again. Raises UnknownModel.
-    """
-    return replace(
-        recipe,
-        revision=find_revision(recipe.model, memory),
-        prior_revision=find_revision(recipe.prior, memory),
-    )
-
-
 def plan_prompts(stores: Stores, prompts: Sequence[Prompt], settings: PlanSettings) -> Forest:
     """Return the forest of prompts whose embeddings are cached; the others are left out.
 
     Raises EmptyBatch, and what `plan_forest` raises.
     """
-    with stores.session() as session:
-        embeddings = load_embeddings(session, prompts)
-    groups = group_prompts([prompt for prompt in prompts if content_key(prompt) in embeddings])
+    embeddings = find_embeddings(LedgerCache(stores), prompts)
+    groups = group_prompts(list(embeddings))
     if not groups:
         raise EmptyBatch(reason="no prompt has an embedding")
-    vectors = [flatten(stack([embeddings[key] for key in group.content_keys])) for group in groups]
+    vectors = [np.stack([embeddings[each].vector for each in group.prompts]) for group in groups]
     return plan_forest(groups, vectors, settings)
 
 

@@ -1,8 +1,7 @@
 """Settings, read once from the environment (HIERDIFF_*).
 
-Knows names, defaults and limits of settings, and that a running stack leaves its addresses in
-`<home>/stack.env`. Knows nothing of what the settings are used for. AWS credentials of a real
-bucket are not here: boto3 finds them by itself.
+A running stack leaves its addresses in `<home>/stack.env`. AWS credentials of a real bucket are not
+here: boto3 finds them by itself.
 """
 
 from __future__ import annotations
@@ -10,26 +9,53 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, PositiveInt, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.miniature import MODEL
+from hierdiff_core.planners import PLANNERS
+from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
+from hierdiff_core.solvers import SOLVERS
 
 PREFIX = "HIERDIFF_"
+OPTION_PREFIX = "HIERDIFF_OPTION_"
 STACK_FILE = "stack.env"  # in the home; written by the stack, readable by its owner only
-DIGESTS_FILE = "digests.json"  # in the home; what is known of weights on this machine
+
+
+def _one_of(*known: str) -> AfterValidator:
+    """Return what refuses any other text, naming those there are."""
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise ValueError(f"use one of {', '.join(known)}")
+        return value
+
+    return AfterValidator(check)
 
 
 class Settings(BaseSettings):
-    """Every setting, its default and its limits; the environment name is HIERDIFF_ + the name."""
+    """Every setting, its default and its limits; the environment name is HIERDIFF_ + the name.
+
+    What only one family of models asks for stands in `options`: HIERDIFF_OPTION_ + its name.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -40,56 +66,129 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    home: Path = Path(".hierdiff")  # where a stack keeps its files
-    database_url: SecretStr | None = None  # postgresql://user:password@host/name
-    s3_endpoint_url: str | None = None  # None is Amazon's own
-    s3_bucket: str = "hierdiff"
-    s3_prefix: str = ""  # before every key, such as "nightly/"
-    s3_access_key: SecretStr | None = None  # of the stack's own server
-    s3_secret_key: SecretStr | None = None
-    public_url: str | None = None  # where people see the bucket; None signs links instead
+    home: Path = Field(
+        default=Path(".hierdiff"), description="folder in which a stack keeps its files"
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="the ledger: `postgresql://user:password@host/name`"
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="of the object store; empty: Amazon's"
+    )
+    s3_bucket: str = Field(
+        default="hierdiff", description="bucket of pictures, checkpoints and reports"
+    )
+    s3_prefix: str = Field(default="", description="before every key, such as `nightly/`")
+    s3_access_key: SecretStr | None = Field(
+        default=None,
+        description="of the stack's own store; for any other, boto3 finds its own",
+    )
+    s3_secret_key: SecretStr | None = Field(default=None, description="of the stack's own store")
+    public_url: str | None = Field(
+        default=None, description="where people see the bucket; empty: links are signed for a week"
+    )
 
-    source_url: SecretStr | None = None  # the user's own database, as SQLAlchemy writes it
-    source_query: str | None = None  # its columns are named prompt, reference, ...
-    source_file: Path | None = None  # or a .csv, .tsv, .jsonl file
+    source_url: SecretStr | None = Field(
+        default=None, description="your own database, as SQLAlchemy writes it"
+    )
+    source_query: str | None = Field(
+        default=None, description="SQL on it; its columns are named `prompt`, `reference`, ..."
+    )
+    source_file: Path | None = Field(default=None, description="or a .csv, .tsv or .jsonl file")
 
-    model: str = "hierdiff/miniature-decoder"  # folder, hub name, or the small one shipped here
-    prior: str = "hierdiff/miniature-prior"
-    solver: Literal["ddim", "ddpm", "euler", "flow_euler", "dpmsolver++"] = "ddim"
-    steps: int = Field(default=8, ge=1)  # of the small model; a large one wants more
-    guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
-    prior_steps: int = Field(default=25, ge=2)
-    prior_guidance: float = Field(default=4.0, ge=0, allow_inf_nan=False)
-    height: int = Field(default=64, ge=1)  # pixels
-    width: int = Field(default=64, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    initial_noise: Literal["root", "shared"] = "root"
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    model: str = Field(
+        default=MODEL,
+        description="folder or hub name; the default is the small model that ships here",
+    )
+    solver: Annotated[str, _one_of(*SOLVERS)] | None = Field(
+        default=None, description=f"{', '.join(SOLVERS)}; empty: the model's own"
+    )
+    steps: int | None = Field(default=None, ge=1, description="K; empty: the model's own")
+    guidance: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="scale of classifier-free guidance; empty: the model's own",
+    )
+    height: int | None = Field(default=None, ge=1, description="pixels; empty: the model's own")
+    width: int | None = Field(default=None, ge=1, description="pixels; empty: the model's own")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="of all noise: another seed, another set of pictures"
+    )
+    initial_noise: Annotated[str, _one_of(*INITIAL_NOISE)] = Field(
+        default="root", description="one draw per `root` of a tree, or one `shared` by all"
+    )
+    dtype: Annotated[str, _one_of(*DTYPES)] = Field(
+        default="float32", description=f"of the networks: {', '.join(DTYPES)}"
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what only the model's family asks for, each as HIERDIFF_OPTION_ and its name",
+    )
 
-    planner: Literal["auto", "calibrated", "paper"] = "auto"  # auto: calibrated where it can be
-    # Chosen from benchmarks/results/evaluation.md, "Ablations".
-    linkage: Literal["ward", "average", "centroid"] = "average"
-    tau: float = Field(default=0.25, ge=0, allow_inf_nan=False)  # used when no budget is set
-    saving: float | None = Field(default=None, ge=0, lt=1)  # budget: share of evaluations
-    steps_per_image: float | None = Field(default=None, gt=0)  # budget: evaluations per image
+    planner: Annotated[str, _one_of("auto", *PLANNERS)] = Field(
+        default="auto", description=f"{', '.join(PLANNERS)}; auto: calibrated where the model is"
+    )
+    # Chosen from the ablations of benchmarks/results/evaluation.md.
+    linkage: Annotated[str, _one_of(*LINKAGES)] = Field(
+        default="average", description=f"of the paper's trees: {', '.join(LINKAGES)}"
+    )
+    tau: float = Field(
+        default=0.25,
+        ge=0,
+        allow_inf_nan=False,
+        description="scale of the paper's thresholds, where no budget is set",
+    )
+    saving: float | None = Field(
+        default=None, ge=0, lt=1, description="budget: share of the evaluations to save"
+    )
+    steps_per_image: float | None = Field(
+        default=None, gt=0, description="budget: evaluations per image, in the mean"
+    )
+    exact_prompts: int = Field(
+        default=EXACT, ge=1, description="prompts up to which trees and plans are exact"
+    )
 
-    exact_prompts: int = Field(default=20_000, ge=1)  # trees of more are made in two levels
+    shards: int = Field(
+        default=4, ge=1, le=1000, description="subtrees that are run, watched and retried alone"
+    )
+    slots: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="rows denoised at once; auto tries the device"
+    )
+    compile: bool = Field(
+        default=False,
+        description="let torch compile the network: minutes once, then faster on a GPU",
+    )
+    device: str = Field(
+        default="auto", description="cuda, cuda:N or cpu; auto: a GPU where there is one"
+    )
+    lease_seconds: float = Field(
+        default=60.0, ge=1, description="seconds until a silent worker counts as gone"
+    )
+    previews: bool = Field(default=True, description="small pictures of each split, for the report")
+    prompt_in_images: bool = Field(
+        default=True, description="write the prompt into the PNG; that it was generated always is"
+    )
 
-    shards: int = Field(default=4, ge=1, le=1000)  # subtrees that are run and retried alone
-    slots: PositiveInt | Literal["auto"] = "auto"  # rows denoised at once; auto tries the device
-    compile: bool = False  # let torch compile the network: minutes once, then faster on a GPU
-    device: str = "auto"  # cuda where there is one, else cpu
-    lease_seconds: float = Field(default=60.0, ge=1)  # until a silent worker counts as gone
-    previews: bool = True  # small pictures of the latents at each split, for the report
-    prompt_in_images: bool = True  # write the prompt into the PNG; the source type always is
-
-    gpu_price_per_hour: float | None = Field(default=None, ge=0)
-    currency: str = "USD"
+    gpu_price_per_hour: float | None = Field(
+        default=None, ge=0, description="of one GPU, from which the cost of a night follows"
+    )
+    currency: str = Field(default="USD", description="of that price")
 
     @property
     def recipe(self) -> Recipe:
-        """What a row asks for where it does not say otherwise."""
-        return Recipe(**{name: getattr(self, name) for name in _RECIPE_FIELDS})
+        """What a row asks for where it does not say otherwise; raises what `make_recipe` raises."""
+        from hierdiff_core.models.recipes import make_recipe  # loads torch
+
+        asked = {name: getattr(self, name) for name in _RECIPE_FIELDS}
+        recipe = make_recipe(self.model, self.options, **asked)
+        _refuse_bare(recipe)
+        return recipe
+
+    @property
+    def digests(self) -> Path:
+        """The file in which the digests of weights on this machine are remembered."""
+        return self.home / "digests.json"
 
     @model_validator(mode="after")
     def _one_budget(self) -> Settings:
@@ -109,11 +208,14 @@ class Settings(BaseSettings):
         """Return the sources, strongest first: arguments, environment, the stack's file."""
         given = init_settings().get("home") or os.environ.get(f"{PREFIX}HOME") or ".hierdiff"
         stack = DotEnvSettingsSource(settings_cls, env_file=Path(given) / STACK_FILE)
-        return init_settings, env_settings, stack
+        options = InitSettingsSource(settings_cls, {"options": _read_options()})
+        return init_settings, env_settings, options, stack
 
 
 _RECIPE_FIELDS = tuple(
-    name for name in Recipe.__dataclass_fields__ if name in Settings.model_fields
+    name
+    for name in Recipe.__dataclass_fields__
+    if name in Settings.model_fields and name not in ("model", "options")
 )
 _SECRETS = frozenset(
     name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
@@ -139,6 +241,20 @@ def read_settings(**given: object) -> Settings:
 
 def _variable(name: str) -> str:
     return PREFIX + name.upper()
+
+
+def _read_options() -> dict[str, str]:
+    """Return the options that the environment sets, for the model's family to read."""
+    names = [name for name in sorted(os.environ) if name.startswith(OPTION_PREFIX)]
+    return {name.removeprefix(OPTION_PREFIX).lower(): os.environ[name] for name in names}
+
+
+def _refuse_bare(recipe: Recipe) -> None:
+    # HIERDIFF_PRIOR would otherwise be asked for and not be used.
+    for name in recipe.options:
+        if os.environ.get(_variable(name)):
+            hint = f"it is an option of {recipe.family}; write {OPTION_PREFIX}{name.upper()}"
+            raise InvalidSetting(setting=_variable(name), value="set", hint=hint)
 
 
 def _refuse_misspelt() -> None:

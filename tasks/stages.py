@@ -6,18 +6,16 @@ Knows which settings and stores a stage needs and how long it took. Knows nothin
 
 from __future__ import annotations
 
-import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from hierdiff_core.models.kandinsky22 import check_length, load_schedule, load_tokenizer
-from hierdiff_core.models.place import choose_device
+from hierdiff_core.models.device import choose_device
+from hierdiff_core.models.families import load_family
+from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue
 from tasks.embed import embed_prompts
@@ -30,8 +28,9 @@ from tasks.ledger import (
     reject_prompts,
     store_prompts,
 )
-from tasks.plan import pin_recipe, store_forest
-from tasks.settings import DIGESTS_FILE, Settings
+from tasks.models import open_models
+from tasks.plan import store_forest
+from tasks.settings import Settings
 from tasks.sources import Row, read_file, read_source
 from tasks.states import BatchState
 from tasks.stores import Stores
@@ -51,10 +50,11 @@ def read_rows(settings: Settings, source: Source) -> Ingested:
     Raises NoSource, what the source raises, MissingColumn, EmptyBatch, UnknownModel, and
     InvalidSetting for a solver that the model's noise schedule does not allow.
     """
-    recipe = pin_recipe(settings.recipe, settings.home / DIGESTS_FILE)
-    make_solver(recipe.solver, load_schedule(recipe), recipe.steps)  # refused now, not on the GPU
-    check = partial(check_length, load_tokenizer(recipe))
-    return read_batch(_open(settings, source), recipe, check)
+    recipe = pin_recipe(settings.recipe, settings.digests)
+    family = load_family(recipe.family)
+    # What the solver refuses is refused now, not on the GPU.
+    make_solver(recipe.solver, family.load_schedule(recipe), recipe.steps)
+    return read_batch(_open(settings, source), recipe, load_prompt_check(recipe))
 
 
 def ingest(stores: Stores, settings: Settings, night: Night, source: Source) -> tuple[int, int]:
@@ -79,7 +79,7 @@ def embed(
     """Embed a night's prompts; rows with a useless embedding are rejected. Return how many new."""
     with stores.session() as session:
         prompts = load_prompts(session, batch)
-    embedded = embed_prompts(stores, prompts, settings.device, report)
+    embedded = embed_prompts(stores, prompts, open_models(settings), report)
     with stores.session() as session:
         reject_prompts(session, batch, embedded.rejected)
     return embedded.made
@@ -99,16 +99,8 @@ def plan(
     return store_forest(stores, batch, forest, budget, settings.shards, planned.tuned)
 
 
-@contextmanager
-def timed(stages: dict[str, float], stage: str) -> Iterator[None]:
-    """Note how many seconds the block took."""
-    started = time.monotonic()
-    yield
-    stages[stage] = time.monotonic() - started
-
-
 def record_stages(
-    stores: Stores, settings: Settings, run: uuid.UUID, stages: dict[str, float]
+    stores: Stores, settings: Settings, run: uuid.UUID, stages: Mapping[str, float]
 ) -> None:
     """Add seconds per stage to a run's figures."""
     device = choose_device(settings.device).type

@@ -98,4 +98,4 @@ def mask(shape: Shape, pose: Pose) -> Array:
         pen.line(points, fill=255, width=round(width), joint="curve")
         for x, y in (points[0], points[-1]):
             pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=255)
-    return np.asarray(image.reduce(_FINER), dtype=np.float32) / 255
+    return np.asarray(image.reduce(_FINER), dtype=np.float32) / np.float32(255)

@@ -24,13 +24,14 @@ from flows.commands.evaluate import (
     tell_end,
     tell_plan,
 )
+from flows.commands.options import family_options
 from flows.evaluation import Evaluation
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.calibration_file import find_calibration
 from hierdiff_core.evaluation.prompt_sets import choose_sets
+from hierdiff_core.models.recipes import pin_recipe
 from tasks.evaluation.crew import Bench, count_workers
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.plan import pin_recipe
 from tasks.settings import read_settings
 
 COMMAND = "python -m benchmarks.paper"
@@ -41,7 +42,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.option("--model", help="folder or hub name of a decoder; HIERDIFF_MODEL unless given")
-@click.option("--prior", help="folder or hub name of a prior; HIERDIFF_PRIOR unless given")
+@family_options
 @click.option("--sets", help="some of the sets, such as diverse,tryon")
 @click.option("--solvers", help="some of ddpm,ddim,dpmsolver++")
 @click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
@@ -57,7 +58,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--dry-run", is_flag=True, help="tell what is left to measure, and measure nothing")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def paper(
-    model: str | None, prior: str | None, sets: str | None, solvers: str | None,
+    model: str | None, options: dict[str, str], sets: str | None, solvers: str | None,
     judges: tuple[str, ...], grid: str, only: str | None, sample: int | None, workers: int | None,
     out: Path, work: Path, plots: bool, dry_run: bool, as_json: bool,
 ) -> int:  # fmt: skip
@@ -68,7 +69,7 @@ def paper(
     quiet_libraries()
     study = _study(grid, names_of(sets), check_solvers(names_of(solvers)), sample)
     names = choose_sections(SECTIONS, names_of(only))
-    given = {"model": model, "prior": prior}
+    given = {"model": model, "options": options}
     settings = read_settings(**{name: value for name, value in given.items() if value})
     recipe = pin_recipe(settings.recipe)
     study = replace(study, calibrated=find_calibration(recipe) is not None)

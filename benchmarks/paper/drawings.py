@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.prompt_sets import PaperEntry
 from hierdiff_core.digest import digest
-from hierdiff_core.models.place import SHIPPED
+from hierdiff_core.models.folder import SHIPPED
 from tasks.evaluation.crew import Bench
 from tasks.evaluation.panel import Panel
 from tasks.evaluation.work_folder import Vectors, WorkFolder

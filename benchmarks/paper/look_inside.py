@@ -10,7 +10,7 @@ import torch
 
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.evaluation.methods import Group, make_setting_plan
 from hierdiff_core.evaluation.setting import standard
 from hierdiff_core.evaluation.unit import VERSION, Outcome
@@ -138,7 +138,7 @@ def _drawing_keys(watch: Watch) -> tuple[str, ...]:
 
 def show_family(family: Family, subject: Subject, panel: Panel, report: Report) -> Outcome:
     """Denoise a node's mean to the end, its children's means, and its prompts."""
-    vectors = flatten(subject.conditioning(family.texts))
+    vectors = subject.vectors(family.texts)
     tree = build_tree(vectors, "ward", [noise_key(text) for text in family.texts])
     left, right = choose_family(tree)
     leaves, rows = [*left, *right], subject.conditioning(family.texts)

@@ -13,9 +13,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from flows.commands.options import family_options
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.readings import Design
-from tasks.plan import pin_recipe
+from hierdiff_core.models.recipes import pin_recipe
 from tasks.settings import read_settings
 from tasks.tuning.calibrate import Calibrated
 from tasks.tuning.calibrate import calibrate as measure
@@ -25,7 +26,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--prior", help="folder or hub name; HIERDIFF_PRIOR unless given")
+@family_options
 @click.option("--file", type=_FILE, help="CSV, TSV or JSONL: a sample of the model's prompts")
 @click.option("--solver", help="its family; HIERDIFF_SOLVER unless given")
 @click.option("--guidance", type=float, help="HIERDIFF_GUIDANCE unless given")

@@ -12,9 +12,9 @@ from flows.commands.client import prefect
 from flows.deployments import POOLS
 from flows.errors import NotDeployed
 from hierdiff_core.errors import HierdiffError
-from hierdiff_core.models.place import choose_device
+from hierdiff_core.models.device import choose_device
+from hierdiff_core.models.recipes import pin_recipe
 from tasks.database import check_schema, connect, shown
-from tasks.plan import pin_recipe
 from tasks.settings import Settings, read_settings
 from tasks.storage import connect_bucket
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from flows.commands.options import family_options
 from flows.evaluation import Evaluation
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.calibration_file import find_calibration
@@ -23,10 +24,10 @@ from hierdiff_core.evaluation.page import Sections
 from hierdiff_core.evaluation.prompt_sets import PromptSet, choose_sets, read_sets
 from hierdiff_core.evaluation.sections import SECTIONS
 from hierdiff_core.evaluation.unit import Job
-from hierdiff_core.solver import SOLVERS
+from hierdiff_core.models.recipes import pin_recipe
+from hierdiff_core.solvers import SOLVERS
 from tasks.evaluation.crew import Bench, count_workers
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.plan import pin_recipe
 from tasks.settings import read_settings
 
 OUT, WORK = Path("out/evaluation"), Path(".hierdiff/evaluation")
@@ -35,8 +36,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
-@click.option("--model", help="folder or hub name of a decoder; HIERDIFF_MODEL unless given")
-@click.option("--prior", help="folder or hub name of a prior; HIERDIFF_PRIOR unless given")
+@click.option("--model", help="folder or hub name; HIERDIFF_MODEL unless given")
+@family_options
 @click.option("--prompts", type=_FILE, required=True,
               help="CSV with a column `prompt` and, if you like, `set`")  # fmt: skip
 @click.option("--sets", help="some of the file's sets, such as shoes,hats")
@@ -54,7 +55,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--dry-run", is_flag=True, help="tell what is left to measure, and measure nothing")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def evaluate(
-    model: str | None, prior: str | None, prompts: Path, sets: str | None,
+    model: str | None, options: dict[str, str], prompts: Path, sets: str | None,
     solvers: str | None, judges: tuple[str, ...], grid: str, only: str | None,
     sample: int | None, workers: int | None, out: Path, work: Path, plots: bool,
     dry_run: bool, as_json: bool,
@@ -68,7 +69,7 @@ def evaluate(
     chosen = choose_sets(read_sets(prompts), names_of(sets))
     study = _study(grid, chosen, check_solvers(names_of(solvers)), sample)
     names = choose_sections(SECTIONS, names_of(only))
-    given = {"model": model, "prior": prior}
+    given = {"model": model, "options": options}
     settings = read_settings(**{name: value for name, value in given.items() if value})
     recipe = pin_recipe(settings.recipe)
     study = replace(study, calibrated=find_calibration(recipe) is not None)

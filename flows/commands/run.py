@@ -17,6 +17,7 @@ from tasks import stages
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import embed_prompts
 from tasks.ledger import claim_night, find_night, find_run, load_prompts, summarise
+from tasks.models import open_models
 from tasks.settings import Settings
 from tasks.states import BatchState
 from tasks.stores import Stores
@@ -86,7 +87,8 @@ def plan(
             with stores.session() as session:
                 prompts = load_prompts(session, night)
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
-            embed_prompts(stores, prompts, settings.device, lambda done, _: bar.update(done))
+            models = open_models(tonight.settings)
+            embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
         planned = plan_catalogue(stores, prompts, tonight)
         quoted = price(stores, settings, planned, len(prompts))
     click.echo(json.dumps(quoted) if as_json else say(quoted))

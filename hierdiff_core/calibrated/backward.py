@@ -56,12 +56,13 @@ def merge_backwards(points: StepPoints, price: float) -> Cuts:
 
 
 def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
-    """Return cuts of each set that together take exactly so many evaluations, at one price.
+    """Return cuts of each set that together take so many evaluations, at one price.
 
-    Give K N evaluations at most and N + K - 1 at least, summed over the sets. The price is searched
-    on a logarithmic scale. Evaluations need not fall steadily with the price, since merges at late
-    steps decide which are offered at early ones; so the search keeps the dearest cuts found that
-    fit, and what they leave over takes back merges in falling order of what these cost.
+    Give at most K N evaluations and at least N + K - 1, summed over the sets. Near K N fewer than K
+    of them may be left over: a merge that all steps share is taken back whole or not at all. The
+    price is searched on a logarithmic scale. Evaluations need not fall steadily with the price,
+    since merges at late steps decide which are offered at early ones; so the search keeps the
+    dearest cuts found that fit, and takes merges back for what these leave over, the dearest first.
     """
     if evaluations >= sum(each.size * each.steps for each in sets):
         return _cut(sets, -1.0)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +10,7 @@ import numpy.typing as npt
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.levels import Levels, noise_levels
 from hierdiff_core.calibrated.points import StepPoints
-from hierdiff_core.solver import make_solver
+from hierdiff_core.solver import NoiseSchedule, make_solver
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +26,7 @@ class CalibratedSolver:
 
 
 def calibrate_solver(
-    calibration: Calibration, schedule: Mapping[str, Any], solver: str, steps: int
+    calibration: Calibration, schedule: NoiseSchedule, solver: str, steps: int
 ) -> CalibratedSolver:
     """Return a calibration at the levels of K steps of a solver, on a model's noise schedule."""
     timesteps = make_solver(solver, schedule, steps).timesteps

@@ -17,9 +17,10 @@ from safetensors import SafetensorError, safe_open
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
-from hierdiff_core.models.kandinsky22 import load_schedule
-from hierdiff_core.models.place import find_folder
-from hierdiff_core.prompt import SOLVERS, Recipe
+from hierdiff_core.models.families import load_family
+from hierdiff_core.models.folder import find_folder
+from hierdiff_core.recipe import Recipe
+from hierdiff_core.solvers import SOLVERS
 from hierdiff_core.whole_file import write_whole
 
 FORMAT = 3
@@ -58,7 +59,8 @@ def find_calibrated_solver(recipe: Recipe) -> CalibratedSolver | None:
     calibration = find_calibration(recipe)
     if calibration is None:
         return None
-    return calibrate_solver(calibration, load_schedule(recipe), recipe.solver, recipe.steps)
+    schedule = load_family(recipe.family).load_schedule(recipe)
+    return calibrate_solver(calibration, schedule, recipe.solver, recipe.steps)
 
 
 def calibration_digest(recipe: Recipe) -> list[str]:

@@ -6,13 +6,12 @@ sigma = sqrt((1 - abar) / abar), noise over signal; for flow matching it is t / 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import DDPMScheduler
+
+from hierdiff_core.solver import NoiseSchedule
 
 Levels = npt.NDArray[np.float64]  # (K,) one sigma per step, falling
 
@@ -20,13 +19,13 @@ Levels = npt.NDArray[np.float64]  # (K,) one sigma per step, falling
 _HIGHEST = 1e4
 
 
-def noise_levels(config: Mapping[str, Any], timesteps: torch.Tensor) -> Levels:
+def noise_levels(schedule: NoiseSchedule, timesteps: torch.Tensor) -> Levels:
     """Return sigma before each of the steps (K,) of a model's noise schedule."""
     times = timesteps.double().numpy()
-    if "shift" in config:  # flow matching: latents are (1 - t) x_0 + t noise, t in thousandths
-        share = times / config.get("num_train_timesteps", 1000)
+    if schedule.kind == "flow":  # latents are (1 - t) x_0 + t noise, t in thousandths
+        share = times / schedule.config.get("num_train_timesteps", 1000)
         return np.asarray(np.minimum(share / np.maximum(1 - share, 1e-12), _HIGHEST))
-    bars = DDPMScheduler.from_config(dict(config)).alphas_cumprod.double().numpy()
+    bars = DDPMScheduler.from_config(dict(schedule.config)).alphas_cumprod.double().numpy()
     bars = np.interp(times, np.arange(len(bars)), bars)
     return np.asarray(np.minimum(np.sqrt((1 - bars) / np.maximum(bars, 1e-12)), _HIGHEST))
 
@@ -41,7 +40,8 @@ def landing_levels(levels: Levels) -> Levels:
     return np.append(levels[1:], 0.0)
 
 
-def highest_level(config: Mapping[str, Any]) -> float:
+def highest_level(schedule: NoiseSchedule) -> float:
     """Return sigma of the first timestep of all, where every run begins or before it."""
-    last = torch.tensor([config.get("num_train_timesteps", 1000) - ("shift" not in config)])
-    return float(noise_levels(config, last)[0])
+    trained = schedule.config.get("num_train_timesteps", 1000)
+    last = torch.tensor([trained - (schedule.kind == "diffusion")])
+    return float(noise_levels(schedule, last)[0])

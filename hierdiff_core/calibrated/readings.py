@@ -23,7 +23,7 @@ from hierdiff_core.solver import Solver
 
 Reading = npt.NDArray[np.float32]
 MakeSolver = Callable[[int], Solver]  # steps -> a solver of one family
-Look = Callable[[npt.NDArray[np.uint8]], Reading]  # pictures (B, h, w, 3) -> embeddings (B, D)
+EmbedPictures = Callable[[npt.NDArray[np.uint8]], Reading]  # (B, h, w, 3) -> vectors (B, D)
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Design:
 @torch.no_grad()
 def measure(
     denoiser: Denoiser,
-    look: Look,
+    embed_pictures: EmbedPictures,
     make: MakeSolver,
     conditioning: Conditioning,
     design: Design,
@@ -102,7 +102,7 @@ def measure(
     alone, then after each fork's shared steps, NaN for forks that it has not. plain-K (P, D): of
     the P prompts of `plain_places`, alone, in K steps.
     """
-    desk = _Measurements(denoiser, look, make, conditioning, design)
+    desk = _Measurements(denoiser, embed_pictures, make, conditioning, design)
     for name in names(len(conditioning), design):
         if name not in known:
             kind, number = name.split("-")
@@ -141,12 +141,12 @@ class _Measurements:
     def __init__(
         self,
         denoiser: Denoiser,
-        look: Look,
+        embed_pictures: EmbedPictures,
         make: MakeSolver,
         conditioning: Conditioning,
         design: Design,
     ) -> None:
-        self.denoiser, self.look, self.make = denoiser, look, make
+        self.denoiser, self.embed_pictures, self.make = denoiser, embed_pictures, make
         self.conditioning, self.design = conditioning, design
 
     def forked(self, block: int) -> Reading:
@@ -156,9 +156,10 @@ class _Measurements:
         last = len(self.conditioning) // size
         parties = range(block * at_once, min(last, (block + 1) * at_once))
         places = [party * size + each for party in parties for each in range(size)]
-        own = _rows(self.conditioning, places)
+        own = self.conditioning.take(places)
         chunks = [places[at : at + size] for at in range(0, len(places), size)]
-        mean = stack([self.conditioning.mean(chunk) for chunk in chunks])
+        slots = self.denoiser.slots
+        mean = stack([self.conditioning.mean(chunk, slots) for chunk in chunks])
         start = self._start(solver, places)
         members = torch.arange(len(places)) // size  # which shared run a prompt forks from
         ends = [self._walk(solver, start, own, 0)]
@@ -175,10 +176,10 @@ class _Measurements:
         places = plain_places(len(self.conditioning), self.design)
         solver = self.make(steps)
         start = self._start(solver, places)
-        return self._look(self._walk(solver, start, _rows(self.conditioning, places), 0))
+        return self._look(self._walk(solver, start, self.conditioning.take(places), 0))
 
     def _look(self, state: _State) -> Reading:
-        return self.look(self.denoiser.decode(state.latents)).astype(np.float32)
+        return self.embed_pictures(self.denoiser.decode(state.latents)).astype(np.float32)
 
     def _start(self, solver: Solver, places: Sequence[int]) -> _State:
         keys = [f"calibration/party-{at // self.design.together}" for at in places]
@@ -194,7 +195,7 @@ class _Measurements:
         """Return rows after the steps from `start` to `stop`, in calls of at most `rows` rows."""
         steps = range(start, len(solver.timesteps) if stop is None else stop)
         parts = torch.arange(len(rows)).split(self.design.rows)
-        ends = [self._run(solver, state.take(part), _rows(rows, part), steps) for part in parts]
+        ends = [self._run(solver, state.take(part), rows.take(part), steps) for part in parts]
         history = zip(*(end.history for end in ends), strict=True)
         latents = torch.cat([end.latents for end in ends])
         return _State(latents, tuple(map(torch.cat, history)), state.keys)
@@ -219,8 +220,3 @@ class _Measurements:
         seed, shape = self.design.seed, self.denoiser.latent_shape
         drawn = {key: step_noise(seed, key, k, shape) for key in set(state.keys)}
         return torch.stack([drawn[key] for key in state.keys])
-
-
-def _rows(conditioning: Conditioning, rows: Sequence[int] | torch.Tensor) -> Conditioning:
-    chosen = torch.as_tensor(rows)
-    return Conditioning({name: each[chosen] for name, each in conditioning.tensors.items()})

@@ -12,7 +12,7 @@ from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.prompt_sets import PromptSet, Set, sample
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.unit import Unit, make_unit
-from hierdiff_core.solver import SOLVERS
+from hierdiff_core.solvers import SOLVERS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +21,7 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.plan import CALIBRATED, Plan, Segment, join_plans, make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
+from hierdiff_core.solver import NoiseSchedule
 
 Vectors = npt.NDArray[np.floating]
 
@@ -81,7 +81,7 @@ METHODS: Mapping[str, Method] = {
 
 
 def calibrated_methods(
-    find: Callable[[str], Calibration | None], schedule: Mapping[str, Any]
+    find: Callable[[str], Calibration | None], schedule: NoiseSchedule
 ) -> Mapping[str, Method]:
     """Return the method of a calibrated model, plans of least excess, by its name.
 

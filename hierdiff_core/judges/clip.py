@@ -24,7 +24,7 @@ from transformers import (
 
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.judges.pretrained import is_pipeline, load_network, load_pretrained
-from hierdiff_core.models.place import choose_device
+from hierdiff_core.models.device import choose_device
 
 _BATCH = 64
 _FEWEST = 2  # pictures that make a pair

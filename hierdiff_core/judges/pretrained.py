@@ -14,7 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 
 from hierdiff_core.errors import UnknownModel
-from hierdiff_core.models.place import SHIPPED
+from hierdiff_core.models.folder import SHIPPED
 
 _REFUSALS = (OSError, ValueError, TypeError, KeyError, ImportError, RuntimeError, SafetensorError)
 _UNREACHABLE = (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError)

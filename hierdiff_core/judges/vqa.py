@@ -17,7 +17,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.judges.pretrained import load_network, load_pretrained
-from hierdiff_core.models.place import choose_device
+from hierdiff_core.models.device import choose_device
 
 QUESTION = 'Does this figure show "{}"? Please answer yes or no.'
 ANSWER = "Yes"

@@ -1,1 +1,1 @@
-"""Model families: one file each, found by the pipeline class that a folder names."""
+"""Model families, one file each, and what they share: folders, revisions, devices, recipes."""

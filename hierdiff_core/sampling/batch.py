@@ -30,6 +30,7 @@ class Draws:
     content_keys: Sequence[str]  # per leaf
     seed: int
     shared: bool  # one initial draw for all roots
+    given: torch.Tensor | None = None  # (N, *latent_shape) instead of the roots' draws
 
 
 class Batch:
@@ -50,7 +51,7 @@ class Batch:
         self.latents = torch.zeros(slots, *denoiser.latent_shape, device=self.device)
         self.history = tuple(torch.zeros_like(self.latents) for _ in range(solver.history_size))
         self.steering = {
-            name: torch.zeros(slots, *tensor.shape[1:], device=self.device)
+            name: torch.zeros(slots, *tensor.shape[1:], dtype=tensor.dtype, device=self.device)
             for name, tensor in conditioning.tensors.items()
         }
 
@@ -68,7 +69,8 @@ class Batch:
         self.latents[row.slot] = self._send(state.latents)
         for past, kept in zip(self.history, state.history, strict=True):
             past[row.slot] = self._send(kept)
-        mean = self.conditioning.mean(self.draws.plan.members(row.segment))
+        members = self.draws.plan.members(row.segment)
+        mean = self.conditioning.mean(members, self.denoiser.slots)
         for name, tensor in mean.tensors.items():
             self.steering[name][row.slot] = self._send(tensor[0])
 
@@ -114,8 +116,11 @@ class Batch:
         return node_key(self.draws.plan, segment, self.draws.content_keys) if drawn else ""
 
     def _initial(self, row: Row) -> State:
-        key = "shared" if self.draws.shared else self.keys[row.slot]
-        noise = initial_noise(self.draws.seed, key, self.denoiser.latent_shape)
+        if self.draws.given is not None:
+            noise = self.draws.given[min(self.draws.plan.members(row.segment))]
+        else:
+            key = "shared" if self.draws.shared else self.keys[row.slot]
+            noise = initial_noise(self.draws.seed, key, self.denoiser.latent_shape)
         # Zeros rather than what the slot last held, which may not be finite.
         history = tuple(torch.zeros_like(noise) for _ in self.history)
         return State(noise * self.solver.initial_scale, row.segment.start, history)

@@ -54,6 +54,7 @@ class Job:
     only: Collection[int] | None = None  # segments to run; None for all
     parts: Sequence[Collection[int]] | None = None  # segments that are run apart; None for one part
     few_shapes: bool = False  # calls of 1, 2, 4, 8 ... rows only, which a compiled network wants
+    noise: torch.Tensor | None = None  # (N, *latent_shape) instead of draws, of a root's first leaf
 
 
 def run(
@@ -99,7 +100,8 @@ class _Desk:
         everything = range(len(job.plan.segments))
         only = everything if job.only is None else job.only
         parts = [everything] if job.parts is None else job.parts
-        draws = Draws(job.plan, job.content_keys, job.seed, job.initial_noise == "shared")
+        shared = job.initial_noise == "shared"
+        draws = Draws(job.plan, job.content_keys, job.seed, shared, job.noise)
         self.walk = Walk(job.plan, only, finished, job.slots)
         self.shapes = Shapes(job.plan, parts, job.slots, few=job.few_shapes)
         self.batch = Batch(job.slots, denoiser, solver, job.conditioning, draws)

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from hierdiff_core.calibrated.calibrated_solver import calibrate_solver
 from hierdiff_core.calibrated.plans import predicted_misfit
 from hierdiff_core.digest import digest
-from hierdiff_core.embedding import flatten
 from hierdiff_core.evaluation.methods import Group, Method, make_setting_plan
 from hierdiff_core.evaluation.unit import Outcome, Unit, needed_segments
 from hierdiff_core.plan import Plan
@@ -39,7 +38,7 @@ def carry_out(
     `more` are methods beside the usual ones and the model's own. Raises InvalidSetting for a
     budget that cannot be met.
     """
-    vectors = flatten(subject.conditioning(unit.texts))
+    vectors = subject.vectors(unit.texts)
     keys = [noise_key(text) for text in unit.texts]
     groups = [Group(vectors[first:last], keys[first:last]) for first, last in unit.bounds]
     plan = make_setting_plan(groups, unit.setting, {**subject.methods, **(more or {})})
@@ -60,8 +59,7 @@ def _predict(
     calibration = subject.calibration(setting.solver)
     if calibration is None or setting.steps < 2:
         return {}
-    schedule = subject.denoiser().noise_schedule
-    levels = calibrate_solver(calibration, schedule, setting.solver, setting.steps).levels
+    levels = calibrate_solver(calibration, subject.schedule, setting.solver, setting.steps).levels
     return {"predicted": predicted_misfit(plan, vectors, calibration, levels)}
 
 
@@ -101,9 +99,9 @@ def _judge(
         return Outcome({judge.name: nothing for judge in panel.judges}, None, {}, pictures, facts)
     pictures = decode([latents[at] for at in made], subject)
     texts = [prompts[at] for at in made]
-    if "predicted" in facts:
-        asked = flatten(subject.conditioning(texts))
-        misfits = ((subject.look(pictures) - asked) ** 2).sum(axis=1)
+    embed_pictures = subject.embed_pictures
+    if "predicted" in facts and embed_pictures is not None:
+        misfits = ((embed_pictures(pictures) - subject.vectors(texts)) ** 2).sum(axis=1)
         facts = facts | {"misfit": float(misfits.mean())}
     alike = panel.diversity(pictures[:DIVERSITY])
     scores, right = panel.verdicts(pictures, texts)

@@ -14,12 +14,13 @@ from typing import Any
 from hierdiff_core.calibrated.calibration_file import calibration_digest
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.unit import Job, Outcome, Unit
-from hierdiff_core.models.place import SHIPPED, choose_device
+from hierdiff_core.models.device import choose_device
+from hierdiff_core.models.folder import SHIPPED
 from hierdiff_core.plan import CALIBRATED
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.recipe import Recipe
 from tasks.evaluation.carry_out import Report, carry_out
 from tasks.evaluation.panel import Panel, load_panel
-from tasks.evaluation.subject import Subject, context, load_subject
+from tasks.evaluation.subject import Subject, context, load_subject, text_model
 from tasks.evaluation.work_folder import WorkFolder
 
 CarryOut = Callable[[Any, Subject, Panel, Report], Outcome]  # a job comes first
@@ -43,7 +44,7 @@ class Bench:
     @cached_property
     def panel(self) -> Panel:
         """The judges."""
-        return load_panel(self.judges, self.recipe.prior, self.device)
+        return load_panel(self.judges, text_model(self.recipe), self.device)
 
     def fingerprint(self, prompt: str) -> str:
         """Return what tells the panel from others."""

@@ -80,18 +80,18 @@ class Panel:
         return digest("panel", answers, None if alike is None else float(f"{alike:.3g}"))[:16]
 
 
-def load_panel(names: Sequence[str], prior: str, device: str) -> Panel:
-    """Return the judges of these names, and the CLIP that ships with the prior, where it does.
+def load_panel(names: Sequence[str], model: str, device: str) -> Panel:
+    """Return the judges of these names, and the CLIP that ships with a model, where one does.
 
     Raises InvalidSetting and UnknownModel, naming the judge.
     """
     judges = tuple(load_judge(name, device) for name in names)
     clip = next((judge for judge in judges if hasattr(judge, "diversity")), None)
-    return Panel(judges, clip or _clip_of(prior, device))
+    return Panel(judges, clip or _clip_of(model, device))
 
 
-def _clip_of(prior: str, device: str) -> Any:
+def _clip_of(model: str, device: str) -> Any:
     try:
-        return load_judge(f"clip:{prior}", device)
+        return load_judge(f"clip:{model}", device)
     except HierdiffError:
         return None  # diversity is then left out, and the page says so

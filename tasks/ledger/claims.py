@@ -14,7 +14,8 @@ from sqlalchemy import or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
-from hierdiff_core.prompt import Prompt, Recipe, content_key
+from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.recipe import Recipe
 from tasks.errors import NightTaken, UnknownRun
 from tasks.ingest import Rejected
 from tasks.ledger.bulk import insert_rows

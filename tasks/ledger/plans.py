@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from hierdiff_core.plan import Plan, Segment
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.bulk import insert_rows
 from tasks.ledger.rows import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.plan import Plan
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ingest import Rejected
 from tasks.ledger.claims import load_rejected

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -33,27 +32,24 @@ from hierdiff_core.calibrated.levels import (
 )
 from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measure, names
 from hierdiff_core.digest import digest
-from hierdiff_core.embedding import Conditioning, flatten, pack, stack, unpack
-from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.embedding import Embedding, stack
+from hierdiff_core.embedding_cache import FolderCache, embed_missing, find_embeddings, find_negative
+from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.miniature import PROMPTS
-from hierdiff_core.models.kandinsky22 import (
-    check_length,
-    fit_decoder,
-    load_decoder,
-    load_prior,
-    load_tokenizer,
-)
-from hierdiff_core.models.place import SHIPPED
-from hierdiff_core.prompt import Prompt, Recipe, embedding_key
-from hierdiff_core.solver import make_solver
+from hierdiff_core.models.folder import SHIPPED
+from hierdiff_core.models.loaded import Models
+from hierdiff_core.models.recipes import load_prompt_check
+from hierdiff_core.prompt import Prompt, embedding_key
+from hierdiff_core.recipe import Recipe
+from hierdiff_core.solver import NoiseSchedule, make_solver
 from hierdiff_core.whole_file import write_whole
 from tasks.ingest import read_batch
+from tasks.models import open_models
 from tasks.settings import Settings
 from tasks.sources import read_file
 
 # What a recipe says that changes nothing of what may be shared.
 _UNCOUNTED = ("steps", "initial_noise")
-_CHUNK = 32  # prompts embedded between two saves
 
 Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
 
@@ -88,18 +84,27 @@ def calibrate(
     path = out or calibration_path(recipe)
     facts = _facts(recipe, texts, design)
     work = path.with_name(path.name + ".readings") / digest("calibration", facts)[:16]
-    conditioning, negative = _embed(recipe, settings.device, prompts, work, report)
-    denoiser = fit_decoder(load_decoder(recipe, settings.device), recipe, negative)
-    look = load_prior(recipe, settings.device).look
+    models, cache = open_models(settings), FolderCache(work / "embeddings")
+    embed_pictures = models.encoder(recipe).embed_pictures
+    if embed_pictures is None:
+        hint = "its pictures are not embedded where its prompts are, so it cannot be calibrated"
+        raise UnknownModel(model=recipe.model, hint=hint)
+    embeddings = _embed(prompts, models, cache, report)
+    conditioning = stack([embedding.conditioning for embedding in embeddings])
+    negative = find_negative(cache, recipe) or models.encoder(recipe).embed_negative(recipe)
+    denoiser = models.denoiser(recipe, negative)
     make = partial(make_solver, recipe.solver, denoiser.noise_schedule)
     readings, total = _known(work), len(names(len(prompts), design))
-    for name, reading in measure(denoiser, look, make, conditioning, design, dict(readings)):
+    for name, reading in measure(
+        denoiser, embed_pictures, make, conditioning, design, dict(readings)
+    ):
         readings[name] = reading
         _keep(work / f"{name}.npy", reading)
         report("measuring", len(readings), total)
     facts |= {"calibrated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     levels = _levels(design, denoiser.noise_schedule, make)
-    made = fit_calibration(flatten(conditioning), readings, design, levels, facts)
+    vectors = np.stack([embedding.vector for embedding in embeddings])
+    made = fit_calibration(vectors, readings, design, levels, facts)
     save_calibration(made, path)
     shutil.rmtree(work.parent)
     return Calibrated(load_calibration(path), path)
@@ -109,8 +114,7 @@ def _read(recipe: Recipe, file: Path | None) -> list[Prompt]:
     if file is None and recipe.model not in SHIPPED:
         hint = "name a file with a sample of the prompts that the model is used for"
         raise InvalidSetting(setting="--file", value=None, hint=hint)
-    check = partial(check_length, load_tokenizer(recipe))
-    found = read_batch(read_file(file or PROMPTS), recipe, check).prompts
+    found = read_batch(read_file(file or PROMPTS), recipe, load_prompt_check(recipe)).prompts
     # Columns of the catalogue that change the recipe would need a calibration of their own.
     distinct = {embedding_key(each): each for each in found if each.recipe == recipe}
     return sorted(distinct.values(), key=lambda each: digest("sample", each.text))
@@ -135,28 +139,17 @@ def _facts(recipe: Recipe, texts: Sequence[str], design: Design) -> dict[str, ob
 
 
 def _embed(
-    recipe: Recipe, device: str, prompts: Sequence[Prompt], work: Path, report: Report
-) -> tuple[Conditioning, Conditioning]:
-    """Return the prompts' conditioning and the one that guidance steers away from."""
-    chunks = range(0, len(prompts), _CHUNK)
-    names = [f"prompts-{first}" for first in chunks]
-    prior = None
-    for first, name in zip((*chunks, None), (*names, "negative"), strict=True):
-        file = work / f"{name}.safetensors"
-        if file.is_file():
-            continue
-        prior = prior or load_prior(recipe, device)
-        if first is None:
-            rows = prior.embed_negative(recipe)
-        else:
-            rows = stack(prior.embed(prompts[first : first + _CHUNK]))
-            report("embedding", min(first + _CHUNK, len(prompts)), len(prompts))
-        write_whole(file, pack(rows))
-    conditionings = [unpack((work / f"{name}.safetensors").read_bytes()) for name in names]
-    return stack(conditionings), unpack((work / "negative.safetensors").read_bytes())
+    prompts: Sequence[Prompt], models: Models, cache: FolderCache, report: Report
+) -> list[Embedding]:
+    """Return the prompts' embeddings; raises InvalidEmbedding."""
+    embedded = embed_missing(prompts, models, cache, partial(report, "embedding"))
+    for fault in embedded.faults.values():
+        raise fault
+    found = find_embeddings(cache, prompts)
+    return [found[prompt] for prompt in prompts]
 
 
-def _levels(design: Design, schedule: Mapping[str, Any], make: MakeSolver) -> Levels:
+def _levels(design: Design, schedule: NoiseSchedule, make: MakeSolver) -> Levels:
     """Return the highest noise level of all, and those that the forks' first own steps land on."""
     levels = noise_levels(schedule, make(design.steps).timesteps)
     # Where runs begin nothing has settled, however high a solver starts.

@@ -10,20 +10,24 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+import numpy as np
+
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import calibration_path, load_calibration
 from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
 from hierdiff_core.clustering.vectors import check_vectors
-from hierdiff_core.embedding import flatten, stack
+from hierdiff_core.embedding_cache import find_embeddings
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
-from hierdiff_core.models.kandinsky22 import load_schedule
+from hierdiff_core.models.families import load_family
 from hierdiff_core.plan import CALIBRATED
-from hierdiff_core.prompt import Recipe, content_key
+from hierdiff_core.prompt import content_key
+from hierdiff_core.recipe import Recipe
 from tasks.catalogue_record import Tuned, chosen_fields
-from tasks.embed import load_embeddings
+from tasks.embed import LedgerCache
+from tasks.models import open_models
 from tasks.settings import Settings
 from tasks.stages import Source
 from tasks.stores import Stores
@@ -44,8 +48,8 @@ class Outlook:
 
     def unembedded(self) -> int:
         """Return how many prompts have no embedding yet."""
-        with self.stores.session() as session:
-            return len(self.rows.prompts) - len(load_embeddings(session, self.rows.prompts))
+        known = find_embeddings(LedgerCache(self.stores), self.rows.prompts)
+        return len(self.rows.prompts) - len(known)
 
     def look(self, report: Report) -> list[Foreseen]:
         """Return what each way is predicted to come to, the best first; embeds what is new.
@@ -53,8 +57,8 @@ class Outlook:
         Raises what embedding raises.
         """
         prompts, found = self.rows.prompts, list[Foreseen]()
-        embeddings = embed_rows(self.stores, prompts, self.settings.device, report)
-        vectors = flatten(stack([embeddings[each.text] for each in prompts]))
+        embeddings = embed_rows(self.stores, prompts, open_models(self.settings), report)
+        vectors = np.stack([embeddings[each.text].vector for each in prompts])
         check_vectors(vectors, [each.row for each in prompts])
         keys = [content_key(each) for each in prompts]
         exact = self.settings.exact_prompts
@@ -89,7 +93,7 @@ def open_outlook(
         raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
     ways = [(solver, K) for solver in known for K in _steps(tried, solver, evaluations)]
     able = affordable(ways, len(rows.prompts), evaluations)
-    schedule = load_schedule(rows.recipe)
+    schedule = load_family(rows.recipe.family).load_schedule(rows.recipe)
     calibrated = {way: calibrate_solver(known[way[0]], schedule, *way) for way in able}
     return Outlook(stores, settings, rows, calibrated, evaluations)
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from hierdiff_core.embedding import Conditioning
+from hierdiff_core.embedding import Embedding
+from hierdiff_core.embedding_cache import find_embeddings
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.tune_grid import TuneGrid
-from hierdiff_core.prompt import Prompt, Recipe, content_key
-from tasks.embed import embed_prompts, load_embeddings
+from hierdiff_core.models.loaded import Models
+from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.recipe import Recipe
+from tasks.embed import LedgerCache, embed_prompts
 from tasks.errors import BadRow, EmptyBatch
 from tasks.settings import Settings
 from tasks.stages import Source, read_rows
@@ -56,19 +60,14 @@ def read_tunable(settings: Settings, source: Source) -> Rows:
 
 
 def embed_rows(
-    stores: Stores, prompts: Sequence[Prompt], device: str, report: Report
-) -> dict[str, Conditioning]:
+    stores: Stores, prompts: Sequence[Prompt], models: Models, report: Report
+) -> dict[str, Embedding]:
     """Return embeddings by text; what was not known is embedded, and serves the nights too.
 
     Raises BadRow for a prompt whose embedding is of no use, and UnknownModel.
     """
-
-    def heard(done: int, total: int) -> None:
-        report("embedding", done, total)
-
-    embedded = embed_prompts(stores, prompts, device, heard)
+    embedded = embed_prompts(stores, prompts, models, partial(report, "embedding"))
     for each in embedded.rejected:
         raise BadRow(row=each.row, reason=each.reason.removeprefix(f"Row {each.row}: "))
-    with stores.session() as session:
-        found = load_embeddings(session, prompts)
-    return {each.text: found[content_key(each)] for each in prompts}
+    found = find_embeddings(LedgerCache(stores), prompts)
+    return {prompt.text: embedding for prompt, embedding in found.items()}

@@ -22,11 +22,10 @@ from hierdiff_core.evaluation.tune_choice import Half
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, make_candidates
 from hierdiff_core.evaluation.unit import Job, Unit, make_unit
 from hierdiff_core.plan import CALIBRATED
-from hierdiff_core.prompt import Prompt
-from tasks.embed import load_negative
+from hierdiff_core.prompt import Prompt, embedding_key, negative_key
+from tasks.embed import LedgerCache
 from tasks.errors import EmptyBatch
 from tasks.evaluation.crew import Bench, find_missing, make_all
-from tasks.evaluation.subject import adopt_embeddings
 from tasks.evaluation.work_folder import WorkFolder
 from tasks.settings import Settings
 from tasks.stages import Source
@@ -118,13 +117,13 @@ class Tuning:
         return found
 
     def _embed(self, report: Report) -> None:
-        if set(self.texts) <= self.bench.subject.vectors.keys():
+        """Embed what is new, and hand all of it to the processes that make pictures."""
+        subject, ledger = self.bench.subject, LedgerCache(self.stores)
+        keys = [*map(embedding_key, self.prompts), negative_key(self.bench.recipe)]
+        if len(subject.cache.find(keys)) == len(set(keys)):
             return
-        rows = embed_rows(self.stores, self.prompts, self.bench.device, report)
-        with self.stores.session() as session:
-            negative = load_negative(session, self.bench.recipe)
-        if negative is not None:
-            adopt_embeddings(self.bench.subject, rows, negative, self.bench.folder)
+        embed_rows(self.stores, self.prompts, subject.models, report)
+        subject.cache.keep(ledger.find(keys))
 
 
 def prepare(stores: Stores, settings: Settings, source: Source, wanted: Wanted) -> Tuning:

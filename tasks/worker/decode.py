@@ -20,6 +20,7 @@ from PIL import Image
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.plan import Plan
+from hierdiff_core.sampling.decode import AT_ONCE, decode_latents
 from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.solver import Solver
 from tasks.object_keys import preview_key
@@ -27,8 +28,6 @@ from tasks.settings import Settings
 from tasks.worker.shard import Work, picture
 from tasks.worker.write_batch import Maker, Object, Picture, Split
 
-# Pictures are decoded in calls of this one size, so that none depends on what ended beside it.
-AT_ONCE = 4
 _PREVIEW_SIDE = 96  # pixels
 
 
@@ -78,7 +77,8 @@ class _Call:
     def pixels(self) -> list[npt.NDArray[np.uint8]]:
         with self.lock:
             if self.decoded is None:
-                self.decoded = decode(self.denoiser, self.finished)
+                latents = [done.state.latents for done in self.finished]
+                self.decoded = decode_latents(self.denoiser, latents)
             return self.decoded
 
 
@@ -92,20 +92,6 @@ def as_shown(solver: Solver, plan: Plan, finished: Finished) -> Finished:
     state, step = finished.state, torch.tensor([finished.segment.stop])
     latents = solver.scale(state.latents[None], step)[0]
     return replace(finished, state=replace(state, latents=latents))
-
-
-def decode(denoiser: Denoiser, finished: Sequence[Finished]) -> list[npt.NDArray[np.uint8]]:
-    """Return the pictures (H, W, 3) of up to AT_ONCE segments, in one call that is padded to it.
-
-    Where the device's memory does not hold that many, they are decoded one by one.
-    """
-    latents = torch.stack([each.state.latents for each in finished])
-    padding = latents[:1].expand(AT_ONCE - len(latents), *latents.shape[1:])
-    try:
-        return list(denoiser.decode(torch.cat([latents, padding]))[: len(latents)])
-    except torch.OutOfMemoryError:
-        pass
-    return [denoiser.decode(row[None])[0] for row in latents]
 
 
 def splits_of(work: Work, finished: Iterable[Finished]) -> list[Split]:

@@ -8,28 +8,30 @@ retries are the flows'.
 from __future__ import annotations
 
 import logging
-import time
 import uuid
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 
+from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.embedding_cache import find_negative
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
-from hierdiff_core.models.kandinsky22 import Decoder, fit_decoder, load_decoder, load_prior
-from hierdiff_core.models.place import choose_device, find_revision
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.models.device import choose_device
+from hierdiff_core.models.loaded import Models
+from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
-from tasks.embed import load_negative
-from tasks.errors import CorruptObject, MissingObject, WrongRevision
+from tasks.embed import LedgerCache
+from tasks.errors import CorruptObject, MissingObject
 from tasks.lease import Hold, held
 from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
+from tasks.models import open_models
 from tasks.object_keys import picture_key
 from tasks.previews import shown_splits
-from tasks.settings import DIGESTS_FILE, Settings
+from tasks.settings import Settings
+from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores
 from tasks.worker.decode import Easel, as_shown, redraw, splits_of
 from tasks.worker.shard import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
@@ -51,11 +53,12 @@ class Progress:
 
 
 @dataclass
-class _Shift:
+class _Attempt:
     """One attempt at a shard: what its steps hand to each other."""
 
     stores: Stores
     settings: Settings
+    models: Models
     work: Work
     hold: Hold
     report: Callable[[Progress], None]
@@ -65,21 +68,7 @@ class _Shift:
     images: int = 0
     narrowest: int = 0  # rows that the device's memory was found to hold; 0 while all fit
     damaged: set[int] = field(default_factory=set)  # segments whose end state was of no use
-    seconds: dict[str, float] = field(default_factory=dict)
-    inner: float = 0.0  # seconds of stages inside the one that is being timed
-    pipelines: dict[tuple[str, str], object] = field(default_factory=dict)
-    decoders: dict[Recipe, Decoder] = field(default_factory=dict)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the block's seconds to a stage, without those of stages inside it."""
-        started, outer, self.inner = time.monotonic(), self.inner, 0.0
-        try:
-            yield
-        finally:
-            spent = time.monotonic() - started
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + spent - self.inner
-            self.inner = outer + spent
+    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 def denoise_shard(
@@ -102,41 +91,46 @@ def denoise_shard(
     with held(stores, run, shard, owner, seconds, flow_run_id) as hold:
         work = load_work(stores, run, shard)
         shown = frozenset(shown_splits(work.plan) if settings.previews else ())
-        shift = _Shift(stores, settings, work, hold, report, shown)
+        attempt = _Attempt(stores, settings, open_models(settings), work, hold, report, shown)
         try:
-            _note_resumed(shift)
-            _draw_missing(shift)
-            _denoise(shift)
+            _note_resumed(attempt)
+            _draw_missing(attempt)
+            _denoise(attempt)
         finally:
-            _record_seconds(shift)
-    return Progress(shift.evaluations, shift.planned, shift.images)
+            _record_seconds(attempt)
+    return Progress(attempt.evaluations, attempt.planned, attempt.images)
 
 
-def _denoise(shift: _Shift) -> None:
+def _denoise(attempt: _Attempt) -> None:
     """Run until nothing is wanted; a checkpoint that turns out damaged is wanted again."""
-    while wanted := shift.work.wanted():
-        segments = shift.work.plan.segments
-        shift.planned = shift.evaluations + sum(segments[each].steps for each in wanted)
-        for tree, only in by_tree(shift.work, sorted(wanted)).items():
-            states = StoredStates(shift.stores.bucket, shift.work.done)
+    while wanted := attempt.work.wanted():
+        segments = attempt.work.plan.segments
+        attempt.planned = attempt.evaluations + sum(segments[each].steps for each in wanted)
+        for tree, only in by_tree(attempt.work, sorted(wanted)).items():
+            states = StoredStates(attempt.stores.bucket, attempt.work.done)
             try:
-                _denoise_tree(shift, tree, only, states)
+                _denoise_tree(attempt, tree, only, states)
             except _DAMAGE as damage:
-                _note_done(shift)
+                _note_done(attempt)
                 # A state may be whole and yet lack what the solver has to remember.
-                _take_back(shift, damage.facts.get("segment", states.damaged), damage)
+                _take_back(attempt, damage.facts.get("segment", states.damaged), damage)
                 break
-            _note_done(shift)
+            _note_done(attempt)
 
 
-def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: StoredStates) -> None:
-    work = shift.work
-    decoder = _decoder(shift, tree.recipe)
-    solver = make_solver(tree.recipe.solver, decoder.noise_schedule, tree.recipe.steps)
-    conditioning = load_conditioning(shift.stores, work, only)
-    with shift.timed("probe"):
+def _denoise_tree(
+    attempt: _Attempt, tree: Tree, only: Collection[int], states: StoredStates
+) -> None:
+    work = attempt.work
+    denoiser = _denoiser(attempt, tree.recipe)
+    solver = make_solver(tree.recipe.solver, denoiser.noise_schedule, tree.recipe.steps)
+    conditioning = load_conditioning(attempt.stores, work, only)
+    with attempt.watch.timed("probe"):
         slots = settle_slots(
-            shift.stores, shift.settings, work.run, lambda: probe(decoder, conditioning, work.plan)
+            attempt.stores,
+            attempt.settings,
+            work.run,
+            lambda: probe(denoiser, conditioning, work.plan),
         )
     job = Job(
         plan=work.plan,
@@ -147,45 +141,45 @@ def _denoise_tree(shift: _Shift, tree: Tree, only: Collection[int], states: Stor
         slots=slots,
         only=only,
         parts=parts_of(work, tree),
-        few_shapes=shift.settings.compile,
+        few_shapes=attempt.settings.compile,
     )
-    with shift.timed("denoise"), Recorder(shift.stores, work.run, work.shard) as recorder:
-        _run(shift, job, decoder, solver, states, recorder)
+    with attempt.watch.timed("denoise"), Recorder(attempt.stores, work.run, work.shard) as recorder:
+        _run(attempt, job, denoiser, solver, states, recorder)
 
 
 def _run(
-    shift: _Shift,
+    attempt: _Attempt,
     job: Job,
-    decoder: Decoder,
+    denoiser: Denoiser,
     solver: Solver,
     states: StoredStates,
     recorder: Recorder,
 ) -> None:
     """Hand on each round: splits at once, pictures when enough have gathered to decode."""
-    work, easel = shift.work, Easel(shift.work, shift.settings, decoder)
+    work, easel = attempt.work, Easel(attempt.work, attempt.settings, denoiser)
     try:
-        for each in rounds(job, decoder, solver, states):
-            shift.hold.check()
-            _warn_of_memory(shift, job, each)
-            with shift.timed("decode"):
-                shown = [done for done in each.finished if _is_shown(shift, done)]
+        for each in rounds(job, denoiser, solver, states):
+            attempt.hold.check()
+            _warn_of_memory(attempt, job, each)
+            with attempt.watch.timed("decode"):
+                shown = [done for done in each.finished if _is_shown(attempt, done)]
                 drawn = easel.add(as_shown(solver, work.plan, done) for done in shown)
             splits = splits_of(work, each.finished)
             recorder.note(each.started, each.evaluations, splits, drawn)
-            shift.evaluations += each.evaluations
-            shift.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
-            shift.report(Progress(shift.evaluations, shift.planned, shift.images))
+            attempt.evaluations += each.evaluations
+            attempt.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
+            attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
     finally:
         # After an error too: nothing else is stored of the leaves that wait.
-        with shift.timed("decode"):
+        with attempt.watch.timed("decode"):
             rest = easel.rest()
         recorder.note(makers=rest)
 
 
-def _warn_of_memory(shift: _Shift, job: Job, each: Round) -> None:
+def _warn_of_memory(attempt: _Attempt, job: Job, each: Round) -> None:
     """Say once for each narrower call that the device's memory ran out."""
-    if each.slots < (shift.narrowest or job.slots):
-        shift.narrowest = each.slots
+    if each.slots < (attempt.narrowest or job.slots):
+        attempt.narrowest = each.slots
         log.warning(
             "The device's memory does not hold %d rows; it goes on with %d. Pictures may differ "
             "in their last bits from those of another run; set HIERDIFF_SLOTS to avoid the search",
@@ -194,87 +188,71 @@ def _warn_of_memory(shift: _Shift, job: Job, each: Round) -> None:
         )
 
 
-def _is_shown(shift: _Shift, done: Finished) -> bool:
-    return shift.work.plan.is_leaf(done.segment) or done.segment.id in shift.shown
+def _is_shown(attempt: _Attempt, done: Finished) -> bool:
+    return attempt.work.plan.is_leaf(done.segment) or done.segment.id in attempt.shown
 
 
-def _note_done(shift: _Shift) -> None:
-    with shift.stores.session() as session:
-        done = finished(session, shift.work.run)
-    shift.work.done.clear()
-    shift.work.done.update(done)
+def _note_done(attempt: _Attempt) -> None:
+    with attempt.stores.session() as session:
+        done = finished(session, attempt.work.run)
+    attempt.work.done.clear()
+    attempt.work.done.update(done)
 
 
-def _take_back(shift: _Shift, segment: object, damage: HierdiffError) -> None:
+def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> None:
     """Let a segment be done again whose end state is damaged; a second time is too often."""
-    if not isinstance(segment, int) or segment in shift.damaged:
+    if not isinstance(segment, int) or segment in attempt.damaged:
         raise damage
     log.warning("%s", damage)
-    shift.damaged.add(segment)
-    with shift.stores.session() as session:
-        forget_segment(session, shift.work.run, segment)
-    del shift.work.done[segment]
+    attempt.damaged.add(segment)
+    with attempt.stores.session() as session:
+        forget_segment(session, attempt.work.run, segment)
+    del attempt.work.done[segment]
 
 
-def _draw_missing(shift: _Shift) -> None:
+def _draw_missing(attempt: _Attempt) -> None:
     """Give leaves that are done already, mostly by an earlier run, a picture of this run."""
-    work, settings = shift.work, shift.settings
-    with Recorder(shift.stores, work.run, work.shard) as recorder:
+    work, settings = attempt.work, attempt.settings
+    with Recorder(attempt.stores, work.run, work.shard) as recorder:
         for leaf in work.undrawn():
-            shift.hold.check()
-            stored = _stored_picture(shift, work.plan.leaf_segment(leaf).id)
+            attempt.hold.check()
+            stored = _stored_picture(attempt, work.plan.leaf_segment(leaf).id)
             if stored is not None:
                 recorder.note(makers=[partial(redraw, work, settings, leaf, stored)])
-                shift.images += 1
+                attempt.images += 1
 
 
-def _stored_picture(shift: _Shift, segment: int) -> bytes | None:
+def _stored_picture(attempt: _Attempt, segment: int) -> bytes | None:
     """Return the picture that a leaf's segment ended in, or None where that is damaged."""
-    sha256 = shift.work.done[segment].sha256
+    sha256 = attempt.work.done[segment].sha256
     try:
-        return shift.stores.bucket.get(picture_key(sha256), sha256)
+        return attempt.stores.bucket.get(picture_key(sha256), sha256)
     except _DAMAGE as damage:
-        _take_back(shift, segment, damage)
+        _take_back(attempt, segment, damage)
         return None
 
 
-def _decoder(shift: _Shift, recipe: Recipe) -> Decoder:
-    """Return the denoiser of a recipe; networks are loaded once for all recipes of a model."""
-    settings = shift.settings
-    place = (recipe.model, recipe.dtype)
-    with shift.timed("load"):
-        if place not in shift.pipelines:
-            _check_revision(settings, recipe.model, recipe.revision)
-            shift.pipelines[place] = load_decoder(
-                recipe, settings.device, compiled=settings.compile
-            )
-        if recipe not in shift.decoders:
-            with shift.stores.session() as session:
-                negative = load_negative(session, recipe)
-            if negative is None:
-                _check_revision(settings, recipe.prior, recipe.prior_revision)
-                negative = load_prior(recipe, settings.device).embed_negative(recipe)
-            shift.decoders[recipe] = fit_decoder(shift.pipelines[place], recipe, negative)
-        return shift.decoders[recipe]
+def _denoiser(attempt: _Attempt, recipe: Recipe) -> Denoiser:
+    """Return the denoiser of a recipe; a negative embedding that is lost is made anew."""
+    with attempt.watch.timed("load"):
+        negative = find_negative(LedgerCache(attempt.stores), recipe)
+        if negative is None:
+            negative = attempt.models.encoder(recipe).embed_negative(recipe)
+            attempt.models.forget_encoders()
+        return attempt.models.denoiser(recipe, negative)
 
 
-def _check_revision(settings: Settings, model: str, wanted: str) -> None:
-    found = find_revision(model, settings.home / DIGESTS_FILE)
-    if found != wanted:
-        raise WrongRevision(model=model, found=found, wanted=wanted)
-
-
-def _note_resumed(shift: _Shift) -> None:
-    work = shift.work
+def _note_resumed(attempt: _Attempt) -> None:
+    work = attempt.work
     found = [each for each in work.night.shards[work.shard] if each in work.done]
     steps = sum(work.plan.segments[each].steps for each in found)
-    with shift.stores.session() as session:
+    with attempt.stores.session() as session:
         note_resumed(session, work.run, work.shard, steps)
 
 
-def _record_seconds(shift: _Shift) -> None:
-    device = choose_device(shift.settings.device)
+def _record_seconds(attempt: _Attempt) -> None:
+    device = choose_device(attempt.settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    with shift.stores.session() as session:
-        for stage, seconds in shift.seconds.items():
-            record_metric(session, shift.work.run, stage, seconds, device=name)
+    with attempt.stores.session() as session:
+        for stage, seconds in attempt.watch.seconds.items():
+            record_metric(session, attempt.work.run, stage, seconds, device=name)

@@ -18,7 +18,7 @@ import torch
 
 from hierdiff_core.checkpoint import State, unpack
 from hierdiff_core.embedding import Conditioning, stack
-from hierdiff_core.embedding import unpack as unpack_conditioning
+from hierdiff_core.embedding import unpack as unpack_embedding
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.plan import Plan
 from hierdiff_core.png import encode_png, trace
@@ -121,7 +121,7 @@ def load_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> Co
 def _read_conditioning(packed: Mapping[str, bytes], key: str) -> Conditioning:
     if key not in packed:
         raise MissingEmbedding(key=key)
-    return unpack_conditioning(packed[key])
+    return unpack_embedding(packed[key]).conditioning
 
 
 class StoredStates(Mapping[int, State]):

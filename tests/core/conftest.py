@@ -32,9 +32,17 @@ from transformers import (
 )
 
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, Prior, fit_decoder, load_decoder
-from hierdiff_core.models.kandinsky22 import load_prior as load_prior_
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.models.kandinsky22 import (
+    EMBEDDING,
+    Decoder,
+    Prior,
+    fit,
+    load_encoder,
+    load_networks,
+)
+from hierdiff_core.models.recipes import make_recipe
+from hierdiff_core.recipe import Recipe
+from tests.core.stable_diffusion_folder import save_stable_diffusion
 
 WIDTH = 16  # of an embedding
 TOKENS = 24
@@ -52,15 +60,10 @@ class Folders:
 
     def recipe(self, **changes: object) -> Recipe:
         """Return a recipe that both pipelines can follow at once."""
-        fields: dict[str, object] = {
-            "model": str(self.decoder),
-            "prior": str(self.prior),
-            "steps": 7,
-            "prior_steps": 3,
-            "height": PIXELS,
-            "width": PIXELS,
-        }
-        return Recipe(**(fields | changes))  # type: ignore[arg-type]
+        options = {"prior": str(self.prior), "prior_steps": 3}
+        options |= {name: changes.pop(name) for name in set(changes) & {"prior", "prior_steps"}}
+        fields: dict[str, object] = {"steps": 7, "height": PIXELS, "width": PIXELS}
+        return make_recipe(str(self.decoder), options, **(fields | changes))
 
 
 @pytest.fixture(scope="session")
@@ -74,9 +77,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 
 
 @pytest.fixture(scope="session")
+def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a Stable Diffusion, random too."""
+    return save_stable_diffusion(tmp_path_factory.mktemp("models") / "sd", _tokenizer())
+
+
+@pytest.fixture(scope="session")
 def prior(folders: Folders) -> Prior:
     """Return the loaded prior."""
-    return load_prior_(folders.recipe(), "cpu")
+    return load_encoder(folders.recipe(), "cpu")
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +93,7 @@ def denoiser(folders: Folders) -> Decoder:
     """Return the decoder at guidance 4 with a random negative embedding."""
     recipe = folders.recipe()
     negative = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1))
-    return fit_decoder(load_decoder(recipe, "cpu"), recipe, Conditioning({EMBEDDING: negative}))
+    return fit(load_networks(recipe, "cpu"), recipe, Conditioning({EMBEDDING: negative}))
 
 
 def _decoder() -> KandinskyV22Pipeline:

@@ -23,6 +23,9 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
 )
 
+from hierdiff_core.embedding import Slot
+from hierdiff_core.solver import NoiseSchedule
+
 SHAPE = (2, 4, 4)
 SPREAD = 0.25  # variance of a picture
 STOCK: Mapping[str, Any] = {
@@ -42,14 +45,15 @@ class Gaussian:
     config: Mapping[str, Any]
     flow: bool = False
     latent_shape: tuple[int, ...] = SHAPE
+    slots: tuple[Slot, ...] = ()
 
     @property
     def device(self) -> torch.device:
         return torch.device("cpu")
 
     @property
-    def noise_schedule(self) -> Mapping[str, Any]:
-        return self.config
+    def noise_schedule(self) -> NoiseSchedule:
+        return NoiseSchedule("flow" if self.flow else "diffusion", self.config)
 
     @cached_property
     def alphas_cumprod(self) -> npt.NDArray[np.float64]:

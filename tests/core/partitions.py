@@ -18,7 +18,7 @@ def list_points(size: int, points: Sequence[np.ndarray]) -> StepPoints:
 def unshared_plan(size: int, steps: int) -> Plan:
     """Return the plan in which every leaf takes all steps alone."""
     segments = tuple(Segment(leaf, leaf, 0, steps, None, leaf, leaf + 1) for leaf in range(size))
-    return Plan(steps, tuple(range(size)), segments, 0.0, "none")
+    return Plan(steps, tuple(range(size)), segments, "none")
 
 
 def least_excesses(points: Sequence[np.ndarray]) -> dict[int, float]:

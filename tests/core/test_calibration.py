@@ -20,17 +20,18 @@ from hierdiff_core.calibrated.levels import highest_level, landing_levels, noise
 from hierdiff_core.calibrated.plans import plan_points, predicted_misfit
 from hierdiff_core.calibrated.readings import Design, Reading, measure, names, plain_places
 from hierdiff_core.calibrated.ridge import square_root
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.evaluation.methods import Group, calibrated_methods, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Job, run
-from hierdiff_core.solver import make_solver
+from hierdiff_core.solver import NoiseSchedule, make_solver
 from tests.core.gaussian import KANDINSKY, SHAPE, Gaussian
 
 DESIGN = Design(steps=10, first=2, plain_steps=(2, 5), plain=6, rows=8)
 CONFIG = {**KANDINSKY, "prediction_type": "epsilon", "variance_type": "fixed_small"}
+SCHEDULE = NoiseSchedule("diffusion", CONFIG)
 SPREADS = (1.0, 0.03)  # variance of a picture's first channel and of its second
 SIZE = int(np.prod(SHAPE))
 
@@ -62,12 +63,16 @@ def _conditioning(size: int, seed: int = 0) -> Conditioning:
     return Conditioning({"middle": torch.tensor(middles, dtype=torch.float32).view(-1, *SHAPE)})
 
 
+def _vectors(conditioning: Conditioning) -> np.ndarray:
+    return conditioning.tensors["middle"].flatten(1).numpy()
+
+
 def _make(name: str = "ddim") -> Callable[[int], object]:
-    return partial(make_solver, name, CONFIG)
+    return partial(make_solver, name, SCHEDULE)
 
 
 def _levels(steps: int, name: str = "ddim") -> np.ndarray:
-    return noise_levels(CONFIG, make_solver(name, CONFIG, steps).timesteps)
+    return noise_levels(SCHEDULE, make_solver(name, SCHEDULE, steps).timesteps)
 
 
 def _readings(
@@ -80,8 +85,8 @@ def _calibrate(size: int, name: str = "ddim", design: Design = DESIGN) -> Calibr
     conditioning = _conditioning(size)
     landings = landing_levels(_levels(design.steps, name))[design.first :]
     readings = _readings(conditioning, name, design)
-    levels = np.append(highest_level(CONFIG), landings)
-    return fit_calibration(flatten(conditioning), readings, design, levels, {"a": 1})
+    levels = np.append(highest_level(SCHEDULE), landings)
+    return fit_calibration(_vectors(conditioning), readings, design, levels, {"a": 1})
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +181,7 @@ def test_what_has_settled_stays_so(calibration: Calibration) -> None:
 def test_steps_add_up_to_what_has_settled_by_the_last_fork(
     calibration: Calibration, steps: int
 ) -> None:
-    vectors = flatten(_conditioning(5, seed=3))
+    vectors = _vectors(_conditioning(5, seed=3))
     levels = np.geomspace(9, 0.05, steps)
     points = calibration.points(vectors, levels)
     total = sum(_distances(points.at(k)) for k in range(1, steps))
@@ -188,7 +193,7 @@ def test_predictions_are_right_of_plans_of_other_prompts_and_steps(
     calibration: Calibration,
 ) -> None:
     conditioning, keys = _conditioning(24, seed=5), [f"{each:02d}" for each in range(24)]
-    vectors, predicted, measured = flatten(conditioning), [], []
+    vectors, predicted, measured = _vectors(conditioning), [], []
     for steps in (5, 8, 12):
         for saving in (0.1, 0.3, 0.5, 0.7):
             points = calibration.points(vectors, _levels(steps))
@@ -204,11 +209,11 @@ def _misfit(plan: Plan, conditioning: Conditioning, keys: Sequence[str]) -> floa
     job = Job(plan, conditioning, keys, slots=8)
     ends = {
         plan.order[each.segment.first]: each.state.latents.numpy().ravel()
-        for each in run(job, Uneven(CONFIG), make_solver("ddim", CONFIG, plan.steps))
+        for each in run(job, Uneven(CONFIG), make_solver("ddim", SCHEDULE, plan.steps))
         if plan.is_leaf(each.segment)
     }
     found = np.stack([ends[leaf] for leaf in range(plan.size)])
-    return float(((found - flatten(conditioning)) ** 2).sum(axis=1).mean())
+    return float(((found - _vectors(conditioning)) ** 2).sum(axis=1).mean())
 
 
 def test_misfits_are_measured_at_some_steps_and_interpolated_between(
@@ -247,7 +252,7 @@ def test_a_file_holds_all_of_a_calibration(calibration: Calibration, tmp_path: P
     first = path.read_bytes()
     loaded = load_calibration(path)
     assert (loaded.facts, loaded.misfits) == (calibration.facts, calibration.misfits)
-    vectors = flatten(_conditioning(6, seed=2))
+    vectors = _vectors(_conditioning(6, seed=2))
     ours, theirs = calibration.points(vectors, _levels(6)), loaded.points(vectors, _levels(6))
     for k in range(1, 6):
         assert np.allclose(_distances(ours.at(k)), _distances(theirs.at(k)), rtol=1e-3, atol=1e-4)
@@ -266,7 +271,7 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path: Path, content: bytes) -
 def test_equal_conditionings_make_the_same_plan_whatever_their_order(
     calibration: Calibration,
 ) -> None:
-    vectors, order = flatten(_conditioning(20, seed=6)), np.random.default_rng(1).permutation(20)
+    vectors, order = _vectors(_conditioning(20, seed=6)), np.random.default_rng(1).permutation(20)
     keys = [f"{each:02d}" for each in range(20)]
     plan = _plan(calibration, vectors, keys)
     other = _plan(calibration, vectors[order], [keys[each] for each in order])
@@ -289,8 +294,8 @@ def test_a_calibrated_method_plans_a_setting_of_the_evaluation(calibration: Cali
     def find(solver: str) -> Calibration | None:
         return calibration if solver == "ddim" else None
 
-    methods = calibrated_methods(find, CONFIG)
-    vectors, keys = flatten(_conditioning(20, seed=8)), [f"{each:02d}" for each in range(20)]
+    methods = calibrated_methods(find, SCHEDULE)
+    vectors, keys = _vectors(_conditioning(20, seed=8)), [f"{each:02d}" for each in range(20)]
     groups = [Group(vectors[:12], keys[:12]), Group(vectors[12:], keys[12:])]
     plan = make_setting_plan(groups, Setting("calibrated", "ddim", 6, saving=0.5), methods)
     assert (plan.planner, plan.steps, plan.evaluations) == ("calibrated", 6, 60)

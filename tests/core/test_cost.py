@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
-from hierdiff_core.embedding import flatten, stack
-from hierdiff_core.models.kandinsky22 import Prior, load_prior
+from hierdiff_core.models.kandinsky22 import load_encoder
+from hierdiff_core.models.recipes import make_recipe
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.prompt import Prompt, Recipe
+from hierdiff_core.prompt import Prompt
 from hierdiff_core.schedule import Schedule, evaluations, make_schedule
 
 every_linkage = pytest.mark.parametrize("linkage", LINKAGES)
@@ -130,8 +130,8 @@ def catalogue() -> npt.NDArray[np.float32]:
 
     if not (miniature.PRIOR / "model_index.json").is_file():
         pytest.skip("the miniature's weights are not in this checkout")
-    recipe = Recipe(model=str(miniature.DECODER), prior=str(miniature.PRIOR), prior_steps=5)
-    prior: Prior = load_prior(recipe, "cpu")
+    recipe = make_recipe(miniature.MODEL, {"prior_steps": 5})
+    prior = load_encoder(recipe, "cpu")
     texts = [
         f"a photo of a {colour} {pattern} {product} {place}"
         for colour in ("red", "blue", "green", "white", "black")
@@ -140,4 +140,4 @@ def catalogue() -> npt.NDArray[np.float32]:
         for place in ("in a studio", "on the beach")
     ]
     prompts = [Prompt(row, str(row), text, recipe) for row, text in enumerate(texts, 1)]
-    return flatten(stack(prior.embed(prompts)))
+    return np.stack([embedding.vector for embedding in prior.embed(prompts)])

@@ -1,13 +1,14 @@
-"""Conditionings: means over clusters, and rows that are refused."""
+"""Embeddings: means over clusters, bytes that give them back, and rows that are refused."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from hierdiff_core.clustering.vectors import check_vectors
-from hierdiff_core.embedding import Conditioning, flatten, stack
+from hierdiff_core.embedding import Conditioning, Embedding, Slot, pack, stack, unpack
 from hierdiff_core.errors import InvalidEmbedding
 
 
@@ -51,11 +52,117 @@ def test_rows_are_stacked_in_the_order_given() -> None:
         assert torch.equal(tensor, conditioning.tensors[name][[2, 0, 5]])
 
 
-def test_trees_see_all_tensors_side_by_side() -> None:
-    conditioning = make_conditioning()
-    flat = flatten(conditioning)
-    assert (flat.shape, flat.dtype) == ((6, 20), np.float32)
-    np.testing.assert_array_equal(flat[:, 8:], conditioning.tensors["states"].flatten(1).numpy())
+def make_masked(mask: torch.Tensor) -> Conditioning:
+    """Return conditioning of every kind for as many prompts as the mask has rows."""
+    size, length = mask.shape
+    draws = torch.Generator().manual_seed(2)
+    return Conditioning(
+        {
+            "pooled": torch.randn(size, 6, generator=draws),
+            "states": torch.randn(size, length, 4, generator=draws),
+            "mask": mask,
+            "plain": torch.randn(size, length, 4, generator=draws),
+            "size": torch.tensor([[512, 768]]).repeat(size, 1),
+        }
+    )
+
+
+SLOTS = (
+    Slot("pooled", "vector"),
+    Slot("states", "tokens", mask="mask"),
+    Slot("mask", "mask"),
+    Slot("plain", "tokens"),
+    Slot("size", "constant"),
+)
+every_mask = pytest.mark.parametrize("dtype", [torch.bool, torch.int64, torch.float32])
+LENGTHS = (2, 4, 1, 3)  # of the prompts, in five places
+
+
+def mask_of(dtype: torch.dtype) -> torch.Tensor:
+    return (torch.arange(5) < torch.tensor(LENGTHS)[:, None]).to(dtype)
+
+
+@every_mask
+def test_tokens_are_averaged_over_the_members_that_have_one_there(dtype: torch.dtype) -> None:
+    conditioning = make_masked(mask_of(dtype))
+    states, mean = conditioning.tensors["states"], conditioning.mean([3, 0, 2], SLOTS)
+    found = mean.tensors["states"]
+    assert (found.shape, found.dtype) == ((1, 5, 4), torch.float32)
+    for place, members in enumerate([[0, 2, 3], [0, 3], [3]]):
+        torch.testing.assert_close(found[0, place], states[members, place].mean(dim=0))
+    assert not found[0, 3:].any()  # nobody has a token there
+
+
+def test_what_stands_where_a_member_has_no_token_changes_no_mean() -> None:
+    conditioning = make_masked(mask_of(torch.int64))
+    padded = conditioning.tensors["states"].clone()
+    padded[~mask_of(torch.bool)] = 1e6
+    other = Conditioning({**conditioning.tensors, "states": padded})
+    one, two = (each.mean([0, 1, 2, 3], SLOTS).tensors["states"] for each in (conditioning, other))
+    assert torch.equal(one, two)
+
+
+@every_mask
+def test_a_mask_is_the_union_of_the_members_and_stays_a_mask(dtype: torch.dtype) -> None:
+    mask = make_masked(mask_of(dtype)).mean([0, 2, 3], SLOTS).tensors["mask"]
+    assert mask.dtype == dtype
+    assert mask.tolist() == [[1, 1, 1, 0, 0]]
+
+
+def test_tokens_without_a_mask_are_averaged_as_vectors_are() -> None:
+    conditioning = make_masked(mask_of(torch.bool))
+    mean = conditioning.mean([1, 2], SLOTS).tensors
+    for name in ("plain", "pooled"):
+        wanted = conditioning.tensors[name][[1, 2]].mean(dim=0, keepdim=True)
+        torch.testing.assert_close(mean[name], wanted)
+
+
+def test_a_constant_is_taken_and_not_averaged() -> None:
+    mean = make_masked(mask_of(torch.bool)).mean([0, 1, 2], SLOTS).tensors["size"]
+    assert (mean.tolist(), mean.dtype) == ([[512, 768]], torch.int64)
+
+
+@every_mask
+def test_a_cluster_of_one_keeps_its_bits_of_every_kind(dtype: torch.dtype) -> None:
+    conditioning = make_masked(mask_of(dtype))
+    for leaf in range(4):
+        for name, tensor in conditioning.mean([leaf], SLOTS).tensors.items():
+            assert torch.equal(tensor, conditioning.tensors[name][leaf : leaf + 1])
+            assert tensor.dtype == conditioning.tensors[name].dtype
+
+
+def test_the_order_of_members_changes_no_bit_of_any_kind() -> None:
+    conditioning = make_masked(torch.rand(40, 7, generator=torch.Generator().manual_seed(3)) < 0.5)
+    forth, back = conditioning.mean(range(40), SLOTS), conditioning.mean(range(39, -1, -1), SLOTS)
+    assert all(torch.equal(forth.tensors[slot.name], back.tensors[slot.name]) for slot in SLOTS)
+
+
+def test_an_embedding_comes_back_with_its_own_tree_vector() -> None:
+    rows = make_masked(mask_of(torch.bool)).take([1])
+    embedding = Embedding(np.arange(3, dtype=np.float32), rows)
+    again = unpack(pack(embedding))
+    np.testing.assert_array_equal(again.vector, embedding.vector)
+    assert again.vector.dtype == np.float32
+    assert set(again.conditioning.tensors) == set(rows.tensors)
+    for name, tensor in rows.tensors.items():
+        assert torch.equal(again.conditioning.tensors[name], tensor)
+        assert again.conditioning.tensors[name].dtype == tensor.dtype
+
+
+def test_a_vector_that_steers_by_itself_is_stored_once() -> None:
+    row = torch.randn(1, 8, generator=torch.Generator().manual_seed(0))
+    packed = pack(Embedding(row[0].numpy(), Conditioning({"image_embeds": row})))
+    assert list(safetensors.torch.load(packed)) == ["image_embeds"]
+    again = unpack(packed)
+    np.testing.assert_array_equal(again.vector, row[0].numpy())
+    assert torch.equal(again.conditioning.tensors["image_embeds"], row)
+
+
+def test_a_tree_vector_beside_one_tensor_that_differs_is_kept() -> None:
+    row = torch.randn(1, 3, 8, generator=torch.Generator().manual_seed(0))
+    again = unpack(pack(Embedding(row[0, 1].numpy().copy(), Conditioning({"states": row}))))
+    np.testing.assert_array_equal(again.vector, row[0, 1].numpy())
+    assert list(again.conditioning.tensors) == ["states"]
 
 
 @pytest.mark.parametrize(

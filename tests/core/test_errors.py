@@ -20,6 +20,7 @@ FACTS = {
     "column": "seed",
     "columns": "a, b",
     "wanted": "text",
+    "found": "0123",
     "reason": "is {zero}",
     "model": "a/b",
     "key": "0123",

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hierdiff_core.flame.figure import draw_plan
 from hierdiff_core.flame.tiles import LEVELS, share_level, tiles, top_level
-from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.plan import PAPER, Plan, Segment
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -42,7 +42,7 @@ def random_plan(seed: int, size: int, steps: int) -> Plan:
     grow(0, size, 0, None)
     order = list(range(size))
     dice.shuffle(order)
-    return Plan(steps, tuple(order), tuple(segments), 1.0, "ward")
+    return Plan(steps, tuple(order), tuple(segments), PAPER, "ward", 1.0)
 
 
 def groups(svg: str) -> list[ElementTree.Element]:
@@ -106,7 +106,7 @@ def test_every_tile_is_visible_and_inside_the_picture(size: int, width: int) -> 
 def test_twenty_thousand_prompts_make_a_picture_of_bounded_size() -> None:
     wide = Segment(0, 0, 0, 1, None, 0, 20_000)
     leaves = (Segment(i, i, 1, 4, 0, i - 1, i) for i in range(1, 20_001))
-    plan = Plan(4, tuple(range(20_000)), (wide, *leaves), 1.0, "ward")
+    plan = Plan(4, tuple(range(20_000)), (wide, *leaves), PAPER, "ward", 1.0)
     assert len(groups(draw_plan(plan))) < 1120
 
 
@@ -116,7 +116,7 @@ def test_the_heading_says_what_is_paid_and_what_is_saved() -> None:
         Segment(1, 0, 5, 8, 0, 0, 1),
         Segment(2, 1, 5, 8, 0, 1, 2),
     )
-    svg = draw_plan(Plan(8, (1, 0), segments, 1.0, "ward"), names={0: "SKU-0", 1: "SKU-1"})
+    svg = draw_plan(Plan(8, (1, 0), segments, PAPER, "ward", 1.0), names={0: "SKU-0", 1: "SKU-1"})
     assert "11 evaluations instead of 16" in svg
     assert "31% saved" in svg
     titles = [group.findtext(f"{SVG}title") for group in groups(svg)]

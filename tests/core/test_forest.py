@@ -11,10 +11,11 @@ from hierdiff_core.errors import InvalidEmbedding, InvalidSetting
 from hierdiff_core.forest import Forest, group_prompts
 from hierdiff_core.noise import initial_noise
 from hierdiff_core.planners import PlanSettings, plan_forest
-from hierdiff_core.prompt import Prompt, Recipe
+from hierdiff_core.prompt import Prompt
 from hierdiff_core.schedule import evaluations, make_schedule
+from tests.core.recipes import bare_recipe
 
-RECIPE = Recipe(model="decoder", prior="prior", steps=10)
+RECIPE = bare_recipe(steps=10)
 WIDE = dataclasses.replace(RECIPE, width=768)
 
 

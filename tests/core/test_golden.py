@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -24,22 +24,11 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.embedding import Conditioning, stack
 from hierdiff_core.forest import Forest, group_prompts
-from hierdiff_core.models.kandinsky22 import (
-    EMBEDDING,
-    fit_decoder,
-    load_decoder,
-    load_prior,
-)
-from hierdiff_core.models.place import find_revision
+from hierdiff_core.models.kandinsky22 import EMBEDDING, fit, load_encoder, load_networks
+from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from hierdiff_core.planners import PlanSettings, plan_forest
-from hierdiff_core.prompt import (
-    Prompt,
-    Recipe,
-    compatibility_key,
-    content_key,
-    embedding_key,
-    negative_key,
-)
+from hierdiff_core.prompt import Prompt, content_key, embedding_key, negative_key
+from hierdiff_core.recipe import Recipe, compatibility_key
 from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import make_solver
 
@@ -71,19 +60,7 @@ every_night = pytest.mark.parametrize("name", NIGHTS)
 
 
 def _recipe(**fields: object) -> Recipe:
-    recipe = Recipe(
-        model="hierdiff/miniature-decoder",
-        prior="hierdiff/miniature-prior",
-        steps=8,
-        height=64,
-        width=64,
-    )
-    return replace(
-        recipe,
-        revision=find_revision(recipe.model),
-        prior_revision=find_revision(recipe.prior),
-        **fields,  # type: ignore[arg-type]
-    )
+    return pin_recipe(make_recipe("hierdiff/miniature-decoder", **fields))
 
 
 def _prompts(recipe: Recipe) -> list[Prompt]:
@@ -121,7 +98,7 @@ def _made(name: str) -> dict[str, State]:
     rows = [_stored(name)["embeddings"][places[p.row]] for p in forest.groups[0].prompts]
     conditioning = stack([Conditioning({EMBEDDING: row[None]}) for row in rows])
     negative = Conditioning({EMBEDDING: _stored(name)["negative"]})
-    denoiser = fit_decoder(load_decoder(recipe, "cpu"), recipe, negative)
+    denoiser = fit(load_networks(recipe, "cpu"), recipe, negative)
     job = Job(forest.plan, conditioning, forest.groups[0].content_keys, seed=recipe.seed, slots=4)
     solver = make_solver(recipe.solver, denoiser.noise_schedule, recipe.steps)
     return {forest.keys[done.segment.id]: done.state for done in run(job, denoiser, solver)}
@@ -157,8 +134,8 @@ def test_the_plan_of_stored_embeddings_is_the_old_one(name: str) -> None:
 @every_night
 def test_a_prompt_still_has_its_embedding(name: str) -> None:
     recipe = _recipe(**NIGHTS[name].fields)
-    prior = load_prior(recipe, "cpu")
-    rows = torch.cat([row.tensors[EMBEDDING] for row in prior.embed(_prompts(recipe))])
+    prior = load_encoder(recipe, "cpu")
+    rows = torch.stack([torch.from_numpy(row.vector) for row in prior.embed(_prompts(recipe))])
     negative = prior.embed_negative(recipe).tensors[EMBEDDING]
     _assert_equal(_facts(name), rows, _stored(name)["embeddings"])
     _assert_equal(_facts(name), negative, _stored(name)["negative"])
@@ -180,7 +157,7 @@ def test_checkpoints_hold_the_old_latents(name: str) -> None:
 def test_the_first_picture_is_the_old_one(name: str) -> None:
     recipe, forest, facts = _recipe(**NIGHTS[name].fields), _forest(name), _facts(name)
     negative = Conditioning({EMBEDDING: _stored(name)["negative"]})
-    denoiser = fit_decoder(load_decoder(recipe, "cpu"), recipe, negative)
+    denoiser = fit(load_networks(recipe, "cpu"), recipe, negative)
     state = _made(name)[forest.keys[forest.plan.leaf_segment(0).id]]
     picture = denoiser.decode(state.latents[None])[0]
     with Image.open(GOLDEN / f"{name}.png") as image:

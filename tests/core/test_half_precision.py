@@ -9,10 +9,12 @@ import torch
 
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
-from hierdiff_core.embedding import Conditioning, flatten, stack
-from hierdiff_core.models.kandinsky22 import fit_decoder, load_decoder, load_prior
+from hierdiff_core.embedding import Conditioning, stack
+from hierdiff_core.models.kandinsky22 import EMBEDDING, fit, load_encoder, load_networks
+from hierdiff_core.models.recipes import make_recipe
 from hierdiff_core.plan import make_plan
-from hierdiff_core.prompt import Prompt, Recipe
+from hierdiff_core.prompt import Prompt
+from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.schedule import solve_tau
 from hierdiff_core.solver import make_solver
@@ -24,20 +26,12 @@ TEXTS = ("a red mug", "a red clock", "a blue chair")
 
 
 def recipe(dtype: str) -> Recipe:
-    return Recipe(
-        "hierdiff/miniature-decoder",
-        "hierdiff/miniature-prior",
-        steps=K,
-        prior_steps=5,
-        height=64,
-        width=64,
-        dtype=dtype,
-    )
+    return make_recipe("hierdiff/miniature-decoder", {"prior_steps": 5}, steps=K, dtype=dtype)
 
 
 def pictures(dtype: str, rows: Conditioning, negative: Conditioning) -> npt.NDArray[np.uint8]:
-    decoder = fit_decoder(load_decoder(recipe(dtype), "cpu"), recipe(dtype), negative)
-    tree = build_tree(flatten(rows))
+    decoder = fit(load_networks(recipe(dtype), "cpu"), recipe(dtype), negative)
+    tree = build_tree(rows.tensors[EMBEDDING].numpy())
     plan = make_plan(tree, solve_tau([tree], K, Budget(saving=0.2)))
     job = Job(plan, rows, TEXTS, seed=1, slots=3)
     done = run(job, decoder, make_solver("ddim", decoder.noise_schedule, K))
@@ -48,9 +42,10 @@ def pictures(dtype: str, rows: Conditioning, negative: Conditioning) -> npt.NDAr
 
 
 def test_pictures_in_half_precision_stay_close() -> None:
-    prior = load_prior(recipe("float32"), "cpu")
+    prior = load_encoder(recipe("float32"), "cpu")
     prompts = [Prompt(row, "", text, recipe("float32")) for row, text in enumerate(TEXTS, 1)]
-    rows, negative = stack(prior.embed(prompts)), prior.embed_negative(recipe("float32"))
+    rows = stack([embedding.conditioning for embedding in prior.embed(prompts)])
+    negative = prior.embed_negative(recipe("float32"))
     full = pictures("float32", rows, negative).astype(float)
     half = pictures("bfloat16", rows, negative).astype(float)
     apart = np.abs(full[0] - full[2]).mean()

@@ -12,7 +12,7 @@ import torch
 
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Job, Round, rounds
@@ -29,7 +29,7 @@ class Small:
     def __init__(self, denoiser: Decoder, rows: int, first_calls: int = 0) -> None:
         self.denoiser, self.rows, self.first_calls = denoiser, rows, first_calls
         self.latent_shape, self.device = denoiser.latent_shape, denoiser.device
-        self.noise_schedule = denoiser.noise_schedule
+        self.noise_schedule, self.slots = denoiser.noise_schedule, denoiser.slots
         self.refused = 0
 
     def predict(
@@ -55,7 +55,7 @@ def conditioning() -> Conditioning:
 
 @pytest.fixture(scope="module")
 def plan(conditioning: Conditioning) -> Plan:
-    tree = build_tree(flatten(conditioning))
+    tree = build_tree(conditioning.tensors[EMBEDDING].numpy())
     return make_plan(tree, solve_tau([tree], K, Budget(saving=0.3)))
 
 

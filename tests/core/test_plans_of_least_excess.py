@@ -35,13 +35,13 @@ def _members(plan: Plan) -> set[tuple[int, int, frozenset[int]]]:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 6), st.floats(0, 1), st.integers(0, 9))
-def test_a_budget_is_spent_to_the_last_evaluation(
+def test_a_budget_is_kept_and_spent_to_less_than_a_picture(
     size: int, steps: int, share: float, seed: int
 ) -> None:
     least = size + steps - 1
     budget = least + int(share * (size * steps - least))
     plan = _plan(list_points(size, _points(size, steps, seed)), budget)
-    assert plan.evaluations == budget
+    assert budget - steps < plan.evaluations <= budget
     for k in range(1, steps + 1):
         taken = [leaf for segment in plan.active(k) for leaf in plan.members(segment)]
         assert sorted(taken) == list(range(size))

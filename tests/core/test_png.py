@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import struct
 import xml.etree.ElementTree as ElementTree
 
@@ -13,10 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.plan import PAPER, Plan, Segment
 from hierdiff_core.png import SOURCE_TYPE, XMP_KEY, Provenance, encode_png, read_provenance, trace
-from hierdiff_core.prompt import Prompt, Recipe
+from hierdiff_core.prompt import Prompt
+from tests.core.recipes import bare_recipe
 
 EXTENSION = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
 HOSTILE = [
@@ -36,8 +39,8 @@ def pixels() -> NDArray[np.uint8]:
 
 
 def provenance(text: str = "a red mug", **changes: object) -> Provenance:
-    recipe = Recipe("miniature/decoder", "miniature/prior", "abc123def4567890", steps=8, seed=7)
-    recipe = dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+    fields = {"model": "miniature/decoder", "prior": "miniature/prior", "steps": 8, "seed": 7}
+    recipe = bare_recipe(revision="abc123def4567890", **(fields | changes))
     return Provenance("run-1", "SKU-1", text, recipe, "c" * 64, (6, 4, 0), (3, 5), 3, 5)
 
 
@@ -123,6 +126,21 @@ def test_a_local_folder_is_not_given_away(pixels: NDArray[np.uint8]) -> None:
     read = read_provenance(body)
     assert read is not None
     assert read.recipe.model == "models/decoder"
+    assert read.recipe.options["prior"] == "models/prior"
+
+
+def test_a_picture_of_before_there_were_families_is_read(pixels: NDArray[np.uint8]) -> None:
+    facts = provenance()
+    fields = json.loads(texts(encode_png(pixels, facts))["hierdiff"])
+    del fields["recipe"]["family"]
+    fields["recipe"]["prior_revision"] = fields["recipe"].pop("text_revision")
+    info, file = PngInfo(), io.BytesIO()
+    info.add_itxt("hierdiff", json.dumps(fields))
+    Image.fromarray(pixels).save(file, "PNG", pnginfo=info)
+    read = read_provenance(file.getvalue())
+    assert read is not None
+    assert (read.recipe.model, read.recipe.options["prior_steps"]) == ("miniature/decoder", 25)
+    assert dataclasses.replace(read, recipe=facts.recipe) == facts
 
 
 def test_a_foreign_png_has_no_provenance() -> None:
@@ -139,7 +157,7 @@ def test_a_trace_tells_shared_from_own_evaluations() -> None:
         Segment(3, 1, 5, 8, 1, 1, 2),
         Segment(4, 2, 3, 8, 0, 2, 3),
     )
-    plan = Plan(8, (0, 1, 2), segments, 1.0, "ward")
+    plan = Plan(8, (0, 1, 2), segments, PAPER, "ward", 1.0)
     prompt = Prompt(1, "SKU-1", "a red mug", provenance().recipe)
     facts = trace(plan, 1, prompt=prompt, run="run-1", content_key="c" * 64)
     assert facts.node_path == (4, 3, 1)

@@ -9,6 +9,7 @@ import torch
 
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.probe import probe_slots
+from hierdiff_core.solver import NoiseSchedule
 
 ROW = Conditioning({"embeds": torch.ones(3, 5)})
 
@@ -17,7 +18,7 @@ class Timed:
     """A device whose calls take a fixed time and a time for each row."""
 
     latent_shape, device = (4, 2, 2), torch.device("cpu")
-    noise_schedule: Mapping[str, object] = {}
+    noise_schedule, slots = NoiseSchedule("diffusion", {}), ()
     decode = None
 
     def __init__(self, call: float, row: float, holds: int = 10**6) -> None:

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
 
 import numpy as np
 import pytest
 
-from hierdiff_core.errors import EmptyPrompt, HierdiffError, InvalidSetting
-from hierdiff_core.prompt import (
-    Prompt,
-    Recipe,
-    compatibility_key,
-    content_key,
-    embedding_key,
-    negative_key,
-    read_prompt,
-)
+from hierdiff_core.errors import EmptyPrompt, HierdiffError
+from hierdiff_core.prompt import Prompt, content_key, embedding_key, negative_key, read_prompt
+from hierdiff_core.recipe import compatibility_key
+from tests.core.recipes import CHANGES, bare_recipe, change
 
-RECIPE = Recipe(model="decoder", prior="prior")
-CHANGES: Mapping[str, Any] = {
-    "model": "other",
-    "prior": "other",
-    "revision": "1234",
-    "prior_revision": "1234",
-    "solver": "ddpm",
-    "steps": 41,
-    "guidance": 4.1,
-    "prior_steps": 26,
-    "prior_guidance": 4.1,
-    "height": 513,
-    "width": 513,
-    "negative_prompt": "blurred",
-    "seed": 1,
-    "initial_noise": "shared",
-    "dtype": "bfloat16",
-}
+RECIPE = bare_recipe()
 
 
 def read(**columns: object) -> Prompt:
@@ -169,58 +144,6 @@ def test_prompts_are_data_and_kept_as_they_are(text: str) -> None:
     assert "\n" not in refusal(prompt="a mug", seed=text)
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("steps", 0, "Setting steps is 0: use a whole number above 0."),
-        ("prior_steps", 1, "Setting prior_steps is 1: use a whole number above 1."),
-        ("width", 0, "Setting width is 0: use a whole number above 0."),
-        (
-            "solver",
-            "heun",
-            "Setting solver is 'heun': use one of ddim, ddpm, euler, flow_euler, dpmsolver++.",
-        ),
-        ("initial_noise", "x", "Setting initial_noise is 'x': use one of root, shared."),
-        ("dtype", "int8", "Setting dtype is 'int8': use one of float32, bfloat16, float16."),
-        ("seed", -1, "Setting seed is -1: use 0 to 2**63 - 1."),
-        ("guidance", float("nan"), "Setting guidance is nan: use a finite number."),
-        ("prior_guidance", float("inf"), "Setting prior_guidance is inf: use a finite number."),
-    ],
-)
-def test_a_recipe_that_cannot_be_followed_is_refused_in_one_line(
-    field: str, value: object, message: str
-) -> None:
-    with pytest.raises(InvalidSetting) as refused:
-        dataclasses.replace(RECIPE, **{field: value})  # type: ignore[arg-type]
-    assert str(refused.value) == message
-
-
-def test_a_recipe_survives_json() -> None:
-    recipe = dataclasses.replace(RECIPE, seed=2**63 - 1, guidance=0.1, negative_prompt="ü 🦊")
-    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
-
-
-def test_every_field_of_the_recipe_changes_both_keys() -> None:
-    assert set(CHANGES) == {field.name for field in dataclasses.fields(Recipe)}
-    recipes = [RECIPE, *(dataclasses.replace(RECIPE, **{k: v}) for k, v in CHANGES.items())]
-    assert len({compatibility_key(recipe) for recipe in recipes}) == len(recipes)
-    assert len({content_key(Prompt(1, "", "a", recipe)) for recipe in recipes}) == len(recipes)
-
-
-def test_equal_recipes_have_equal_keys_whatever_the_type_of_a_number() -> None:
-    one = dataclasses.replace(RECIPE, guidance=4, prior_guidance=3)  # type: ignore[arg-type]
-    other = dataclasses.replace(RECIPE, guidance=4.0, prior_guidance=3.0)
-    assert one == other
-    assert compatibility_key(one) == compatibility_key(other)
-
-
-def test_once_weights_are_pinned_their_place_changes_no_key() -> None:
-    pinned = dataclasses.replace(RECIPE, revision="12", prior_revision="34")
-    moved = dataclasses.replace(pinned, model="/elsewhere", prior="/elsewhere/too")
-    assert compatibility_key(moved) == compatibility_key(pinned)
-    assert embedding_key(Prompt(1, "", "a", moved)) == embedding_key(Prompt(1, "", "a", pinned))
-
-
 def test_row_and_reference_change_no_key() -> None:
     one, other = Prompt(1, "a", "a mug", RECIPE), Prompt(2, "b", "a mug", RECIPE)
     assert content_key(one) == content_key(other)
@@ -242,10 +165,10 @@ def test_different_texts_have_different_keys(text: str) -> None:
 
 
 def test_an_embedding_is_found_again_by_runs_that_differ_in_the_decoder_alone() -> None:
-    own = {"prior", "prior_revision", "prior_steps", "prior_guidance", "seed", "dtype"}
+    own = {"prior", "text_revision", "prior_steps", "prior_guidance", "seed", "dtype"}
     base = embedding_key(Prompt(1, "", "a", RECIPE))
     for name, value in CHANGES.items():
-        recipe = dataclasses.replace(RECIPE, **{name: value})
+        recipe = change(RECIPE, **{name: value})
         assert (embedding_key(Prompt(1, "", "a", recipe)) != base) == (name in own), name
 
 

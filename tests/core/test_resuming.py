@@ -9,7 +9,7 @@ import torch
 
 from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.clustering.tree import build_tree
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Finished, Job, rounds, run
@@ -33,7 +33,7 @@ def conditioning() -> Conditioning:
 @pytest.fixture(scope="module")
 def plan(conditioning: Conditioning) -> Plan:
     """Return a plan with several roots, and several levels below one of them."""
-    tree = build_tree(flatten(conditioning), "average")
+    tree = build_tree(conditioning.tensors[EMBEDDING].numpy(), "average")
     plan = make_plan(tree, make_schedule(K, 1.1 * float(tree.scores[-2])))
     assert len(plan.roots) > 1
     assert max(len(plan.path(segment)) for segment in plan.segments) > 3

@@ -12,7 +12,7 @@ import torch
 from hierdiff_core.checkpoint import State
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning, Slot
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
@@ -20,7 +20,7 @@ from hierdiff_core.plan import Plan, Segment, make_plan
 from hierdiff_core.sampling.sampler import Job, rounds, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
-from hierdiff_core.solver import Solver, make_solver
+from hierdiff_core.solver import NoiseSchedule, Solver, make_solver
 
 K = 7
 SEED = 11
@@ -40,7 +40,7 @@ def keys(size: int) -> list[str]:
 
 
 def make_tree(size: int, linkage: str = "ward") -> ClusterTree:
-    return build_tree(flatten(embeddings(size)), linkage, keys(size))
+    return build_tree(embeddings(size).tensors[EMBEDDING].numpy(), linkage, keys(size))
 
 
 def make_job(plan: Plan, **changes: object) -> Job:
@@ -134,7 +134,7 @@ def test_a_segment_may_have_any_number_of_children(denoiser: Decoder, name: str)
         Segment(6, 92, 2, 5, 0, 4, 5),  # a cluster may go on without splitting
         Segment(7, 4, 5, K, 6, 4, 5),
     )
-    plan = Plan(K, (2, 0, 4, 1, 3), segments, 0.0, "by hand")
+    plan = Plan(K, (2, 0, 4, 1, 3), segments, "by hand")
     solver = make_test_solver(denoiser, name)
     latents = latents_of(make_job(plan, slots=3), denoiser, solver)
     assert plan.children[0] == (1, 5, 6)
@@ -200,7 +200,9 @@ def test_the_order_of_prompts_changes_no_bit_of_any_picture(denoiser: Decoder, n
     for order in (np.arange(size), np.random.default_rng(5).permutation(size)):
         shuffled = Conditioning({EMBEDDING: rows[order]})
         names = [keys(size)[row] for row in order]
-        plan = make_plan(build_tree(flatten(shuffled), "ward", names), make_schedule(K, tau))
+        plan = make_plan(
+            build_tree(shuffled.tensors[EMBEDDING].numpy(), "ward", names), make_schedule(K, tau)
+        )
         job = Job(plan, shuffled, names, SEED, slots=4)
         latents = latents_of(job, denoiser, solver)
         found = {names[leaf]: latents[plan.leaf_segment(leaf).id] for leaf in range(size)}
@@ -258,6 +260,38 @@ def test_initial_noise_is_one_draw_per_root_or_one_for_all(
     assert len(watching.first) == draws
 
 
+def test_noise_that_is_given_is_taken_instead_of_draws(denoiser: Decoder) -> None:
+    plan, solver = make_test_plan(9, share=0.7), make_test_solver(denoiser, "ddim")
+    assert 1 < len(plan.roots) < 9
+    rows = initial_noise(7, "given", (9, *denoiser.latent_shape))
+    watching = _Watching(denoiser)
+    list(run(make_job(plan, noise=rows, slots=9), watching, solver))
+    first = {min(plan.members(plan.segments[root])) for root in plan.roots}
+    assert watching.first == {rows[leaf].numpy().tobytes() for leaf in first}
+
+
+def test_a_cluster_is_steered_by_the_mean_of_each_kind_of_slot() -> None:
+    plan = Plan(K, (0, 1), (Segment(0, 2, 0, 3, None, 0, 2), *_leaves(2, 3)), "by hand")
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    tokens = torch.arange(6.0).view(2, 3, 1)
+    size = torch.tensor([[512], [512]])
+    conditioning = Conditioning({"tokens": tokens, "mask": mask, "size": size})
+    noting = _Noting()
+    job = Job(plan, conditioning, keys(2), slots=2)
+    list(run(job, noting, make_solver("ddim", noting.noise_schedule, K)))  # type: ignore[arg-type]
+    shared, alone = noting.seen[0], noting.seen[-1]
+    assert shared["tokens"].flatten().tolist() == [1.5, 1.0, 0.0]
+    assert shared["mask"].tolist() == [[True, True, False]]
+    assert shared["size"].tolist() == [[512]]
+    for name, tensor in conditioning.tensors.items():
+        assert shared[name].dtype == tensor.dtype
+        assert torch.equal(alone[name], tensor)
+
+
+def _leaves(size: int, start: int) -> list[Segment]:
+    return [Segment(1 + leaf, leaf, start, K, 0, leaf, leaf + 1) for leaf in range(size)]
+
+
 def test_another_seed_makes_other_pictures(denoiser: Decoder) -> None:
     plan, solver = make_test_plan(3), make_test_solver(denoiser, "ddim")
     one, other = (latents_of(make_job(plan, seed=seed), denoiser, solver) for seed in (1, 2))
@@ -284,6 +318,7 @@ class _Watching:
     def __init__(self, denoiser: Decoder) -> None:
         self.denoiser = denoiser
         self.latent_shape, self.device = denoiser.latent_shape, denoiser.device
+        self.slots = denoiser.slots
         self.first: set[bytes] = set()
 
     def predict(
@@ -294,3 +329,23 @@ class _Watching:
     ) -> torch.Tensor:
         self.first = self.first or {row.numpy().tobytes() for row in latents}
         return self.denoiser.predict(latents, timesteps, conditioning)
+
+
+class _Noting:
+    """A denoiser that notes what it is steered by."""
+
+    latent_shape, device = (1, 2, 2), torch.device("cpu")
+    noise_schedule = NoiseSchedule("diffusion", {})
+    slots = (Slot("tokens", "tokens", mask="mask"), Slot("mask", "mask"), Slot("size", "constant"))
+
+    def __init__(self) -> None:
+        self.seen: list[Mapping[str, torch.Tensor]] = []
+
+    def predict(
+        self,
+        latents: torch.Tensor,
+        timesteps: torch.Tensor,
+        conditioning: Mapping[str, torch.Tensor],
+    ) -> torch.Tensor:
+        self.seen.append(conditioning)
+        return torch.zeros_like(latents)

@@ -89,7 +89,7 @@ def test_more_shards_than_subtrees_leave_some_empty() -> None:
 
 def test_a_segment_may_have_any_number_of_children() -> None:
     many = tuple(Segment(1 + leaf, leaf, 3, 10, 0, leaf, leaf + 1) for leaf in range(6))
-    plan = Plan(10, tuple(range(6)), (Segment(0, 99, 0, 3, None, 0, 6), *many), 0.0, "by hand")
+    plan = Plan(10, tuple(range(6)), (Segment(0, 99, 0, 3, None, 0, 6), *many), "by hand")
     assert make_shards(plan, 3) == ((0,), (1, 4), (2, 5), (3, 6))
 
 

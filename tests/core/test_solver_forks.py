@@ -11,14 +11,15 @@ import torch
 
 from hierdiff_core.checkpoint import State, pack, unpack
 from hierdiff_core.clustering.tree import build_tree
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.keys import node_keys
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Finished, Job, run
 from hierdiff_core.schedule import make_schedule
-from hierdiff_core.solver import SOLVERS, make_solver
+from hierdiff_core.solver import make_solver
+from hierdiff_core.solvers import SOLVERS
 from tests.core.gaussian import (
     KANDINSKY,
     SHAPE,
@@ -60,7 +61,7 @@ def conditioning() -> Conditioning:
 
 def plan_of(steps: int) -> Plan:
     """Return a plan whose paths fork early and late."""
-    tree = build_tree(flatten(conditioning()), "average")
+    tree = build_tree(conditioning().tensors["middle"].numpy(), "average")
     tau = 1.1 * float(tree.scores[-1]) / (1 - 1 / steps)
     plan = make_plan(tree, make_schedule(steps, tau))
     assert len(plan.roots) == 1
@@ -93,7 +94,7 @@ def test_every_path_through_the_forks_is_one_trajectory_of_the_stock_scheduler(
         ]
         noises = (step_noise(SEED, keys[s.id], step, SHAPE) for step, s in enumerate(along))
         wanted = stock_trajectory(
-            stock_scheduler(name, denoiser.noise_schedule, steps),
+            stock_scheduler(name, denoiser.config, steps),
             denoiser,
             initial_noise(SEED, keys[path[0].id], SHAPE),
             middles,

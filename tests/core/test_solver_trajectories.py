@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.solver import SOLVERS, Solver, make_solver
+from hierdiff_core.solver import NoiseSchedule, Solver, make_solver
+from hierdiff_core.solvers import SOLVERS
 from tests.core.gaussian import (
     KANDINSKY,
     SHAPE,
@@ -58,10 +59,10 @@ def noises_of(seed: int, steps: int) -> list[torch.Tensor]:
 
 def check(name: str, config: Mapping[str, Any], steps: int, seed: int = 0) -> None:
     """Compare our trajectory with the stock scheduler's, after each step."""
-    solver = make_solver(name, config, steps)
+    denoiser = Gaussian(config, flow=name == "flow_euler")
+    solver = make_solver(name, denoiser.noise_schedule, steps)
     scheduler = stock_scheduler(name, config, steps)
     torch.testing.assert_close(solver.timesteps, scheduler.timesteps, rtol=0, atol=0)
-    denoiser = Gaussian(config, flow=name == "flow_euler")
     middles = [middle_of(seed)] * steps
     wanted = stock_trajectory(
         scheduler, denoiser, draw(seed, *SHAPE), middles, noises_of(seed, steps)
@@ -99,7 +100,7 @@ def test_a_network_may_predict_noise_or_the_picture_or_v(
 @every_count
 def test_a_flow_is_followed_as_its_scheduler_does(steps: int, shift: float) -> None:
     check("flow_euler", {"shift": shift}, steps)
-    solver = make_solver("flow_euler", {"shift": shift}, steps)
+    solver = make_solver("flow_euler", NoiseSchedule("flow", {"shift": shift}), steps)
     assert solver.timesteps.dtype == torch.float32
     assert ((solver.timesteps > 0) & (solver.timesteps <= 1000)).all()
 
@@ -172,10 +173,10 @@ def test_any_schedule_is_followed_or_refused(
 @pytest.mark.parametrize("name", OF_NOISE)
 @every_spacing
 def test_a_number_of_steps_is_cut_as_asked_or_refused(name: str, spacing: str) -> None:
-    config = {**KANDINSKY, "timestep_spacing": spacing}
+    schedule = NoiseSchedule("diffusion", {**KANDINSKY, "timestep_spacing": spacing})
     for steps in (60, 61, 62, 103, 121, 333, 499, 500, 501, 998, 999, 1000):
         try:
-            solver = make_solver(name, config, steps)
+            solver = make_solver(name, schedule, steps)
         except InvalidSetting as refusal:
             assert "steps" in str(refusal)  # noqa: PT017
             continue

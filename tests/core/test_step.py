@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from hierdiff_core.calibrated.levels import noise_levels
-from hierdiff_core.solver import make_solver
+from hierdiff_core.solver import NoiseSchedule, make_solver
 
 NOISE: Mapping[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
-FLOW: Mapping[str, Any] = {"shift": 3.0}
+FLOW = NoiseSchedule("flow", {"shift": 3.0})
 K = 9
 
 
 @pytest.mark.parametrize("kind", ["epsilon", "sample", "v_prediction"])
 @pytest.mark.parametrize("solver", ["ddim", "ddpm", "euler", "dpmsolver++"])
 def test_a_diffusion_solver_reads_x0_out_of_a_true_prediction(solver: str, kind: str) -> None:
-    config = {**NOISE, "prediction_type": kind}
-    made = make_solver(solver, config, K)
-    sigma = torch.tensor(noise_levels(config, made.timesteps))[:, None]
+    schedule = NoiseSchedule("diffusion", {**NOISE, "prediction_type": kind})
+    made = make_solver(solver, schedule, K)
+    sigma = torch.tensor(noise_levels(schedule, made.timesteps))[:, None]
     alpha = 1 / (1 + sigma**2).sqrt()
     x0, epsilon = torch.randn(2, K, 3, generator=torch.Generator().manual_seed(3)).double()
     kept = 1.0 if solver == "euler" else alpha  # Euler's latents are x_0 + sigma epsilon

@@ -17,14 +17,14 @@ from diffusers import (
 )
 
 from hierdiff_core.clustering.tree import build_tree
-from hierdiff_core.embedding import Conditioning, flatten
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.keys import node_keys
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.schedule import make_schedule
-from hierdiff_core.solver import make_solver
+from hierdiff_core.solver import NoiseSchedule, make_solver
 
 K = 6
 SIZE = 5
@@ -56,7 +56,7 @@ def conditioning() -> Conditioning:
 
 @pytest.fixture(scope="module")
 def plan(conditioning: Conditioning) -> Plan:
-    return make_plan(build_tree(flatten(conditioning)), make_schedule(K, 0.0))
+    return make_plan(build_tree(conditioning.tensors[EMBEDDING].numpy()), make_schedule(K, 0.0))
 
 
 def names() -> list[str]:
@@ -72,7 +72,7 @@ def ours(
     slots: int,
 ) -> dict[int, torch.Tensor]:
     job = Job(plan, conditioning, names(), SEED, slots=slots)
-    done = run(job, denoiser, make_solver(solver, config, K))
+    done = run(job, denoiser, make_solver(solver, NoiseSchedule("diffusion", config), K))
     return {plan.order[each.segment.first]: each.state.latents for each in done}
 
 
@@ -97,13 +97,17 @@ def theirs(
             image_embeds=conditioning.tensors[EMBEDDING][leaf : leaf + 1],
             negative_image_embeds=denoiser.negative,
             latents=initial_noise(SEED, key, shape)[None],
-            height=denoiser.size[0],
-            width=denoiser.size[1],
+            height=denoiser.recipe.height,
+            width=denoiser.recipe.width,
             num_inference_steps=K,
-            guidance_scale=denoiser.guidance,
+            guidance_scale=denoiser.recipe.guidance,
             output_type="latent",
         ).images[0]
     return found
+
+
+def _guided_by(denoiser: Decoder, guidance: float) -> Decoder:
+    return replace(denoiser, recipe=replace(denoiser.recipe, guidance=guidance))
 
 
 def _inject(monkeypatch: pytest.MonkeyPatch, noises: Iterator[torch.Tensor]) -> None:
@@ -129,7 +133,7 @@ def test_ddpm_without_sharing_equals_the_stock_pipeline(
     slots: int,
     guidance: float,
 ) -> None:
-    fitted = replace(denoiser, guidance=guidance)
+    fitted = _guided_by(denoiser, guidance)
     found = ours(fitted, plan, conditioning, "ddpm", config, slots)
     scheduler = DDPMScheduler.from_config(dict(config))
     assert_equal(found, theirs(fitted, plan, conditioning, scheduler, monkeypatch))
@@ -172,7 +176,7 @@ def test_guidance_above_one_steers_away_from_the_negative(denoiser: Decoder) -> 
     negative = {EMBEDDING: denoiser.negative.expand(2, -1)}
     with torch.no_grad():
         guided = denoiser.predict(latents, timesteps, embeds)
-        c = replace(denoiser, guidance=1.0).predict(latents, timesteps, embeds)
-        u = replace(denoiser, guidance=1.0).predict(latents, timesteps, negative)
+        c = _guided_by(denoiser, 1.0).predict(latents, timesteps, embeds)
+        u = _guided_by(denoiser, 1.0).predict(latents, timesteps, negative)
     wanted = torch.cat([u[:, :4] + 4 * (c[:, :4] - u[:, :4]), c[:, 4:]], dim=1)
     torch.testing.assert_close(guided, wanted, rtol=1e-5, atol=1e-5)

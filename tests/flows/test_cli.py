@@ -27,7 +27,7 @@ ROWS = "reference,prompt,width\nA1,a red mug,\nA2,,\nA3,a blue mug,wide\nA4,a gr
 @pytest.fixture
 def told(settings: Settings) -> dict[str, str]:
     """The environment of a machine with a database and a bucket, and no Prefect server."""
-    fields = {"steps": 6, "prior_steps": 5, "saving": 0.3, "device": "cpu"}
+    fields = {"steps": 6, "options": {"prior_steps": 5}, "saving": 0.3, "device": "cpu"}
     return environment(settings.model_copy(update=fields))
 
 

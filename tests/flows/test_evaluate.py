@@ -53,7 +53,7 @@ def evaluate(place: Path, *more: str) -> Done:
     ]  # fmt: skip
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setenv("HIERDIFF_PRIOR_STEPS", "3")
+        patch.setenv("HIERDIFF_OPTION_PRIOR_STEPS", "3")
         patch.setenv("HIERDIFF_HOME", str(place / "home"))
         code = exit_code(lambda: cli(arguments, standalone_mode=False))
     return Done(code, out.getvalue(), err.getvalue())
@@ -130,7 +130,7 @@ def test_two_processes_measure_what_one_would(place: Path, tmp_path: Path) -> No
 def test_processes_of_an_evaluation_that_is_killed_end_with_it(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text(PROMPTS)
     words = ["--prompts", "mine.csv", "--grid", "quick", "--workers", "2", "--work", "work"]
-    settings = {"HIERDIFF_PRIOR_STEPS": "3", "HIERDIFF_HOME": str(tmp_path / "home")}
+    settings = {"HIERDIFF_OPTION_PRIOR_STEPS": "3", "HIERDIFF_HOME": str(tmp_path / "home")}
     program = psutil.Popen(
         [sys.executable, "-c", _START, "evaluate", *words],
         cwd=tmp_path,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hierdiff_core.miniature import DECODER
+from hierdiff_core.miniature import DECODER, PRIOR_MODEL
 from tasks.catalogue_record import read_tuned
 from tasks.settings import Settings
 from tests.flows.test_tune import Shop
@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def shop(settings: Settings, tmp_path: Path) -> Shop:
-    fields = {"steps": 6, "prior_steps": 5, "saving": 0.3, "device": "cpu", "solver": "ddpm"}
-    changed = settings.model_copy(update=fields)
+    fields = {"steps": 6, "saving": 0.3, "device": "cpu", "solver": "ddpm"}
+    changed = settings.model_copy(update=fields | {"options": {"prior_steps": 5}})
     return Shop(environment(changed), changed, write_catalogue(tmp_path), tmp_path)
 
 
@@ -99,7 +99,8 @@ def test_a_model_without_a_calibration_is_told_to_be_calibrated(shop: Shop, tmp_
     decoder = tmp_path / "models" / "decoder"
     decoder.parent.mkdir()
     decoder.symlink_to(DECODER, target_is_directory=True)
-    bare = Shop(shop.told | {"HIERDIFF_MODEL": str(decoder)}, shop.settings, shop.file, tmp_path)
+    copied = {"HIERDIFF_MODEL": str(decoder), "HIERDIFF_OPTION_PRIOR": PRIOR_MODEL}
+    bare = Shop(shop.told | copied, shop.settings, shop.file, tmp_path)
     said = refused(bare, "--evaluations", "2.4")
     assert "no calibration" in said
     assert "hierdiff calibrate" in said

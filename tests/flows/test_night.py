@@ -45,7 +45,7 @@ pytestmark = pytest.mark.slow
 
 SETTINGS = {
     "HIERDIFF_STEPS": "6",
-    "HIERDIFF_PRIOR_STEPS": "5",
+    "HIERDIFF_OPTION_PRIOR_STEPS": "5",
     "HIERDIFF_SAVING": "0.4",
     "HIERDIFF_SHARDS": "2",
     "HIERDIFF_SOLVER": "ddpm",

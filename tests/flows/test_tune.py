@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from hierdiff_core.miniature import DECODER
-from hierdiff_core.models.place import find_revision
+from hierdiff_core.models.family import Parts
+from hierdiff_core.models.folder import find_revision
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.ledger import find_tuned, keep_tuned
 from tasks.settings import Settings
@@ -76,8 +77,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shop(settings: Settings, folder: Path) -> Shop:
-    fields = {"steps": 6, "prior_steps": 5, "saving": 0.3, "device": "cpu", "solver": "ddpm"}
-    changed = settings.model_copy(update=fields)
+    fields = {"steps": 6, "saving": 0.3, "device": "cpu", "solver": "ddpm"}
+    changed = settings.model_copy(update=fields | {"options": {"prior_steps": 5}})
     return Shop(environment(changed), changed, write_catalogue(folder), folder)
 
 
@@ -90,7 +91,7 @@ def test_the_choice_is_told_kept_and_what_the_next_night_is_planned_by(shop: Sho
     said = done.stdout.splitlines()[0]
     assert said.startswith(("share: ", "do not share: "))
     assert kept.said() == f"tuned {kept.tuned_at[:10]}: {said}"
-    assert kept.revision == find_revision(str(DECODER))
+    assert kept.measured_on["revision"] == find_revision(Parts(str(DECODER)))
     assert (shop.folder / "out/frontier.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((shop.folder / "out/tuning.json").read_text())
     assert figures["sample"] == {"choosing": 4, "telling": 4}

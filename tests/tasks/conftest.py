@@ -13,13 +13,15 @@ from sqlalchemy import Engine
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.plan import make_plan
-from hierdiff_core.prompt import Prompt, Recipe, compatibility_key, content_key
+from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.recipe import Recipe, compatibility_key
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.shard import make_shards
 from tasks import ledger
 from tasks.database import session_scope
+from tests.core.recipes import bare_recipe
 
-RECIPE = Recipe(model="model", prior="prior", revision="1", steps=8, height=64, width=64)
+RECIPE = bare_recipe(model="model", revision="1", steps=8, height=64, width=64)
 NIGHT = date(2026, 11, 22)
 
 

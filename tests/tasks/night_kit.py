@@ -36,8 +36,9 @@ class SmallNight:
 
 def small(settings: Settings, **changed: object) -> Settings:
     """Return settings that make a night short."""
-    fields: dict[str, object] = {"steps": STEPS, "prior_steps": 5, "saving": 0.4, "slots": 4}
-    fields |= {"shards": 3, "device": "cpu", "solver": "ddpm"} | changed
+    fields: dict[str, object] = {"steps": STEPS, "saving": 0.4, "slots": 4}
+    fields |= {"shards": 3, "device": "cpu", "solver": "ddpm"}
+    fields |= {"options": {"prior_steps": 5}} | changed
     return settings.model_copy(update=fields)
 
 
@@ -111,7 +112,9 @@ def start_over(small_night: SmallNight) -> None:
 def environment(settings: Settings) -> dict[str, str]:
     """Return the settings as a worker's environment has them."""
     told = dict(os.environ)
-    for name, value in settings.model_dump(exclude_none=True).items():
+    fields = settings.model_dump(exclude_none=True)
+    fields |= {f"option_{name}": value for name, value in fields.pop("options").items()}
+    for name, value in fields.items():
         plain = value.get_secret_value() if hasattr(value, "get_secret_value") else value
         told[f"HIERDIFF_{name.upper()}"] = str(plain)
     told["PYTHONPATH"] = str(Path(__file__).parents[2])

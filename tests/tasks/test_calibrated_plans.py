@@ -15,10 +15,10 @@ from hierdiff_core.calibrated.calibration_file import (
     save_calibration,
 )
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.miniature import DECODER
+from hierdiff_core.miniature import DECODER, PRIOR_MODEL
+from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.shard import make_shards
 from tasks.ledger import load_plan, summarise
-from tasks.plan import pin_recipe
 from tasks.settings import Settings
 from tasks.stores import Stores, open_stores
 from tests.tasks.night_kit import plan_small_night, small, write_catalogue
@@ -30,7 +30,8 @@ def calibrated(settings: Settings, tmp_path: Path) -> Settings:
     (tmp_path / "models").mkdir()
     decoder = tmp_path / "models" / "decoder"
     decoder.symlink_to(DECODER, target_is_directory=True)
-    changed = small(settings, model=str(decoder))
+    options = {"prior": PRIOR_MODEL, "prior_steps": 5}
+    changed = small(settings, model=str(decoder), options=options)
     save_calibration(_calibration(), calibration_path(pin_recipe(changed.recipe)))
     return changed
 

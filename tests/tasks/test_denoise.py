@@ -12,9 +12,10 @@ import torch
 from sqlalchemy import text
 
 from hierdiff_core.checkpoint import unpack
+from hierdiff_core.errors import WrongRevision
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
-from tasks.errors import LeaseHeld, PoisonedSubtree, WrongRevision
+from tasks.errors import LeaseHeld, PoisonedSubtree
 from tasks.ledger import Tree, finished, load_images, load_plan, summarise, take_lease
 from tasks.object_keys import checkpoint_key
 from tasks.report.publish import publish

@@ -37,7 +37,7 @@ def test_rows_with_a_useless_embedding_are_set_aside_and_named(
     settings: Settings, tmp_path: Path, value: float, reason: str
 ) -> None:
     torch.set_num_threads(1)
-    short = small(settings, prior=str(prior_that_predicts(value, tmp_path)))
+    short = small(settings, options={"prior": str(prior_that_predicts(value, tmp_path))})
     with open_stores(short) as stores:
         with stores.session() as session:
             claimed = claim_night(session, "shop", NIGHT)

@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hierdiff_core.embedding import Conditioning, Embedding
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.unit import Outcome, Unit, make_unit
-from hierdiff_core.models.place import SHIPPED
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.miniature import MODEL
+from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from tasks.evaluation.carry_out import carry_out
 from tasks.evaluation.crew import Bench, find_missing, make_one
 from tasks.evaluation.subject import embed_texts
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.plan import pin_recipe
 
-DECODER, PRIOR = SHIPPED
 TEXTS = ("a red mug", "a blue mug", "a red lamp", "a blue lamp", "a green chair")
 
 pytestmark = pytest.mark.slow
@@ -26,9 +25,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    recipe = pin_recipe(Recipe(DECODER, PRIOR, prior_steps=3, height=64, width=64))
+    recipe = pin_recipe(make_recipe(MODEL, {"prior_steps": 3}))
     made = Bench(recipe, ("attributes",), "cpu", WorkFolder(tmp_path_factory.mktemp("work")))
-    embed_texts(made.subject, TEXTS, "cpu", made.folder)
+    embed_texts(made.subject, TEXTS)
     return made
 
 
@@ -52,14 +51,15 @@ def test_sharing_nothing_is_the_standard_run(bench: Bench) -> None:
 
 
 def test_a_picture_that_failed_has_no_score_and_is_tried_again(bench: Bench) -> None:
-    good = bench.subject.vectors["a blue mug"]
+    (good,) = bench.subject.embeddings(["a blue mug"])
+    bad = Conditioning({name: each * np.nan for name, each in good.conditioning.tensors.items()})
     unit = make_unit(TEXTS, [0, 1], standard("ddim", 2))
     keys = bench.keys([unit], "panel")
-    bench.subject.vectors["a blue mug"] = good * np.nan
+    bench.subject.known["a blue mug"] = Embedding(good.vector, bad)
     try:
         make_one(bench, unit, keys[unit])
     finally:
-        bench.subject.vectors["a blue mug"] = good
+        bench.subject.known["a blue mug"] = good
     found = bench.folder.load(keys[unit])
     assert found is not None
     assert np.isnan(found.main).tolist() == [False, True]
@@ -87,9 +87,9 @@ def test_keys_follow_the_weights_and_the_judges(bench: Bench) -> None:
 def test_embeddings_are_made_once(bench: Bench) -> None:
     again = Bench(bench.recipe, bench.judges, "cpu", bench.folder)
     done: list[int] = []
-    embed_texts(again.subject, TEXTS, "cpu", again.folder, lambda count, _: done.append(count))
+    embed_texts(again.subject, TEXTS, lambda count, _: done.append(count))
     assert done == []
-    assert np.array_equal(again.subject.vectors[TEXTS[0]], bench.subject.vectors[TEXTS[0]])
+    assert np.array_equal(again.subject.vectors(TEXTS), bench.subject.vectors(TEXTS))
 
 
 def test_a_damaged_result_counts_as_missing(tmp_path: Path) -> None:

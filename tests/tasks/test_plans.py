@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from hierdiff_core.plan import Plan, Segment, join_plans
-from hierdiff_core.prompt import compatibility_key
+from hierdiff_core.recipe import compatibility_key
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import UnknownRun

@@ -19,7 +19,8 @@ def _empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_any_environment_every_setting_has_a_default() -> None:
     settings = read_settings()
     assert settings.database_url is None
-    assert settings.recipe.steps == settings.steps
+    assert settings.steps is None
+    assert (settings.recipe.steps, settings.recipe.height, settings.recipe.width) == (8, 64, 64)
 
 
 def test_the_environment_sets_and_arguments_prevail(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,7 +34,7 @@ def test_the_environment_sets_and_arguments_prevail(monkeypatch: pytest.MonkeyPa
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HIERDIFF_STEPS", "")
     monkeypatch.setenv("HIERDIFF_DATABASE_URL", "")
-    assert read_settings() == read_settings(steps=8)
+    assert read_settings().recipe.steps == 8
 
 
 def test_a_running_stack_is_found_and_the_environment_prevails(
@@ -90,6 +91,20 @@ def test_a_misspelt_setting_is_refused_with_the_right_name(
     monkeypatch.setenv("HIERDIFF_LINKAGES", "ward")
     with pytest.raises(InvalidSetting, match="did you mean HIERDIFF_LINKAGE"):
         read_settings()
+
+
+def test_what_only_a_family_asks_for_is_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_OPTION_PRIOR_STEPS", "7")
+    assert read_settings().recipe.option("prior_steps") == 7
+    monkeypatch.setenv("HIERDIFF_OPTION_PRIOR_STEP", "7")
+    with pytest.raises(InvalidSetting, match="did you mean prior_steps"):
+        _ = read_settings().recipe
+
+
+def test_an_option_without_its_prefix_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_PRIOR_STEPS", "7")
+    with pytest.raises(InvalidSetting, match="write HIERDIFF_OPTION_PRIOR_STEPS"):
+        _ = read_settings().recipe
 
 
 def test_foreign_variables_with_our_prefix_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:

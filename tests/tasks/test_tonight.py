@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from hierdiff_core.models.place import find_revision
+from hierdiff_core.models.recipes import pin_recipe
 from tasks import stages
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.catalogue_settings import settings_for
@@ -44,18 +44,22 @@ def stores(short: Settings) -> Iterator[Stores]:
 
 def tuned(settings: Settings, **changed: object) -> Tuned:
     """Return a choice that was measured on the settings' own model."""
-    recipe = settings.recipe
+    recipe = pin_recipe(settings.recipe)
     fields: dict[str, object] = {
         "solver": "ddim", "steps": 4, "planner": "paper", "linkage": "average", "saving": 0.25,
-        "revision": find_revision(recipe.model), "prior_revision": find_revision(recipe.prior),
-        "guidance": recipe.guidance, "prior_guidance": recipe.prior_guidance,
-        "prior_steps": recipe.prior_steps, "height": recipe.height, "width": recipe.width,
-        "initial_noise": recipe.initial_noise, "judge": "attributes", "quality": 0.98,
+        "judge": "attributes", "quality": 0.98,
         "score": 0.9, "share": 0.99, "share_low": 0.985, "share_high": 0.995, "evaluations": 3.0,
         "evaluations_best": 8.0, "prompts": 12, "told_on": 4,
         "tuned_at": "2026-11-22T03:00:00+00:00",
     }  # fmt: skip
-    return read_tuned("shop", fields | changed)
+    measured_on = {
+        "revision": recipe.revision, "text_revision": recipe.text_revision,
+        "guidance": recipe.guidance, "height": recipe.height, "width": recipe.width,
+        "initial_noise": recipe.initial_noise, "prior_steps": recipe.option("prior_steps"),
+        "prior_guidance": recipe.option("prior_guidance"),
+    }  # fmt: skip
+    measured_on |= {name: changed.pop(name) for name in set(changed) & set(measured_on)}
+    return read_tuned("shop", fields | {"measured_on": measured_on} | changed)
 
 
 def keep(stores: Stores, record: Tuned) -> None:
@@ -151,7 +155,7 @@ def test_a_row_with_a_column_of_its_own_keeps_it(
     file.write_text("prompt,guidance\na red mug,7\na blue mug,\n")
     tonight = settings_for(stores, short, "shop")
     rows = stages.read_rows(tonight.settings, stages.Source(file=file)).prompts
-    assert [each.recipe.guidance for each in rows] == [7.0, short.guidance]
+    assert [each.recipe.guidance for each in rows] == [7.0, short.recipe.guidance]
     assert {(each.recipe.solver, each.recipe.steps) for each in rows} == {("ddim", 4)}
 
 

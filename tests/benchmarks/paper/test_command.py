@@ -20,7 +20,7 @@ def paper(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
         "--grid", "quick", "--sets", "tryon", "--only", "figure5,strips,families",
         "--workers", "2", "--out", str(folder / "out"), "--work", str(folder / "work"),
     ]  # fmt: skip
-    settings = {"HIERDIFF_PRIOR_STEPS": "3", "HIERDIFF_HOME": str(folder / "home")}
+    settings = {"HIERDIFF_OPTION_PRIOR_STEPS": "3", "HIERDIFF_HOME": str(folder / "home")}
     return subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.paper", *words, *more],
         cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, check=False,

@@ -8,12 +8,12 @@ from benchmarks.paper.carry_out import carry_out
 from benchmarks.paper.look_inside import FRAMES, Family, Watch
 from hierdiff_core.evaluation.setting import standard
 from hierdiff_core.evaluation.unit import make_unit
-from hierdiff_core.models.place import SHIPPED
-from hierdiff_core.prompt import Recipe
+from hierdiff_core.miniature import MODEL
+from hierdiff_core.models.folder import SHIPPED
+from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from tasks.evaluation.crew import Bench
 from tasks.evaluation.subject import embed_texts
 from tasks.evaluation.work_folder import WorkFolder
-from tasks.plan import pin_recipe
 
 DECODER, PRIOR = SHIPPED
 TEXTS = ("a red mug", "a blue mug", "a red lamp", "a blue lamp", "a green chair")
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    recipe = pin_recipe(Recipe(DECODER, PRIOR, prior_steps=3, height=64, width=64))
+    recipe = pin_recipe(make_recipe(MODEL, {"prior_steps": 3}))
     made = Bench(recipe, ("attributes",), "cpu", WorkFolder(tmp_path_factory.mktemp("work")))
-    embed_texts(made.subject, TEXTS, "cpu", made.folder)
+    embed_texts(made.subject, TEXTS)
     return made
 
 

@@ -1,4 +1,4 @@
-"""Where weights lie: folders that are refused in one line, and what pins the rest."""
+"""Folders of weights: which are refused in one line, and what pins the rest."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ import pytest
 import safetensors.torch
 import torch
 
-from hierdiff_core.errors import InvalidSetting, UnknownModel
-from hierdiff_core.models.kandinsky22 import load_decoder, load_prior
-from hierdiff_core.models.place import choose_device, find_folder, find_revision
+from hierdiff_core.errors import UnknownModel
+from hierdiff_core.models.family import Parts
+from hierdiff_core.models.folder import find_folder, find_revision, read_class_name, read_config
+from hierdiff_core.models.kandinsky22 import load_encoder, load_networks
+from tests.core.recipes import change
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 TEXT = "text_encoder/model.safetensors"
@@ -69,14 +71,16 @@ def test_a_missing_part_is_refused_before_a_library_makes_one_up(
     folders: Any, prior_folder: Path
 ) -> None:
     shutil.rmtree(prior_folder / "tokenizer")
-    line = refusal(lambda: load_prior(folders.recipe(prior=str(prior_folder)), "cpu"))
+    line = refusal(lambda: load_encoder(change(folders.recipe(), prior=str(prior_folder)), "cpu"))
     assert "its part tokenizer is missing; fetch it again" in line
 
 
 def test_a_pipeline_of_another_class_is_refused(folders: Any) -> None:
-    line = refusal(lambda: load_decoder(folders.recipe(model=str(folders.prior)), "cpu"))
+    line = refusal(lambda: load_networks(change(folders.recipe(), model=str(folders.prior)), "cpu"))
     assert "KandinskyV22Pipeline refuses it (" in line
-    line = refusal(lambda: load_prior(folders.recipe(prior=str(folders.decoder)), "cpu"))
+    line = refusal(
+        lambda: load_encoder(change(folders.recipe(), prior=str(folders.decoder)), "cpu")
+    )
     assert "KandinskyV22PriorPipeline refuses it (" in line
 
 
@@ -85,15 +89,15 @@ def test_damaged_weights_are_refused(
     folders: Any, decoder: Path, prior_folder: Path, body: bytes
 ) -> None:
     (decoder / UNET).write_bytes(body)
-    refusal(lambda: load_decoder(folders.recipe(model=str(decoder)), "cpu"))
+    refusal(lambda: load_networks(change(folders.recipe(), model=str(decoder)), "cpu"))
     (prior_folder / TEXT).write_bytes(body)
-    refusal(lambda: load_prior(folders.recipe(prior=str(prior_folder)), "cpu"))
+    refusal(lambda: load_encoder(change(folders.recipe(), prior=str(prior_folder)), "cpu"))
 
 
 def test_weights_cut_short_are_refused(folders: Any, decoder: Path) -> None:
     whole = (decoder / UNET).read_bytes()
     (decoder / UNET).write_bytes(whole[: len(whole) // 2])
-    refusal(lambda: load_decoder(folders.recipe(model=str(decoder)), "cpu"))
+    refusal(lambda: load_networks(change(folders.recipe(), model=str(decoder)), "cpu"))
 
 
 def test_pickled_weights_are_not_loaded(folders: Any, decoder: Path) -> None:
@@ -101,46 +105,75 @@ def test_pickled_weights_are_not_loaded(folders: Any, decoder: Path) -> None:
         safetensors.torch.load_file(decoder / UNET), decoder / "unet/diffusion_pytorch_model.bin"
     )
     (decoder / UNET).unlink()
-    refusal(lambda: load_decoder(folders.recipe(model=str(decoder)), "cpu"))
+    refusal(lambda: load_networks(change(folders.recipe(), model=str(decoder)), "cpu"))
 
 
 def test_a_revision_follows_the_weights_and_not_the_place(folders: Any, decoder: Path) -> None:
-    original = find_revision(str(folders.decoder))
-    assert find_revision(str(decoder)) == original
+    original = find_revision(Parts(str(folders.decoder)))
+    assert find_revision(Parts(str(decoder))) == original
     assert len(original) == 16
     weights = safetensors.torch.load_file(decoder / UNET)
     weights["conv_in.bias"][0] += 1e-3
     safetensors.torch.save_file(weights, decoder / UNET)
-    changed = find_revision(str(decoder))
+    changed = find_revision(Parts(str(decoder)))
     assert changed != original
     config = decoder / "scheduler/scheduler_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"beta_end": 0.02}))
-    assert find_revision(str(decoder)) not in {original, changed}
+    assert find_revision(Parts(str(decoder))) not in {original, changed}
 
 
 def test_a_revision_does_not_follow_files_that_are_not_loaded(decoder: Path) -> None:
-    before = find_revision(str(decoder))
+    before = find_revision(Parts(str(decoder)))
     (decoder / "README.md").write_text("read me")
     (decoder / "unet/.lock").touch()
-    assert find_revision(str(decoder)) == before
+    assert find_revision(Parts(str(decoder))) == before
 
 
 def test_a_revision_follows_the_name_of_a_file(decoder: Path) -> None:
-    before = find_revision(str(decoder))
+    before = find_revision(Parts(str(decoder)))
     (decoder / "movq").rename(decoder / "other")
     (decoder / "movq").mkdir()
-    assert find_revision(str(decoder)) != before
+    assert find_revision(Parts(str(decoder))) != before
 
 
-@pytest.mark.parametrize("name", ["gpu", "", "cpu:x"])
-def test_an_unknown_device_is_refused(name: str) -> None:
-    with pytest.raises(InvalidSetting, match="use auto, cpu, cuda or cuda:N"):
-        choose_device(name)
+def test_the_revision_of_some_parts_follows_those_alone(decoder: Path) -> None:
+    parts = Parts(str(decoder), ("unet", "scheduler"))
+    before = find_revision(parts)
+    assert before != find_revision(Parts(str(decoder)))
+    shutil.rmtree(decoder / "movq")
+    (decoder / "model_index.json").write_text((decoder / "model_index.json").read_text() + "\n")
+    assert find_revision(parts) == before
+    (decoder / UNET).write_bytes(b"other weights")
+    assert find_revision(parts) != before
 
 
-def test_a_gpu_is_asked_for_in_vain_where_there_is_none() -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU here")
-    with pytest.raises(InvalidSetting, match="no GPU can be seen; use cpu"):
-        choose_device("cuda")
-    assert choose_device("auto").type == "cpu"
+def test_a_revision_is_read_from_a_cache_while_no_file_changes(decoder: Path) -> None:
+    cache = decoder.parent / "digests.json"
+    before = find_revision(Parts(str(decoder)), cache)
+    assert before == find_revision(Parts(str(decoder)))
+    marked = json.loads(cache.read_text())
+    forged = {path: [*mark[:-1], "0" * 64] for path, mark in marked.items()}
+    cache.write_text(json.dumps(forged))
+    assert find_revision(Parts(str(decoder)), cache) != before  # nothing was read again
+
+
+def test_some_parts_of_a_folder_are_enough_for_those_who_ask_for_them(decoder: Path) -> None:
+    shutil.rmtree(decoder / "movq")
+    assert find_folder(str(decoder), ("unet", "scheduler")) == decoder
+    assert "its part movq is missing" in refusal(lambda: find_folder(str(decoder), ("movq",)))
+    assert "its part movq is missing" in refusal(lambda: find_folder(str(decoder)))
+
+
+def test_a_folder_names_its_pipeline_class(decoder: Path) -> None:
+    assert read_class_name(str(decoder)) == "KandinskyV22Pipeline"
+    (decoder / "model_index.json").write_text("{}")
+    assert read_class_name(str(decoder)) == "nameless pipeline"
+
+
+@pytest.mark.parametrize("body", [None, "", "{", "3"])
+def test_a_damaged_config_is_refused(decoder: Path, body: str | None) -> None:
+    config = decoder / "unet/config.json"
+    assert read_config(str(decoder), "unet")["_class_name"] == "UNet2DConditionModel"
+    config.unlink() if body is None else config.write_text(body)
+    line = refusal(lambda: read_config(str(decoder), "unet"))
+    assert "the config.json of its part unet is missing or damaged; fetch it again" in line

@@ -1,0 +1,137 @@
+"""Embedding with a cache: what is known is never embedded again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from hierdiff_core.embedding import Conditioning, Embedding, pack, unpack
+from hierdiff_core.errors import InvalidEmbedding
+from hierdiff_core.models.loaded import Models
+from hierdiff_core.prompt import Prompt, embedding_key, negative_key
+from hierdiff_core.recipe import Recipe
+from hierdiff_core.whole_file import write_whole
+
+# Embeddings are kept after so many prompts, so that a crash repeats no more than these.
+_CHUNK = 64
+
+
+class EmbeddingCache(Protocol):
+    """Packed embeddings by key, wherever they are kept."""
+
+    def find(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """Return those that are known."""
+        ...
+
+    def keep(self, rows: Mapping[str, bytes]) -> None:
+        """Keep embeddings under their keys."""
+        ...
+
+
+@dataclass(frozen=True)
+class FolderCache:
+    """Embeddings in a folder, a file each; an EmbeddingCache."""
+
+    folder: Path
+
+    def find(self, keys: Collection[str]) -> Mapping[str, bytes]:
+        """See EmbeddingCache."""
+        files = {key: self.folder / f"{key}.safetensors" for key in keys}
+        return {key: file.read_bytes() for key, file in files.items() if file.is_file()}
+
+    def keep(self, rows: Mapping[str, bytes]) -> None:
+        """See EmbeddingCache; a stop between two files loses none that is there."""
+        for key, body in rows.items():
+            write_whole(self.folder / f"{key}.safetensors", body)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What became of prompts."""
+
+    made: int  # embeddings that were not in the cache
+    faults: Mapping[Prompt, InvalidEmbedding]  # prompts whose embedding is of no use
+
+
+def embed_missing(
+    prompts: Sequence[Prompt],
+    models: Models,
+    cache: EmbeddingCache,
+    report: Callable[[int, int], None] = lambda done, total: None,
+) -> Embedded:
+    """Put the embedding of every prompt, and of every recipe's negative prompt, into the cache.
+
+    `report` hears how many of the missing ones are done. Nothing is kept of a prompt whose
+    embedding is of no use. Raises UnknownModel, WrongRevision.
+    """
+    missing = _missing(prompts, cache)
+    _embed_negatives({prompt.recipe for prompt in prompts}, models, cache)
+    done, faults = 0, dict[Prompt, InvalidEmbedding]()
+    for alike in _by_encoder(missing):
+        for first in range(0, len(alike), _CHUNK):
+            chunk = alike[first : first + _CHUNK]
+            made = dict(zip(chunk, models.encoder(chunk[0].recipe).embed(chunk), strict=True))
+            bad = {prompt: fault for prompt, row in made.items() if (fault := _fault(prompt, row))}
+            good = {embedding_key(each): row for each, row in made.items() if each not in bad}
+            cache.keep({key: pack(row) for key, row in good.items()})
+            faults |= bad
+            done += len(chunk)
+            report(done, len(missing))
+    return Embedded(len(missing), faults)
+
+
+def find_embeddings(cache: EmbeddingCache, prompts: Iterable[Prompt]) -> dict[Prompt, Embedding]:
+    """Return the embeddings that are known."""
+    keys = {prompt: embedding_key(prompt) for prompt in prompts}
+    found = cache.find(set(keys.values()))
+    return {prompt: unpack(found[key]) for prompt, key in keys.items() if key in found}
+
+
+def find_negative(cache: EmbeddingCache, recipe: Recipe) -> Conditioning | None:
+    """Return what guidance steers away from, or None where it is not known."""
+    key = negative_key(recipe)
+    found = cache.find([key])
+    return unpack(found[key]).conditioning if key in found else None
+
+
+def _missing(prompts: Sequence[Prompt], cache: EmbeddingCache) -> list[Prompt]:
+    distinct = {embedding_key(prompt): prompt for prompt in prompts}
+    found = cache.find(distinct.keys())
+    return [prompt for key, prompt in sorted(distinct.items()) if key not in found]
+
+
+def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache) -> None:
+    keys = {negative_key(recipe): recipe for recipe in recipes}
+    found = cache.find(keys.keys())
+    for key, recipe in sorted(keys.items()):
+        if key not in found:
+            negative = models.encoder(recipe).embed_negative(recipe)
+            stand_in = next(iter(negative.tensors.values())).flatten().float().numpy()
+            cache.keep({key: pack(Embedding(stand_in, negative))})
+
+
+def _by_encoder(prompts: Iterable[Prompt]) -> list[list[Prompt]]:
+    """Return prompts in groups that one encoder takes together."""
+    groups: dict[object, list[Prompt]] = {}
+    for prompt in prompts:
+        recipe = prompt.recipe
+        text_side = (
+            recipe.family,
+            recipe.model,
+            recipe.text_revision,
+            recipe.options,
+            recipe.dtype,
+        )
+        groups.setdefault(text_side, []).append(prompt)
+    return list(groups.values())
+
+
+def _fault(prompt: Prompt, embedding: Embedding) -> InvalidEmbedding | None:
+    vector = embedding.vector
+    if not np.isfinite(vector).all():
+        return InvalidEmbedding(row=prompt.row, reason="is not finite")
+    return None if vector.any() else InvalidEmbedding(row=prompt.row, reason="is zero")

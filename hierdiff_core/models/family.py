@@ -1,0 +1,112 @@
+"""What the rest of the house needs of a model family, and nothing else.
+
+A family has two sides that may live on different machines: the text side makes embeddings of
+prompts, the picture side denoises and decodes. To add one, write a module that is a `Family` and
+name its pipeline class in `families`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.embedding import Conditioning, Embedding
+from hierdiff_core.models.families import Option
+from hierdiff_core.prompt import Prompt
+from hierdiff_core.recipe import Recipe
+from hierdiff_core.solver import NoiseSchedule
+
+EmbedPictures = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a model is asked for where nobody says otherwise."""
+
+    solver: str
+    steps: int
+    guidance: float
+    height: int  # pixels
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The files that one side loads: a model's folders, or all of them."""
+
+    model: str
+    folders: tuple[str, ...] = ()  # none: the whole model
+
+
+class Encoder(Protocol):
+    """A loaded text side."""
+
+    @property
+    def embed_pictures(self) -> EmbedPictures | None:
+        """Pictures (B, height, width, 3) to vectors (B, D) in the space of prompts' vectors.
+
+        None where no such space is shared; the model can then not be calibrated.
+        """
+        ...
+
+    def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """Return an embedding for each prompt, whatever its company.
+
+        Prompts agree in the options of the text side; their seeds may differ.
+        """
+        ...
+
+    def embed_negative(self, recipe: Recipe) -> Conditioning:
+        """Return what guidance steers away from, one row for the whole recipe."""
+        ...
+
+
+class Family(Protocol):
+    """A module: what is said here, and functions of these names."""
+
+    OPTIONS: tuple[Option, ...]
+    TEXT_DRAWS: bool  # whether embedding a prompt draws noise, so that the seed changes it
+
+    def read_defaults(self, model: str) -> Defaults:
+        """Return what a model is made for, read from its configs; raises UnknownModel."""
+        ...
+
+    def text_parts(self, recipe: Recipe) -> Parts:
+        """Return what the text side loads, which `text_revision` pins."""
+        ...
+
+    def picture_parts(self, recipe: Recipe) -> Parts:
+        """Return what the picture side loads, which `revision` pins."""
+        ...
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise InvalidSetting or UnknownModel for what cannot be made, before weights are read."""
+        ...
+
+    def load_check(self, recipe: Recipe) -> Callable[[Prompt], None]:
+        """Return what raises PromptTooLong for a prompt; the tokenizer alone is loaded."""
+        ...
+
+    def load_schedule(self, recipe: Recipe) -> NoiseSchedule:
+        """Return the noise schedule alone, which is enough to plan; raises UnknownModel."""
+        ...
+
+    def load_encoder(self, recipe: Recipe, device: str) -> Encoder:
+        """Return the text side; raises UnknownModel."""
+        ...
+
+    def load_networks(self, recipe: Recipe, device: str, *, compiled: bool) -> Any:
+        """Return the picture side, which serves every recipe of a model; raises UnknownModel.
+
+        Compiled networks take minutes for their first calls.
+        """
+        ...
+
+    def fit(self, networks: Any, recipe: Recipe, negative: Conditioning) -> Denoiser:
+        """Return the denoiser of one recipe over what `load_networks` returned."""
+        ...

@@ -1,0 +1,143 @@
+"""Folders of weights: where they are, what pins them, and how a pipeline is loaded from one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+
+from hierdiff_core import miniature
+from hierdiff_core.digest import digest
+from hierdiff_core.errors import UnknownModel
+from hierdiff_core.models.digest_cache import file_digests
+from hierdiff_core.models.family import Parts
+
+# Shipped with the package, under names that mean the same on every machine.
+SHIPPED = {miniature.MODEL: miniature.DECODER, miniature.PRIOR_MODEL: miniature.PRIOR}
+
+_LOADED = ("*.json", "*.safetensors", "*.txt", "*.model")
+_UNREACHABLE = (
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OSError,
+    RuntimeError,  # the home of a user who is not known
+    ValueError,
+)
+
+
+def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
+    """Return the folder of a model: shipped, or the one named, or the hub's snapshot of that name.
+
+    Raises UnknownModel where it is none, or one of the parts (without any: of all) is missing.
+    """
+    try:
+        folder = SHIPPED.get(model) or Path(model).expanduser()
+        if not folder.is_dir():
+            folder = Path(snapshot_download(model, allow_patterns=list(_LOADED)))
+    except _UNREACHABLE:
+        hint = "it is neither a folder nor a hub name that can be reached; name one that is"
+        raise UnknownModel(model=model, hint=hint) from None
+    wanted = parts or tuple(_parts(_read_index(model, folder)))
+    # Left to themselves, libraries make up a tokenizer where there is none.
+    missing = [part for part in wanted if not (folder / part).is_dir()]
+    if missing:
+        hint = f"its part {missing[0]} is missing; fetch it again"
+        raise UnknownModel(model=model, hint=hint)
+    return folder
+
+
+def find_revision(parts: Parts, cache: Path | None = None) -> str:
+    """Return what pins the weights: a digest of every file that is loaded, 16 hex digits.
+
+    The content is read, so the same weights have the same revision wherever they lie; with a
+    `cache` only where a file has changed since it was read last.
+    """
+    folder = find_folder(parts.model, parts.folders)
+    places = [folder / part for part in parts.folders] or [folder]
+    files = sorted({file for place in places for name in _LOADED for file in place.rglob(name)})
+    digests = file_digests(files, cache)
+    facts = [[str(file.relative_to(folder)), digests[file]] for file in files]
+    return digest("weights", facts)[:16]
+
+
+def read_class_name(model: str) -> str:
+    """Return the pipeline class that a model's folder names; raises UnknownModel."""
+    return str(
+        _read_index(model, find_folder(model, (".",))).get("_class_name", "nameless pipeline")
+    )
+
+
+def read_config(model: str, part: str, file: str = "config.json") -> dict[str, Any]:
+    """Return the config of one part of a model; raises UnknownModel."""
+    config = _read_json(find_folder(model, (part,)) / part / file)
+    if config is None:
+        hint = f"the {file} of its part {part} is missing or damaged; fetch it again"
+        raise UnknownModel(model=model, hint=hint)
+    return config
+
+
+def read_number(model: str, part: str, name: str) -> int:
+    """Return a whole number of a part's config; raises UnknownModel where there is none."""
+    number = read_config(model, part).get(name)
+    if not isinstance(number, int):
+        hint = f"the config.json of its part {part} has no number {name}; fetch it again"
+        raise UnknownModel(model=model, hint=hint)
+    return number
+
+
+def load_pipeline(kind: Any, model: str, parts: tuple[str, ...], dtype: torch.dtype) -> Any:
+    """Return `kind.from_pretrained(model)` with these parts alone, or all of them without any.
+
+    Raises UnknownModel. Weights are read from safetensors only: pickles run code, and revisions do
+    not cover them.
+    """
+    index = _read_index(model, find_folder(model, parts))
+    absent = {part: None for part in _parts(index) if parts and part not in parts}
+    pipeline = _load(kind, model, parts, dtype=dtype, use_safetensors=True, **absent)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def load_part(kind: Any, model: str, part: str) -> Any:
+    """Return one part of a pipeline; raises UnknownModel."""
+    return _load(kind, model, (part,), subfolder=part)
+
+
+def _load(kind: Any, model: str, parts: tuple[str, ...], **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(find_folder(model, parts), local_files_only=True, **options)
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise UnknownModel(model=model, hint=f"{kind.__name__} refuses it ({reason})") from None
+
+
+def _read_index(model: str, folder: Path) -> Mapping[str, Any]:
+    index = folder / "model_index.json"
+    if not index.is_file():
+        hint = "the folder has no model_index.json; name a folder that a pipeline was saved to"
+        raise UnknownModel(model=model, hint=hint)
+    read = _read_json(index)
+    if read is None:
+        hint = "its model_index.json is damaged; fetch it again"
+        raise UnknownModel(model=model, hint=hint)
+    return read
+
+
+def _read_json(file: Path) -> dict[str, Any] | None:
+    """Return a JSON object, or None for a file that is none."""
+    try:
+        read = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return read if isinstance(read, dict) else None
+
+
+def _parts(index: Mapping[str, Any]) -> list[str]:
+    return [name for name, kind in index.items() if isinstance(kind, list) and any(kind)]

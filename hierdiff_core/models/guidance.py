@@ -1,0 +1,35 @@
+"""Classifier-free guidance (Ho and Salimans 2021): c steered away from u, in one call for both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+# Latents (B, ...), timesteps (B,) and conditioning (B, ...) in, a prediction (B, C or 2C, ...) out.
+Network = Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
+
+
+def guide(
+    network: Network,
+    guidance: float,
+    latents: torch.Tensor,
+    timesteps: torch.Tensor,
+    conditioning: Mapping[str, torch.Tensor],
+    negative: Mapping[str, torch.Tensor],
+) -> torch.Tensor:
+    """Return u + g (c - u), with the conditional half's variance behind it where there is one.
+
+    `negative` has one row. A guidance of 1 or less is the conditional prediction alone.
+    """
+    if guidance <= 1:
+        return network(latents, timesteps, conditioning)
+    pair = {
+        name: torch.cat([negative[name].to(each.device).expand_as(each), each])
+        for name, each in conditioning.items()
+    }
+    both = network(torch.cat([latents, latents]), timesteps.repeat(2), pair)
+    unconditional, conditional = both.chunk(2)
+    channels = latents.shape[1]
+    u, c = unconditional[:, :channels], conditional[:, :channels]
+    return torch.cat([u + guidance * (c - u), conditional[:, channels:]], dim=1)

@@ -1,0 +1,55 @@
+"""Models in memory: each side is loaded once, and only with the weights it was pinned to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.embedding import Conditioning
+from hierdiff_core.models.families import load_family
+from hierdiff_core.models.family import Encoder, Parts
+from hierdiff_core.models.recipes import check_revision
+from hierdiff_core.recipe import Recipe
+
+
+@dataclass
+class Models:
+    """Encoders and networks that are loaded as they are asked for, and kept."""
+
+    device: str = "auto"
+    compiled: bool = False
+    digests: Path | None = None  # file in which the digests of weights are remembered
+    checked: bool = True  # whether weights are compared with the revision they were pinned to
+    _loaded: dict[tuple[object, ...], Any] = field(default_factory=dict)
+
+    def encoder(self, recipe: Recipe) -> Encoder:
+        """Return the text side of a recipe; raises UnknownModel, WrongRevision."""
+        family = load_family(recipe.family)
+        parts = family.text_parts(recipe)
+        key = ("text", recipe.family, parts, recipe.text_revision, recipe.dtype)
+        if key not in self._loaded:
+            self._check(parts, recipe.text_revision)
+            self._loaded[key] = family.load_encoder(recipe, self.device)
+        encoder: Encoder = self._loaded[key]
+        return encoder
+
+    def denoiser(self, recipe: Recipe, negative: Conditioning) -> Denoiser:
+        """Return the picture side, fitted to a recipe; raises UnknownModel, WrongRevision."""
+        family = load_family(recipe.family)
+        parts = family.picture_parts(recipe)
+        key = ("picture", recipe.family, parts, recipe.revision, recipe.dtype)
+        if key not in self._loaded:
+            self._check(parts, recipe.revision)
+            self._loaded[key] = family.load_networks(recipe, self.device, compiled=self.compiled)
+        return family.fit(self._loaded[key], recipe, negative)
+
+    def _check(self, parts: Parts, wanted: str) -> None:
+        if self.checked:
+            check_revision(parts, wanted, self.digests)
+
+    def forget_encoders(self) -> None:
+        """Let go of the text sides, whose memory the picture side then has."""
+        for key in [key for key in self._loaded if key[0] == "text"]:
+            del self._loaded[key]

@@ -1,0 +1,40 @@
+"""What text encoders share: how long a prompt may be, and calls of one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from hierdiff_core.errors import PromptTooLong
+from hierdiff_core.prompt import Prompt
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class PromptCheck:
+    """Raises PromptTooLong where a text encoder would drop the end of a prompt.
+
+    Pipelines truncate with a warning; a picture that ignores half a prompt is no picture.
+    """
+
+    tokenizer: Any
+
+    def __call__(self, prompt: Prompt) -> None:
+        """Check a prompt and its negative prompt."""
+        limit = self.tokenizer.model_max_length
+        for text in (prompt.text, prompt.recipe.negative_prompt):
+            tokens = len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
+            if tokens > limit:
+                raise PromptTooLong(row=prompt.row, tokens=tokens, limit=limit)
+
+
+def equal_calls(items: Sequence[Item], size: int) -> Iterator[tuple[list[Item], int]]:
+    """Yield items in calls of one size, the last filled up with its last, and how many are asked.
+
+    Rounding follows the shape of a call; so what is made of an item does not depend on company.
+    """
+    for first in range(0, len(items), size):
+        call = list(items[first : first + size])
+        yield call + call[-1:] * (size - len(call)), len(call)

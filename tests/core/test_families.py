@@ -1,0 +1,223 @@
+"""What the house relies on of every model family, whichever it is."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hierdiff_core.embedding import Conditioning, pack, stack, unpack
+from hierdiff_core.errors import PromptTooLong, UnknownModel
+from hierdiff_core.models.families import FAMILIES, family_of_class, load_family
+from hierdiff_core.models.family import Defaults, Encoder, Family
+from hierdiff_core.models.folder import read_class_name
+from hierdiff_core.models.recipes import make_recipe, pin_recipe
+from hierdiff_core.prompt import Prompt
+from hierdiff_core.recipe import Recipe
+from hierdiff_core.solver import make_solver
+from hierdiff_core.solvers import SOLVERS
+from tests.core.recipes import change
+
+TEXTS = ("a red cup", "a blue cup", "two pots", "a hat", "a cup")
+NAMES = sorted(FAMILIES.values())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A family and a small model of it, both sides in memory."""
+
+    family: Any  # a module that is a Family
+    recipe: Recipe
+    encoder: Encoder
+    networks: Any
+
+    def prompts(self) -> list[Prompt]:
+        return [Prompt(row, "", text, self.recipe) for row, text in enumerate(TEXTS, start=1)]
+
+    def denoiser(self, **changes: Any) -> Any:
+        recipe = change(self.recipe, **changes)
+        return self.family.fit(self.networks, recipe, self.encoder.embed_negative(recipe))
+
+    def conditioning(self) -> Conditioning:
+        return stack([row.conditioning for row in self.encoder.embed(self.prompts())])
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def loaded(request: pytest.FixtureRequest, folders: Any, stable_diffusion: Path) -> Loaded:
+    recipes = {
+        "kandinsky22": folders.recipe(),
+        "stable_diffusion": make_recipe(str(stable_diffusion), steps=7),
+    }
+    recipe, family = recipes[request.param], load_family(request.param)
+    networks = family.load_networks(recipe, "cpu", compiled=False)
+    return Loaded(family, recipe, family.load_encoder(recipe, "cpu"), networks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_family_is_a_module_with_every_name_that_is_asked_for(name: str) -> None:
+    family = load_family(name)
+    assert isinstance(family, ModuleType)
+    for wanted in Family.__annotations__:
+        assert hasattr(family, wanted), wanted
+    methods = {each: kind for each, kind in vars(Family).items() if inspect.isfunction(kind)}
+    for wanted, kind in methods.items():
+        if wanted.startswith("_"):
+            continue
+        asked = list(inspect.signature(kind).parameters)[1:]  # a module has no self
+        assert list(inspect.signature(getattr(family, wanted)).parameters) == asked, wanted
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_have_names_of_their_own_and_defaults_within_their_range(name: str) -> None:
+    options = load_family(name).OPTIONS
+    names = [option.name for option in options]
+    assert len(set(names)) == len(names)
+    assert not set(names) & set(Recipe.__dataclass_fields__)
+    for option in options:
+        assert option.meaning
+        assert option.least is None or option.default >= option.least
+
+
+def test_an_unknown_family_and_an_unknown_class_are_refused_with_those_there_are() -> None:
+    with pytest.raises(UnknownModel, match="these are: kandinsky22, stable_diffusion"):
+        load_family("os")
+    with pytest.raises(UnknownModel, match="it is a FluxPipeline; known are Kandinsky"):
+        family_of_class("a/b", "FluxPipeline")
+
+
+def test_a_model_leads_to_its_family(loaded: Loaded) -> None:
+    name = family_of_class(loaded.recipe.model, read_class_name(loaded.recipe.model))
+    assert load_family(name) is loaded.family
+    defaults = loaded.family.read_defaults(loaded.recipe.model)
+    assert isinstance(defaults, Defaults)
+    assert defaults.solver in SOLVERS
+    loaded.family.check(loaded.recipe)
+
+
+def test_the_noise_schedule_is_the_same_with_and_without_the_weights(loaded: Loaded) -> None:
+    schedule = loaded.family.load_schedule(loaded.recipe)
+    denoiser = loaded.denoiser()
+    assert denoiser.noise_schedule.kind == schedule.kind
+    for name, entry in SOLVERS.items():
+        if entry.kind == schedule.kind:
+            one = make_solver(name, schedule, 7)
+            other = make_solver(name, denoiser.noise_schedule, 7)
+            assert torch.equal(one.timesteps, other.timesteps)
+            assert torch.equal(one.weights, other.weights)  # type: ignore[attr-defined]
+
+
+def test_the_sides_are_pinned_each_by_its_own_files(loaded: Loaded) -> None:
+    pinned = pin_recipe(loaded.recipe)
+    assert len({pinned.revision, pinned.text_revision}) == 2
+    assert len(pinned.revision) == len(pinned.text_revision) == 16
+    assert loaded.family.text_parts(pinned) != loaded.family.picture_parts(pinned)
+
+
+def test_an_embedding_is_one_row_on_the_cpu(loaded: Loaded) -> None:
+    rows, slots = loaded.encoder.embed(loaded.prompts()), loaded.denoiser().slots
+    assert len(rows) == len(TEXTS)
+    for row in rows:
+        assert (row.vector.ndim, row.vector.dtype) == (1, np.float32)
+        assert list(row.conditioning.tensors) == [slot.name for slot in slots]
+        for tensor in row.conditioning.tensors.values():
+            assert (len(tensor), tensor.device.type) == (1, "cpu")
+    assert len({row.vector.shape for row in rows}) == 1
+    assert len({row.vector.tobytes() for row in rows}) == len(TEXTS)
+    assert loaded.encoder.embed([]) == []
+
+
+def test_an_embedding_survives_its_bytes(loaded: Loaded) -> None:
+    for row in loaded.encoder.embed(loaded.prompts()):
+        again = unpack(pack(row))
+        assert again.vector.tobytes() == row.vector.tobytes()
+        for name, tensor in row.conditioning.tensors.items():
+            assert torch.equal(again.conditioning.tensors[name], tensor)
+
+
+def test_an_embedding_does_not_depend_on_company_or_order(loaded: Loaded) -> None:
+    prompts = loaded.prompts()
+    together = loaded.encoder.embed(prompts)
+    back = loaded.encoder.embed(prompts[::-1])[::-1]
+    for prompt, row, other in zip(prompts, together, back, strict=True):
+        (alone,) = loaded.encoder.embed([prompt])
+        assert alone.vector.tobytes() == row.vector.tobytes() == other.vector.tobytes()
+
+
+def test_whether_a_seed_changes_an_embedding_is_what_the_family_says(loaded: Loaded) -> None:
+    prompt = loaded.prompts()[0]
+    other = Prompt(1, "", prompt.text, change(loaded.recipe, seed=9))
+    one, two = (loaded.encoder.embed([each])[0].vector for each in (prompt, other))
+    assert (one.tobytes() != two.tobytes()) == loaded.family.TEXT_DRAWS
+
+
+def test_the_mean_of_one_is_itself(loaded: Loaded) -> None:
+    conditioning, slots = loaded.conditioning(), loaded.denoiser().slots
+    for leaf in range(len(TEXTS)):
+        for name, tensor in conditioning.mean([leaf], slots).tensors.items():
+            assert torch.equal(tensor, conditioning.tensors[name][leaf : leaf + 1])
+
+
+def test_a_mean_has_the_shape_and_the_type_of_a_row(loaded: Loaded) -> None:
+    conditioning = loaded.conditioning()
+    for name, tensor in conditioning.mean([0, 2, 4], loaded.denoiser().slots).tensors.items():
+        row = conditioning.tensors[name][:1]
+        assert (tensor.shape, tensor.dtype) == (row.shape, row.dtype)
+
+
+def test_what_guidance_steers_away_from_is_one_row_like_a_prompts(loaded: Loaded) -> None:
+    for text in ("", "a blur"):
+        negative = loaded.encoder.embed_negative(change(loaded.recipe, negative_prompt=text))
+        for name, tensor in loaded.conditioning().tensors.items():
+            assert negative.tensors[name].shape == tensor[:1].shape
+            assert negative.tensors[name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("guidance", [4.0, 1.0])
+def test_a_rows_prediction_is_its_own_at_any_step(loaded: Loaded, guidance: float) -> None:
+    denoiser, tensors = loaded.denoiser(guidance=guidance), loaded.conditioning().tensors
+    size, draws = len(TEXTS), torch.Generator().manual_seed(6)
+    latents = torch.randn(size, *denoiser.latent_shape, generator=draws)
+    timesteps, order = torch.tensor([951, 1, 501, 501, 251]), torch.tensor([3, 0, 1, 4, 2])
+    turned = {name: tensor[order] for name, tensor in tensors.items()}
+    one = {name: tensor[2:3] for name, tensor in tensors.items()}
+    with torch.no_grad():
+        straight = denoiser.predict(latents, timesteps, tensors)
+        shuffled = denoiser.predict(latents[order], timesteps[order], turned)
+        alone = denoiser.predict(latents[2:3], timesteps[2:3], one)
+    assert (straight.dtype, straight.shape[2:]) == (torch.float32, latents.shape[2:])
+    assert torch.equal(shuffled, straight[order])
+    torch.testing.assert_close(alone, straight[2:3], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (32, 48)])
+def test_a_picture_has_the_size_that_was_asked(loaded: Loaded, height: int, width: int) -> None:
+    denoiser = loaded.denoiser(height=height, width=width)
+    pictures = denoiser.decode(torch.zeros(2, *denoiser.latent_shape))
+    assert (pictures.shape, pictures.dtype) == ((2, height, width, 3), np.uint8)
+
+
+def test_a_picture_does_not_depend_on_its_neighbours(loaded: Loaded) -> None:
+    denoiser = loaded.denoiser()
+    latents = torch.randn(3, *denoiser.latent_shape, generator=torch.Generator().manual_seed(1))
+    turned = denoiser.decode(latents.flip(0))[::-1]
+    np.testing.assert_array_equal(denoiser.decode(latents), turned)
+
+
+def test_prompts_of_the_house_pass_the_check_and_endless_ones_do_not(loaded: Loaded) -> None:
+    check = loaded.family.load_check(loaded.recipe)
+    for prompt in loaded.prompts():
+        check(prompt)
+    with pytest.raises(PromptTooLong, match=r"^Row 9: "):
+        check(Prompt(9, "", "word " * 500, loaded.recipe))
+
+
+def test_networks_serve_every_recipe_of_their_model(loaded: Loaded) -> None:
+    one, other = loaded.denoiser(), loaded.denoiser(guidance=1.0, height=32, width=16)
+    assert one.pipeline is other.pipeline is loaded.networks
+    assert one.latent_shape != other.latent_shape
