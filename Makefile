@@ -8,7 +8,7 @@ READY  := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo standalone test lint types unit gpu bench paper build format clean
+.PHONY: help install demo standalone test lint types unit gpu bench paper build format clean docs
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ unit: $(READY) ## tests only; ARGS='-m "not slow"' for the quick ones
 
 gpu: $(READY) ## tests that need a CUDA device, skipped without one
 	$(BIN)/pytest tests/gpu $(ARGS)
+
+docs: $(READY) ## docs/settings.md, from the code
+	@$(BIN)/hierdiff settings --markdown > docs/settings.md
 
 bench: $(READY) ## what it costs and saves, into benchmarks/results; ARGS='saving --quick', FORCE=1
 	$(BIN)/python -W ignore -m benchmarks $(ARGS)

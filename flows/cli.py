@@ -31,6 +31,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": "flows.commands.status:status",
     "report": "flows.commands.status:report",
     "evaluate": "flows.commands.evaluate:evaluate",
+    "settings": "flows.commands.settings:settings",
 }
 
 
