@@ -19,7 +19,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.page import Circumstances, Sections
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Job, Outcome
+from hierdiff_core.evaluation.unit import Outcome, Trial
 from tasks.evaluation.crew import Bench, find_missing, make_all
 from tasks.evaluation.machine import describe_machine
 from tasks.evaluation.pages import Written, gather, write_pages
@@ -40,7 +40,7 @@ class Evaluation:
     out: Path
     plots: bool
     quiet: bool
-    known: dict[Job, Outcome] = field(default_factory=dict)
+    known: dict[Trial, Outcome] = field(default_factory=dict)
     detail: str = "the reference's pictures"  # what pictures are compared with
     drawings: dict[str, Vectors] = field(default_factory=dict)  # or features of others, by set
     distances: dict[tuple[str, Setting], float] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Evaluation:
         jobs = [job for section in self.sections.values() for job in section.jobs(self.study)]
         self.keys = self.bench.keys(jobs, self.fingerprint)
 
-    def missing(self, section: str) -> dict[Job, str]:
+    def missing(self, section: str) -> dict[Trial, str]:
         """Return the section's jobs that have no result yet, with their keys."""
         jobs = self.sections[section].jobs(self.study)
         keys = {job: self.keys[job] for job in jobs}
@@ -84,8 +84,8 @@ class Evaluation:
                 bar.update(task, description="done")
 
     def _section(
-        self, name: str, bar: Progress, task: TaskID, jobs: dict[Job, str], total: dict[Job, None],
-        workers: int,
+        self, name: str, bar: Progress, task: TaskID, jobs: dict[Trial, str],
+        total: dict[Trial, None], workers: int,
     ) -> None:  # fmt: skip
         for job in make_all(self.bench, jobs, workers):
             total.pop(job, None)
@@ -95,7 +95,7 @@ class Evaluation:
         if jobs:
             self._write(redrawn=(name,))
 
-    def _embed(self, bar: Progress, waiting: dict[str, dict[Job, str]]) -> None:
+    def _embed(self, bar: Progress, waiting: dict[str, dict[Trial, str]]) -> None:
         texts = [text for jobs in waiting.values() for job in jobs for text in job.texts]
         if not texts:
             return

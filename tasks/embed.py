@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from hierdiff_core.embedding_cache import embed_missing
+from hierdiff_core.embedding_cache import Embedded, embed_missing
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.prompt import Prompt
-from tasks.ingest import Rejected
 from tasks.ledger import find_embeddings, store_embeddings
 from tasks.stores import Stores
 
@@ -34,14 +33,6 @@ class LedgerCache:
             store_embeddings(session, dict(rows))
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What became of the prompts."""
-
-    made: int  # embeddings that were not in the ledger
-    rejected: tuple[Rejected, ...]  # prompts whose embedding is of no use
-
-
 def embed_prompts(
     stores: Stores,
     prompts: Sequence[Prompt],
@@ -49,6 +40,4 @@ def embed_prompts(
     report: Callable[[int, int], None] = lambda done, total: None,
 ) -> Embedded:
     """Put the embeddings of prompts into the ledger; see `embed_missing`."""
-    embedded = embed_missing(prompts, models, LedgerCache(stores), report)
-    rejected = (Rejected(prompt.row, str(fault)) for prompt, fault in embedded.faults.items())
-    return Embedded(embedded.made, tuple(rejected))
+    return embed_missing(prompts, models, LedgerCache(stores), report)

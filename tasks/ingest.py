@@ -15,7 +15,7 @@ from hierdiff_core.errors import HierdiffError, MissingColumn
 from hierdiff_core.prompt import Prompt, read_prompt
 from hierdiff_core.recipe import Recipe
 from tasks.errors import BadRow, EmptyBatch
-from tasks.sources import Row
+from tasks.sources import SourceRow
 
 _REASON_LENGTH = 500
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
@@ -38,7 +38,7 @@ class Ingested:
 
 
 def read_batch(
-    rows: Iterable[Row],
+    rows: Iterable[SourceRow],
     recipe: Recipe,
     check: Callable[[Prompt], None] = lambda prompt: None,
 ) -> Ingested:
@@ -62,7 +62,7 @@ def read_batch(
     return Ingested(tuple(prompts), rejected)
 
 
-def _read(row: Row, recipe: Recipe) -> Prompt:
+def _read(row: SourceRow, recipe: Recipe) -> Prompt:
     if row.fault:
         raise BadRow(row=row.number, reason=row.fault)
     return read_prompt(row.number, row.columns, recipe)

@@ -26,7 +26,7 @@ _CHUNK = 1000  # rows asked for at once
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SourceRow:
     """One row of a source, or why it could not be taken apart."""
 
     number: int  # a query's rows and a file's lines count from 1, so a CSV's first row is 2
@@ -34,7 +34,7 @@ class Row:
     fault: str = ""
 
 
-def read_source(url: str, query: str) -> Iterator[Row]:
+def read_source(url: str, query: str) -> Iterator[SourceRow]:
     """Yield the rows of a query on any SQLAlchemy URL, streamed and read-only.
 
     Raises InvalidSetting, UnreachableSource, FailedQuery.
@@ -52,12 +52,12 @@ def read_source(url: str, query: str) -> Iterator[Row]:
                 if not result.returns_rows:
                     raise FailedQuery(url=shown(parsed), reason="it returns no rows; use a SELECT")
                 for number, row in enumerate(result.mappings(), start=1):
-                    yield Row(number, dict(row))
+                    yield SourceRow(number, dict(row))
     finally:
         engine.dispose()
 
 
-def read_file(path: Path) -> Iterator[Row]:
+def read_file(path: Path) -> Iterator[SourceRow]:
     """Yield the rows of a .csv, .tsv, .jsonl or .ndjson file in UTF-8.
 
     Raises UnreadableFile. A line that cannot be taken apart comes as a row with a fault.
@@ -73,7 +73,7 @@ def read_file(path: Path) -> Iterator[Row]:
         raise UnreadableFile(path=path, reason=error.strerror or "it does not open") from None
 
 
-def _read_csv(lines: TextIO, delimiter: str = ",") -> Iterator[Row]:
+def _read_csv(lines: TextIO, delimiter: str = ",") -> Iterator[SourceRow]:
     reader = csv.reader(lines, delimiter=delimiter)
     header = [name.strip() for name in next(reader, [])]
     number = 1
@@ -84,34 +84,34 @@ def _read_csv(lines: TextIO, delimiter: str = ",") -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield Row(number, fault=f"the line is no CSV ({error})")
+            yield SourceRow(number, fault=f"the line is no CSV ({error})")
             continue
         if len(cells) > len(header):
-            yield Row(number, fault=f"it has {len(cells)} cells, the header {len(header)}")
+            yield SourceRow(number, fault=f"it has {len(cells)} cells, the header {len(header)}")
         elif any(cells):
-            yield Row(number, dict(zip(header, cells, strict=False)))
+            yield SourceRow(number, dict(zip(header, cells, strict=False)))
 
 
-def _read_tsv(lines: TextIO) -> Iterator[Row]:
+def _read_tsv(lines: TextIO) -> Iterator[SourceRow]:
     return _read_csv(lines, delimiter="\t")
 
 
-def _read_jsonl(lines: TextIO) -> Iterator[Row]:
+def _read_jsonl(lines: TextIO) -> Iterator[SourceRow]:
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             columns = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield Row(number, fault=f"the line is no JSON ({error})")
+            yield SourceRow(number, fault=f"the line is no JSON ({error})")
             continue
         if isinstance(columns, dict):
-            yield Row(number, columns)
+            yield SourceRow(number, columns)
         else:
-            yield Row(number, fault="the line is no JSON object")
+            yield SourceRow(number, fault="the line is no JSON object")
 
 
-_FORMATS: dict[str, Callable[[TextIO], Iterator[Row]]] = {
+_FORMATS: dict[str, Callable[[TextIO], Iterator[SourceRow]]] = {
     ".csv": _read_csv,
     ".tsv": _read_tsv,
     ".jsonl": _read_jsonl,

@@ -20,7 +20,7 @@ from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue
 from tasks.embed import embed_prompts
 from tasks.errors import NoSource
-from tasks.ingest import Ingested, read_batch
+from tasks.ingest import Ingested, Rejected, read_batch
 from tasks.ledger import (
     Night,
     load_prompts,
@@ -31,7 +31,7 @@ from tasks.ledger import (
 from tasks.models import open_models
 from tasks.plan import store_forest
 from tasks.settings import Settings
-from tasks.sources import Row, read_file, read_source
+from tasks.sources import SourceRow, read_file, read_source
 from tasks.states import BatchState
 from tasks.stores import Stores
 
@@ -80,8 +80,9 @@ def embed(
     with stores.session() as session:
         prompts = load_prompts(session, batch)
     embedded = embed_prompts(stores, prompts, open_models(settings), report)
+    rejected = [Rejected(prompt.row, str(fault)) for prompt, fault in embedded.faults.items()]
     with stores.session() as session:
-        reject_prompts(session, batch, embedded.rejected)
+        reject_prompts(session, batch, rejected)
     return embedded.made
 
 
@@ -109,7 +110,7 @@ def record_stages(
             record_metric(session, run, stage, seconds, device=device if stage == "embed" else "")
 
 
-def _open(settings: Settings, source: Source) -> Iterator[Row]:
+def _open(settings: Settings, source: Source) -> Iterator[SourceRow]:
     file = source.file or settings.source_file
     if source.query is None and file is not None:
         return read_file(file)

@@ -11,13 +11,12 @@ import torch
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.methods import PromptGroup, make_setting_plan
 from hierdiff_core.evaluation.setting import standard
 from hierdiff_core.evaluation.unit import VERSION, Outcome
 from hierdiff_core.keys import node_keys
 from hierdiff_core.noise import initial_noise, step_noise
-from hierdiff_core.sampling.sampler import Job as SamplerJob
-from hierdiff_core.sampling.sampler import rounds
+from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.sampling.step import advance
 from tasks.evaluation.carry_out import SLOTS, Report, decode, noise_key
 from tasks.evaluation.panel import Panel
@@ -42,11 +41,11 @@ class Watch:
 
     @property
     def weight(self) -> int:
-        """See Job."""
+        """See Trial."""
         return self.steps * len(self.texts)
 
     def key(self, context: Sequence[object]) -> str:
-        """See Job."""
+        """See Trial."""
         return digest("watch", VERSION, asdict(self), list(context))
 
     def frames(self) -> tuple[int, ...]:
@@ -68,11 +67,11 @@ class Family:
 
     @property
     def weight(self) -> int:
-        """See Job."""
+        """See Trial."""
         return self.steps * 12
 
     def key(self, context: Sequence[object]) -> str:
-        """See Job."""
+        """See Trial."""
         return digest("family", VERSION, asdict(self), list(context))
 
 
@@ -131,7 +130,7 @@ def _drawing_keys(watch: Watch) -> tuple[str, ...]:
     """Return the keys under which the sampler draws the noise of these prompts."""
     keys = [noise_key(text) for text in watch.texts]
     plan = make_setting_plan(
-        [Group(np.zeros((len(keys), 1)), keys)], standard(watch.solver, watch.steps)
+        [PromptGroup(np.zeros((len(keys), 1)), keys)], standard(watch.solver, watch.steps)
     )
     return node_keys(plan, keys)
 
@@ -146,10 +145,10 @@ def show_family(family: Family, subject: Subject, panel: Panel, report: Report) 
     means = torch.cat([rows.mean(cluster).tensors[name] for cluster in clusters
                        for name in rows.tensors])  # fmt: skip
     setting = standard(family.solver, family.steps)
-    plan = make_setting_plan([Group(means.numpy(), [str(at) for at in range(len(clusters))])],
+    plan = make_setting_plan([PromptGroup(means.numpy(), [str(at) for at in range(len(clusters))])],
                              setting)  # fmt: skip
     # One initial noise for all, so that only the embeddings differ.
-    job = SamplerJob(plan, Conditioning({next(iter(rows.tensors)): means}),
+    job = Job(plan, Conditioning({next(iter(rows.tensors)): means}),
                      [str(at) for at in range(len(clusters))], subject.recipe.seed, "shared",
                      slots=SLOTS)  # fmt: skip
     found: dict[int, torch.Tensor] = {}

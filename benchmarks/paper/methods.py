@@ -11,20 +11,20 @@ import numpy.typing as npt
 
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.evaluation.methods import Group, Method, linked
+from hierdiff_core.evaluation.methods import Method, PromptGroup, linked
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import Plan, join_plans, make_plan
 from hierdiff_core.schedule import Schedule, evaluations
 
 
-def _random(groups: Sequence[Group], setting: Setting) -> Plan:
+def _random(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
     """Return Ward's tree over vectors that know nothing of the prompts: the paper's Table 2."""
     rng = np.random.default_rng(0)
-    blind = [Group(rng.standard_normal(group.vectors.shape), group.keys) for group in groups]
+    blind = [PromptGroup(rng.standard_normal(group.vectors.shape), group.keys) for group in groups]
     return linked("ward", blind, setting)
 
 
-def _logarithmic(groups: Sequence[Group], setting: Setting) -> Plan:
+def _logarithmic(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
     trees = [build_tree(group.vectors, "ward", group.keys) for group in groups]
     if setting.saving is None:
         schedule: Schedule = LogarithmicSchedule(setting.steps, setting.tau or 0.0)

@@ -28,7 +28,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.argument("model", required=False)
 @family_options
 @click.option("--file", type=_FILE, help="CSV, TSV or JSONL: a sample of the model's prompts")
-@click.option("--solver", help="its family; HIERDIFF_SOLVER unless given")
+@click.option("--solver", help="HIERDIFF_SOLVER unless given")
 @click.option("--guidance", type=float, help="HIERDIFF_GUIDANCE unless given")
 @click.option("--height", type=int, help="pixels; HIERDIFF_HEIGHT unless given")
 @click.option("--width", type=int, help="pixels; HIERDIFF_WIDTH unless given")

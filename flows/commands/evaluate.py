@@ -23,7 +23,7 @@ from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
 from hierdiff_core.evaluation.page import Sections
 from hierdiff_core.evaluation.prompt_sets import PromptSet, choose_sets, read_sets
 from hierdiff_core.evaluation.sections import SECTIONS
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.solvers import SOLVERS
 from tasks.evaluation.crew import Bench, count_workers
@@ -116,7 +116,7 @@ def choose_sections(sections: Sections, names: Sequence[str]) -> list[str]:
 
 def tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int:
     """Tell what is left to measure, section by section; what two of them need counts once."""
-    seen: set[Job] = set()
+    seen: set[Trial] = set()
     rows = []
     for name in sections:
         jobs = [job for job in runner.missing(name) if job not in seen]

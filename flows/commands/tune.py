@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.client import ledger
-from flows.commands.foretell import foretell, say_written, tell_outlook
+from flows.commands.predict import run_prediction, say_written, show_budget
 from flows.commands.progress import shown
 from flows.commands.quote import expect, say_time
 from flows.quiet import quiet_libraries
@@ -32,7 +32,7 @@ from tasks.settings import Settings
 from tasks.stages import Source
 from tasks.stores import Stores
 from tasks.tuning.pages import figures, record, write_figures, write_plot
-from tasks.tuning.predict import open_outlook
+from tasks.tuning.predict import open_budget_search
 from tasks.tuning.tune import Tuning, Wanted, prepare
 
 OUT = Path("out/tune")
@@ -41,7 +41,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @dataclass(frozen=True)
-class Told:
+class TuningReport:
     """Where and how a tuning is told."""
 
     catalogue: str
@@ -92,17 +92,17 @@ def tune(
         names = tuple(each.strip() for each in (solvers or "").split(",") if each.strip())
         source = Source(query, file)
         if evaluations is not None:
-            outlook = open_outlook(stores, settings, source, evaluations, grid, names)
+            search = open_budget_search(stores, settings, source, evaluations, grid, names)
             if dry_run:
-                return tell_outlook(outlook, catalogue, as_json)
-            return foretell(outlook, catalogue, write, as_json)
+                return show_budget(search, catalogue, as_json)
+            return run_prediction(search, catalogue, write, as_json)
         folder = work or settings.home / "evaluation"
         wanted = Wanted(judges, quality, sample, grid, names, folder)
         tuning = prepare(stores, settings, source, wanted)
         if dry_run:
             return _tell_price(tuning, settings, as_json)
         choice = _run(tuning, quality, workers or count_workers(tuning.bench), as_json)
-        return _tell(tuning, choice, Told(catalogue, out, write, as_json))
+        return _tell(tuning, choice, TuningReport(catalogue, out, write, as_json))
 
 
 def _forget(stores: Stores, catalogue: str, as_json: bool) -> int:
@@ -141,7 +141,7 @@ def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
     return 0
 
 
-def _tell(tuning: Tuning, choice: Choice, told: Told) -> int:
+def _tell(tuning: Tuning, choice: Choice, told: TuningReport) -> int:
     tuned = record(tuning, choice)
     command = shlex.join(["hierdiff", *sys.argv[1:]])
     found = figures(tuning, choice, tuned, told.catalogue, command)

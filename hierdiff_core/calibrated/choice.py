@@ -23,7 +23,7 @@ Way = tuple[str, int]  # a solver and its K
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class Prediction:
     """What a way to denoise is predicted to make of a budget."""
 
     solver: str
@@ -52,13 +52,13 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
     raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
 
 
-def foresee(
+def predict_ways(
     vectors: npt.NDArray[np.floating],
     keys: Sequence[str],
     ways: Mapping[Way, CalibratedSolver],
     evaluations: float,
     exact: int = EXACT,
-) -> Iterator[Foreseen]:
+) -> Iterator[Prediction]:
     """Yield what each way makes of so many evaluations per image, in the order given.
 
     Vectors (N, D) are the conditionings of all prompts, keys break ties between prompts. Each way's
@@ -70,9 +70,11 @@ def foresee(
         points = calibrated.points(vectors)
         plan = plan_points([points], allowed, [keys], exact)[0].plan
         misfit = predicted_misfit(plan, vectors, calibrated.calibration, calibrated.levels)
-        yield Foreseen(solver, steps, 1 - evaluations / steps, plan.evaluations / plan.size, misfit)
+        yield Prediction(
+            solver, steps, 1 - evaluations / steps, plan.evaluations / plan.size, misfit
+        )
 
 
-def rank(foreseen: Iterable[Foreseen]) -> list[Foreseen]:
+def rank(predictions: Iterable[Prediction]) -> list[Prediction]:
     """Return them by predicted misfit, the least first; of equals the one of fewer steps."""
-    return sorted(foreseen, key=lambda each: (each.misfit, each.steps))
+    return sorted(predictions, key=lambda each: (each.misfit, each.steps))

@@ -22,7 +22,7 @@ from hierdiff_core.sampling.step import advance
 from hierdiff_core.solver import Solver
 
 Reading = npt.NDArray[np.float32]
-MakeSolver = Callable[[int], Solver]  # steps -> a solver of one family
+MakeSolver = Callable[[int], Solver]  # steps -> a solver of one name
 EmbedPictures = Callable[[npt.NDArray[np.uint8]], Reading]  # (B, h, w, 3) -> vectors (B, D)
 
 

@@ -30,7 +30,7 @@ _TOLERANCE = 0.02  # by which a rung may exceed its budget
 
 
 @dataclass(frozen=True)
-class Foreseen:
+class JudgedPrediction:
     """What was measured of a plan, and what had been predicted of it."""
 
     measured: Measured
@@ -76,7 +76,7 @@ class Ladder:
     prompts: PromptSet
     standards: Sequence[Measured]
     rungs: Sequence[Rung]
-    foreseen: Sequence[Foreseen]
+    foreseen: Sequence[JudgedPrediction]
 
     @cached_property
     def rival(self) -> Measured:
@@ -103,7 +103,7 @@ class Ladder:
         return largest_within(self.chosen, self.rival)
 
 
-def choose_plan(plans: Sequence[Foreseen]) -> Foreseen | None:
+def choose_plan(plans: Sequence[JudgedPrediction]) -> JudgedPrediction | None:
     """Return the plan of the least predicted misfit."""
     return min(plans, key=lambda each: each.predicted, default=None)
 
@@ -123,17 +123,17 @@ def best_affordable(standards: Sequence[Measured], evaluations: float) -> Measur
     return max((each for each in standards if each.per_image <= limit), key=lambda each: each.mean)
 
 
-def rank_misfits(plans: Sequence[Foreseen]) -> float | None:
+def rank_misfits(plans: Sequence[JudgedPrediction]) -> float | None:
     """Return Spearman's correlation of predicted and measured misfit; None for too few plans."""
     return _rank(plans, [each.misfit for each in plans])
 
 
-def rank_scores(plans: Sequence[Foreseen]) -> float | None:
+def rank_scores(plans: Sequence[JudgedPrediction]) -> float | None:
     """Return Spearman's correlation of predicted misfit and score, the latter negated."""
     return _rank(plans, [-each.measured.mean for each in plans])
 
 
-def _rank(plans: Sequence[Foreseen], found: Sequence[float]) -> float | None:
+def _rank(plans: Sequence[JudgedPrediction], found: Sequence[float]) -> float | None:
     predicted = np.array([each.predicted for each in plans])
     if len(plans) < 3 or not np.ptp(predicted) or not np.ptp(found):
         return None

@@ -17,7 +17,7 @@ from hierdiff_core.evaluation.setting import Setting
 
 Array = NDArray[np.float64]
 DETAIL = 0.05  # distances so near to each other count as equal
-NEVER = -np.inf  # the saving of a family that does not reach the wanted score
+NEVER = -np.inf  # the saving of a ladder that does not reach the wanted score
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,13 @@ def cost_at(costs: Array, scores: Array, wanted: float) -> float:
     return float(cost[at - 1] + share * (cost[at] - cost[at - 1]))
 
 
-def saving_at_equal_score(family: Sequence[Measured], reference: Measured) -> Estimate:
-    """Return 1 - (evaluations at which a family reaches the reference's score) / reference's.
+def saving_at_equal_score(ladder: Sequence[Measured], reference: Measured) -> Estimate:
+    """Return 1 - (evaluations at which a ladder reaches the reference's score) / reference's.
 
-    The reference itself counts as the family's dearest setting (nothing is shared at tau = 0), so
+    The reference itself counts as the ladder's dearest setting (nothing is shared at tau = 0), so
     the saving is never below 0.
     """
-    measured = [*family, reference]
+    measured = [*ladder, reference]
     costs = np.array([each.per_image for each in measured])
     scores = np.stack([each.scores for each in measured])
     return resample(
@@ -97,12 +97,12 @@ def saving_over_best(shared: Sequence[Measured], standards: Sequence[Measured]) 
     )
 
 
-def largest_within(family: Sequence[Measured], reference: Measured) -> Measured | None:
-    """Return the cheapest setting of a family whose score is not told below the reference's.
+def largest_within(ladder: Sequence[Measured], reference: Measured) -> Measured | None:
+    """Return the cheapest setting of a ladder whose score is not told below the reference's.
 
     That is: the 95 % interval of their paired difference reaches 0.
     """
-    able = [each for each in family if estimate_mean(each.scores - reference.scores).high >= 0]
+    able = [each for each in ladder if estimate_mean(each.scores - reference.scores).high >= 0]
     return min(able, key=lambda each: each.per_image, default=None)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.plots import ALONE, SHARED, Level, Line, Panel, draw_panels
+from hierdiff_core.evaluation.plots import ALONE, SHARED, Level, Line, PlotPanel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
@@ -30,7 +30,7 @@ def draw_frontier(study: Study, results: Results, prompts: PromptSet) -> bytes:
 
     key = [(_MARKERS.get(each, "D"), f"{each} linkage") for each in study.grid.linkages]
     panels = [
-        Panel(
+        PlotPanel(
             "Score: higher is better",
             ACROSS,
             "mean score",
@@ -45,7 +45,7 @@ def draw_frontier(study: Study, results: Results, prompts: PromptSet) -> bytes:
         floor = results.floor(prompts)
         levels = [] if floor is None else [Level("drawings themselves", floor)]
         panels.append(
-            Panel("Detail: lower is better", ACROSS, "Fréchet distance", lines, levels, True,
+            PlotPanel("Detail: lower is better", ACROSS, "Fréchet distance", lines, levels, True,
                   (), TICKS)
         )  # fmt: skip
     scored = len(study.sample(prompts))
@@ -57,28 +57,28 @@ def draw_frontier(study: Study, results: Results, prompts: PromptSet) -> bytes:
 def _lines(study: Study, prompts: PromptSet, value: Value) -> list[Line]:
     lines = []
     for at, solver in enumerate(study.solvers):
-        family = [each for each in study.standards() if each.solver == solver]
+        ladder = [each for each in study.standards() if each.solver == solver]
         name = f"{SOLVER_NAMES.get(solver, solver)} alone"
-        lines.append(_line(name, family, ALONE[at % len(ALONE)], value, "x"))
+        lines.append(_line(name, ladder, ALONE[at % len(ALONE)], value, "x"))
     groups = dict.fromkeys((each.solver, each.steps) for each in study.sharing(prompts))
     for at, (solver, steps) in enumerate(groups):
         colour = SHARED[at % len(SHARED)]
         for method in study.grid.linkages:
-            family = [
+            ladder = [
                 each for each in study.sharing(prompts)
                 if (each.method, each.solver, each.steps) == (method, solver, steps)
             ]  # fmt: skip
             first = method == study.grid.linkages[0]
             name = f"{SOLVER_NAMES.get(solver, solver)} {steps} shared" if first else ""
             marker = _MARKERS.get(method, "D")
-            lines.append(_line(name, family, colour, value, marker, thin=not first))
+            lines.append(_line(name, ladder, colour, value, marker, thin=not first))
     return [line for line in lines if line.xs]
 
 
 def _line(
-    name: str, family: list[Setting], colour: str, value: Value, marker: str, thin: bool = False
+    name: str, ladder: list[Setting], colour: str, value: Value, marker: str, thin: bool = False
 ) -> Line:
-    points = [point for each in family if (point := value(each)) is not None]
+    points = [point for each in ladder if (point := value(each)) is not None]
     return Line(
         name, [x for x, _ in points], [y for _, y in points], colour, marker=marker, thin=thin
     )

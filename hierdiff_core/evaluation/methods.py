@@ -27,7 +27,7 @@ Vectors = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class Group:
+class PromptGroup:
     """Prompts that may share steps: embeddings (N, D) and content keys, in one order."""
 
     vectors: Vectors
@@ -35,11 +35,11 @@ class Group:
 
 
 # Groups and a setting in, one plan over all their leaves out, numbered on group by group.
-Method = Callable[[Sequence[Group], Setting], Plan]
+Method = Callable[[Sequence[PromptGroup], Setting], Plan]
 
 
 def make_setting_plan(
-    groups: Sequence[Group], setting: Setting, more: Mapping[str, Method] | None = None
+    groups: Sequence[PromptGroup], setting: Setting, more: Mapping[str, Method] | None = None
 ) -> Plan:
     """Return the plan of a setting over one or more groups that share nothing with each other.
 
@@ -53,13 +53,13 @@ def make_setting_plan(
     return methods[setting.method](groups, setting)
 
 
-def _standard(groups: Sequence[Group], setting: Setting) -> Plan:
+def _standard(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
     size, steps = sum(len(group.keys) for group in groups), setting.steps
     segments = tuple(Segment(each, each, 0, steps, None, each, each + 1) for each in range(size))
     return Plan(steps, tuple(range(size)), segments, STANDARD)
 
 
-def linked(linkage: str, groups: Sequence[Group], setting: Setting) -> Plan:
+def linked(linkage: str, groups: Sequence[PromptGroup], setting: Setting) -> Plan:
     """Return the plan of a tree of this linkage: the paper's way."""
     return _cut([build_tree(group.vectors, linkage, group.keys) for group in groups], setting)
 
@@ -88,7 +88,7 @@ def calibrated_methods(
     `find` gives the calibration that holds for a solver.
     """
 
-    def plan(groups: Sequence[Group], setting: Setting) -> Plan:
+    def plan(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
         calibration = find(setting.solver)
         if calibration is None:
             hint = "the model is not calibrated for this solver; run `hierdiff calibrate` first"

@@ -11,7 +11,7 @@ from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import label
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Told:
+class SectionReport:
     """One section; pictures are drawn when they are wanted, by file name."""
 
     title: str
@@ -51,11 +51,11 @@ AnyStudy = TypeVar("AnyStudy", bound=Study, contravariant=True)
 class Section(Protocol[AnyStudy]):
     """One part of an evaluation: what it needs, and what it tells of it."""
 
-    def jobs(self, study: AnyStudy) -> Sequence[Job]:
+    def jobs(self, study: AnyStudy) -> Sequence[Trial]:
         """Return the work that the section reads."""
         ...
 
-    def tell(self, study: AnyStudy, results: Results) -> Told:
+    def tell(self, study: AnyStudy, results: Results) -> SectionReport:
         """Return what can be told by now; what is not measured yet is said to be missing."""
         ...
 
@@ -74,13 +74,13 @@ class Circumstances:
     detail: str  # what pictures are compared with
 
 
-def tell_all(sections: Sections, study: Study, results: Results) -> dict[str, Told]:
+def tell_all(sections: Sections, study: Study, results: Results) -> dict[str, SectionReport]:
     """Return every section by name, told from what is there."""
     return {name: section.tell(study, results) for name, section in sections.items()}
 
 
 def write_markdown(
-    study: Study, sections: Mapping[str, Told], about: Circumstances, pictures: str
+    study: Study, sections: Mapping[str, SectionReport], about: Circumstances, pictures: str
 ) -> str:
     """Return the page; `pictures` is the folder of the plots, as links name it (empty: none)."""
     parts = ["# Evaluation", _about(study, about), _sets(study).markdown()]
@@ -93,7 +93,9 @@ def write_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def write_json(study: Study, sections: Mapping[str, Told], about: Circumstances) -> dict[str, Any]:
+def write_json(
+    study: Study, sections: Mapping[str, SectionReport], about: Circumstances
+) -> dict[str, Any]:
     """Return everything that was told, as JSON values."""
     found: dict[str, Any] = {
         "command": about.command,

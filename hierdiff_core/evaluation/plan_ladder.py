@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hierdiff_core.evaluation.budgets import Foreseen, Ladder, Rung, best_affordable, choose_plan
+from hierdiff_core.evaluation.budgets import (
+    JudgedPrediction,
+    Ladder,
+    Rung,
+    best_affordable,
+    choose_plan,
+)
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.prompt_sets import PromptSet
@@ -98,12 +104,12 @@ def _rung(
 
 def _foreseen(
     study: Study, results: Results, prompts: PromptSet, settings: list[Setting]
-) -> list[Foreseen]:
+) -> list[JudgedPrediction]:
     """Return the settings that are complete and of which a prediction is known."""
     found = []
     for setting in settings:
         outcome = results.whole(study.unit(prompts, setting))
         measured = results.measured(study, prompts, setting)
         if outcome is not None and measured is not None and {*_FACTS} <= outcome.facts.keys():
-            found.append(Foreseen(measured, *(outcome.facts[each] for each in _FACTS)))
+            found.append(JudgedPrediction(measured, *(outcome.facts[each] for each in _FACTS)))
     return found

@@ -13,7 +13,7 @@ from hierdiff_core.evaluation.plots import (
     SHARED,
     Level,
     Line,
-    Panel,
+    PlotPanel,
     band,
     draw_panels,
 )
@@ -38,9 +38,9 @@ def draw_plans(ladder: Ladder) -> bytes:
         band("over plain steps", [(r.evaluations, r.over_standard) for r in rungs], STANDARD, "x"),
     ]
     panels = [
-        Panel("Score: higher is better", ACROSS, "mean score", lines,
+        PlotPanel("Score: higher is better", ACROSS, "mean score", lines,
               [Level(label(rival.setting), rival.mean)], True, (), TICKS),
-        Panel("What calibrated plans gain", ACROSS, "difference of scores", gains,
+        PlotPanel("What calibrated plans gain", ACROSS, "difference of scores", gains,
               [Level("", 0.0)], True, (), TICKS),
     ]  # fmt: skip
     heading = f"{ladder.prompts.name}: {ladder.prompts.title}"
@@ -52,8 +52,8 @@ def draw_plans(ladder: Ladder) -> bytes:
     return draw_panels(heading, panels, note)
 
 
-def _scores(name: str, family: Sequence[Measured], colour: str, marker: str = "o") -> Line:
-    return band(name, [(f.per_image, estimate_mean(f.scores)) for f in family], colour, marker)
+def _scores(name: str, ladder: Sequence[Measured], colour: str, marker: str = "o") -> Line:
+    return band(name, [(f.per_image, estimate_mean(f.scores)) for f in ladder], colour, marker)
 
 
 def _standards(ladder: Ladder) -> list[Measured]:

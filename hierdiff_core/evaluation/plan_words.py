@@ -11,7 +11,7 @@ from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.budgets import (
     BUDGETS,
     TIGHT,
-    Foreseen,
+    JudgedPrediction,
     Ladder,
     Rung,
     rank_misfits,
@@ -176,7 +176,7 @@ def _over_standard(rung: Rung) -> Estimate:
 
 
 def _ranked(
-    ladders: Sequence[Ladder], rank: Callable[[Sequence[Foreseen]], float | None]
+    ladders: Sequence[Ladder], rank: Callable[[Sequence[JudgedPrediction]], float | None]
 ) -> dict[str, float | None]:
     return {each.prompts.name: rank(each.foreseen) for each in ladders}
 

@@ -28,9 +28,9 @@ _LINE_COLOURS = 64  # of lines and letters with their soft edges; a third of the
 
 @dataclass(frozen=True)
 class Line:
-    """Points that are one family."""
+    """Points that belong together."""
 
-    label: str  # stands at its end; empty where another line of its family is labelled
+    label: str  # stands at its end; empty where another line of its kind is labelled
     xs: Sequence[float]
     ys: Sequence[float]
     colour: str
@@ -50,7 +50,7 @@ class Level:
 
 
 @dataclass(frozen=True)
-class Panel:
+class PlotPanel:
     """One pair of axes."""
 
     title: str
@@ -63,7 +63,7 @@ class Panel:
     ticks: Sequence[float] = ()
 
 
-def draw_panels(heading: str, panels: Sequence[Panel], note: str = "") -> bytes:
+def draw_panels(heading: str, panels: Sequence[PlotPanel], note: str = "") -> bytes:
     """Return the panels side by side as PNG."""
     pyplot = load_pyplot()
     figure, axes = pyplot.subplots(
@@ -106,7 +106,7 @@ def load_pyplot() -> Any:
     return pyplot
 
 
-def _draw_panel(axis: Any, panel: Panel) -> None:
+def _draw_panel(axis: Any, panel: PlotPanel) -> None:
     for line in panel.lines:
         _draw_line(axis, line)
     for level in panel.levels:
@@ -145,7 +145,7 @@ def _draw_line(axis: Any, line: Line) -> None:
         axis.fill_between(xs, low, high, color=line.colour, alpha=0.13, linewidth=0)
 
 
-def _label_ends(axis: Any, panel: Panel) -> None:
+def _label_ends(axis: Any, panel: PlotPanel) -> None:
     """Write labels at the right of the axes, moved apart where they would overlap."""
     axis.margins(x=0.04)
     bottom, top = axis.get_ylim()

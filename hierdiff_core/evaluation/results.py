@@ -16,7 +16,7 @@ from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Job, Outcome, Unit
+from hierdiff_core.evaluation.unit import Outcome, Trial, Unit
 from hierdiff_core.judges.frechet import frechet_distance
 
 Features = NDArray[np.float32]
@@ -26,17 +26,17 @@ Features = NDArray[np.float32]
 class Results:
     """Outcomes by job; features of drawings by the name of their set."""
 
-    outcomes: Mapping[Job, Outcome]
+    outcomes: Mapping[Trial, Outcome]
     drawings: Mapping[str, Features] = field(default_factory=dict)
-    impossible: Mapping[Job, str] = field(default_factory=dict)  # budgets that cannot be met
+    impossible: Mapping[Trial, str] = field(default_factory=dict)  # budgets that cannot be met
     distances: dict[tuple[str, Setting], float] = field(default_factory=dict)  # known already
 
-    def whole(self, job: Job) -> Outcome | None:
+    def whole(self, job: Trial) -> Outcome | None:
         """Return the outcome where every picture was made and judged."""
         found = self.outcomes.get(job)
         return found if found is not None and not found.missing else None
 
-    def lack(self, job: Job) -> str:
+    def lack(self, job: Trial) -> str:
         """Return why a job has no figures; empty where it has."""
         if job in self.impossible:
             return "not possible"

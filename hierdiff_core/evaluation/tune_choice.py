@@ -11,7 +11,7 @@ the choosing knew nothing.
 1. On the choosing half the standard settings come first, since they are few. Best is the highest
    mean; of its solver's settings that cannot be told from it, the one with the most steps counts,
    or a small sample would take a lucky setting of few steps for all that the model can do.
-2. A family of sharing settings is followed from its mildest saving on, as far as it costs less
+2. A ladder of sharing settings is followed from its mildest saving on, as far as it costs less
    than the cheapest standard setting that seems to hold, and given up once it is known to fall
    short.
 3. What seems to hold becomes a ladder, the surest rung first: the best standard setting, then
@@ -184,14 +184,14 @@ def _seems_to_hold(judged: Judged, quality: float) -> bool:
 def _follow(
     candidates: Candidates, reference: Measured, quality: float, limit: float, measure: Measure
 ) -> list[Judged]:
-    """Return what was tried of the families that may be cheaper than a limit, round by round."""
-    waiting = [[each for each in family if cost(each) < limit] for family in candidates.families]
+    """Return what was tried of the ladders that may be cheaper than a limit, round by round."""
+    waiting = [[each for each in ladder if cost(each) < limit] for ladder in candidates.ladders]
     tried: list[Judged] = []
-    while waiting := [family for family in waiting if family]:
-        found = measure([family[0] for family in waiting], Half.CHOOSING)
+    while waiting := [ladder for ladder in waiting if ladder]:
+        found = measure([ladder[0] for ladder in waiting], Half.CHOOSING)
         alive = []
         for first, *rest in waiting:
-            # A saving that cannot be met, or a picture that failed, ends its family.
+            # A saving that cannot be met, or a picture that failed, ends its ladder.
             if first in found:
                 tried.append(judge(found[first], reference, quality))
                 if tried[-1].verdict is not Verdict.SHORT:

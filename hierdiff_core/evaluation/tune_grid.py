@@ -1,4 +1,4 @@
-"""What a tuning may choose from, as data: standard settings, and families of sharing settings.
+"""What a tuning may choose from, as data: standard settings, and ladders of sharing settings.
 
 Knows what `quick`, `default` and `full` stand for; decides nothing.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import Setting, standard
 
-Family = tuple[Setting, ...]  # alike but for the saving, mildest (dearest) first
+SavingLadder = tuple[Setting, ...]  # alike but for the saving, mildest (dearest) first
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Candidates:
     """What is tried, in a fixed order."""
 
     standards: tuple[Setting, ...]
-    families: tuple[Family, ...]
+    ladders: tuple[SavingLadder, ...]
 
 
 def make_candidates(
@@ -83,7 +83,7 @@ def make_candidates(
         for each in chosen
         for K in grid.standards[each]
     ]
-    families = tuple(
+    ladders = tuple(
         tuple(
             Setting(method, solver, K, saving=saving, initial_noise=initial_noise)
             for saving in sorted(grid.savings)
@@ -92,7 +92,7 @@ def make_candidates(
         for K in grid.shared.get(solver, ())
         for method in methods
     )
-    return Candidates(tuple(alone), families)
+    return Candidates(tuple(alone), ladders)
 
 
 def cost(setting: Setting) -> float:

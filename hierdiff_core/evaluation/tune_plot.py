@@ -11,7 +11,7 @@ from hierdiff_core.evaluation.plots import (
     SHARED,
     Level,
     Line,
-    Panel,
+    PlotPanel,
     draw_panels,
 )
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
@@ -22,7 +22,7 @@ from hierdiff_core.evaluation.tune_words import words
 def draw_choice(choice: Choice, catalogue: str, prompts: int) -> bytes:
     """Return the plot as PNG: all that was tried, and what was told of the chosen setting."""
     levels = [Level(f"wanted: {100 * choice.quality:g} %", choice.quality)]
-    panel = Panel(
+    panel = PlotPanel(
         "Share of the best standard setting's score",
         ACROSS,
         "share",

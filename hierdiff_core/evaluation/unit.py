@@ -19,7 +19,7 @@ from hierdiff_core.plan import Plan
 VERSION = 1
 
 
-class Job(Protocol):
+class Trial(Protocol):
     """A piece of work with an `Outcome`: a unit, or another thing to find out about a model.
 
     It is hashable, and equal to another one where both ask for the same.
@@ -62,13 +62,13 @@ class Unit:
 
     @property
     def weight(self) -> int:
-        """See Job."""
+        """See Trial."""
         setting = self.setting
         spared = setting.saving if setting.saving is not None else 0.5 * setting.shares
         return max(1, round(len(self.scored) * setting.steps * min(1.0, 1.15 - spared)))
 
     def key(self, context: Sequence[object]) -> str:
-        """See Job."""
+        """See Trial."""
         setting = self.setting.to_json()
         facts = (VERSION, self.texts, self.scored, self.groups, setting, list(context))
         return digest("evaluation unit", *facts)

@@ -33,7 +33,7 @@ class Draws:
     given: torch.Tensor | None = None  # (N, *latent_shape) instead of the roots' draws
 
 
-class Batch:
+class RowBatch:
     """Slots on the device; a call takes any of them, padded to the width that is asked for."""
 
     def __init__(

@@ -18,7 +18,7 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment
-from hierdiff_core.sampling.batch import Batch, Draws
+from hierdiff_core.sampling.batch import Draws, RowBatch
 from hierdiff_core.sampling.outbox import Finished, Outbox
 from hierdiff_core.sampling.shapes import Shapes
 from hierdiff_core.sampling.walk import Row, Walk
@@ -104,7 +104,7 @@ class _Desk:
         draws = Draws(job.plan, job.content_keys, job.seed, shared, job.noise)
         self.walk = Walk(job.plan, only, finished, job.slots)
         self.shapes = Shapes(job.plan, parts, job.slots, few=job.few_shapes)
-        self.batch = Batch(job.slots, denoiser, solver, job.conditioning, draws)
+        self.batch = RowBatch(job.slots, denoiser, solver, job.conditioning, draws)
         self.outbox = Outbox(denoiser.device)
         self.above = _Above(finished)
         self.limit = job.slots

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hierdiff_core.calibrated.calibrated_solver import calibrate_solver
 from hierdiff_core.calibrated.plans import predicted_misfit
 from hierdiff_core.digest import digest
-from hierdiff_core.evaluation.methods import Group, Method, make_setting_plan
+from hierdiff_core.evaluation.methods import Method, PromptGroup, make_setting_plan
 from hierdiff_core.evaluation.unit import Outcome, Unit, needed_segments
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Job, rounds
@@ -40,7 +40,7 @@ def carry_out(
     """
     vectors = subject.vectors(unit.texts)
     keys = [noise_key(text) for text in unit.texts]
-    groups = [Group(vectors[first:last], keys[first:last]) for first, last in unit.bounds]
+    groups = [PromptGroup(vectors[first:last], keys[first:last]) for first, last in unit.bounds]
     plan = make_setting_plan(groups, unit.setting, {**subject.methods, **(more or {})})
     latents = _denoise(unit, plan, subject, report)
     facts = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from hierdiff_core.calibrated.calibration_file import calibration_digest
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.evaluation.unit import Job, Outcome, Unit
+from hierdiff_core.evaluation.unit import Outcome, Trial, Unit
 from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.folder import SHIPPED
 from hierdiff_core.plan import CALIBRATED
@@ -50,7 +50,7 @@ class Bench:
         """Return what tells the panel from others."""
         return self.panel.fingerprint(prompt, (self.recipe.height, self.recipe.width))
 
-    def keys(self, jobs: Sequence[Job], fingerprint: str) -> dict[Job, str]:
+    def keys(self, jobs: Sequence[Trial], fingerprint: str) -> dict[Trial, str]:
         """Return each job's content key."""
         facts = context(self.recipe, fingerprint)
         # Another calibration makes other plans, but of its own method alone.
@@ -61,16 +61,16 @@ class Bench:
         }
 
 
-def _by_calibration(job: Job) -> bool:
+def _by_calibration(job: Trial) -> bool:
     return isinstance(job, Unit) and job.setting.method == CALIBRATED
 
 
-def find_missing(folder: WorkFolder, keys: dict[Job, str]) -> list[Job]:
+def find_missing(folder: WorkFolder, keys: dict[Trial, str]) -> list[Trial]:
     """Return the jobs without a result; one of which pictures failed is tried again."""
     return [job for job, key in keys.items() if folder.refusal(key) is None and _lacks(folder, key)]
 
 
-def make_one(bench: Bench, job: Job, key: str, report: Report = lambda _: None) -> str:
+def make_one(bench: Bench, job: Trial, key: str, report: Report = lambda _: None) -> str:
     """Carry out one job and keep what comes of it, or why nothing can."""
     try:
         outcome = bench.carry_out(job, bench.subject, bench.panel, report)
@@ -83,7 +83,7 @@ def make_one(bench: Bench, job: Job, key: str, report: Report = lambda _: None) 
     return key
 
 
-def make_all(bench: Bench, jobs: dict[Job, str], workers: int) -> Iterator[Job]:
+def make_all(bench: Bench, jobs: dict[Trial, str], workers: int) -> Iterator[Trial]:
     """Yield each job when it is done; one worker is this process."""
     if workers <= 1 or len(jobs) <= 1:
         for job, key in jobs.items():
@@ -95,7 +95,7 @@ def make_all(bench: Bench, jobs: dict[Job, str], workers: int) -> Iterator[Job]:
     bare = (replace(bench),)
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _begin, bare)
     try:
-        waiting: dict[Future[str], Job] = {
+        waiting: dict[Future[str], Trial] = {
             pool.submit(_work, job, key): job for job, key in jobs.items()
         }
         for done in as_completed(waiting):
@@ -130,7 +130,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _work(job: Job, key: str) -> str:
+def _work(job: Trial, key: str) -> str:
     return make_one(_bench[0], job, key)
 
 

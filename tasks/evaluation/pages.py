@@ -17,7 +17,7 @@ from hierdiff_core.evaluation.page import (
 )
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Job, Outcome
+from hierdiff_core.evaluation.unit import Outcome, Trial
 from hierdiff_core.whole_file import write_whole
 from tasks.evaluation.work_folder import Vectors, WorkFolder
 
@@ -35,8 +35,8 @@ class Written:
 
 def gather(
     folder: WorkFolder,
-    keys: Mapping[Job, str],
-    known: dict[Job, Outcome],
+    keys: Mapping[Trial, str],
+    known: dict[Trial, Outcome],
     drawings: Mapping[str, Vectors],
     distances: dict[tuple[str, Setting], float],
 ) -> Results:

@@ -42,12 +42,17 @@ from tasks.ledger.runs import (
     seconds_per_evaluation,
     set_run_state,
 )
-from tasks.ledger.segments import Finished, Stored, finish_segments, finished, start_segments
+from tasks.ledger.segments import (
+    Stored,
+    StoredSegment,
+    finish_segments,
+    start_segments,
+    stored_segments,
+)
 from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
 __all__ = [
-    "Finished",
     "Leaf",
     "Lease",
     "Night",
@@ -57,6 +62,7 @@ __all__ = [
     "RunSummary",
     "Stored",
     "StoredImage",
+    "StoredSegment",
     "SubtreeLine",
     "Tree",
     "add_evaluations",
@@ -68,7 +74,6 @@ __all__ = [
     "find_slots",
     "find_tuned",
     "finish_segments",
-    "finished",
     "forget_images",
     "forget_segment",
     "forget_tuned",
@@ -98,6 +103,7 @@ __all__ = [
     "store_embeddings",
     "store_plan",
     "store_prompts",
+    "stored_segments",
     "summarise",
     "take_lease",
     "tree_nodes",

@@ -14,7 +14,7 @@ from sqlalchemy import Text, any_, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from tasks.records import Embedding
+from tasks.records import EmbeddingRow
 
 log = logging.getLogger(__name__)
 
@@ -26,9 +26,9 @@ def find_embeddings(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
     it is stored again.
     """
     wanted = any_(literal(list(keys), ARRAY(Text)))
-    columns = (Embedding.key, Embedding.content, Embedding.sha256)
+    columns = (EmbeddingRow.key, EmbeddingRow.content, EmbeddingRow.sha256)
     found: dict[str, bytes] = {}
-    for key, content, sha256 in session.execute(select(*columns).where(Embedding.key == wanted)):
+    for key, content, sha256 in session.execute(select(*columns).where(EmbeddingRow.key == wanted)):
         if hashlib.sha256(content).hexdigest() == sha256:
             found[key] = content
         else:
@@ -45,13 +45,13 @@ def store_embeddings(session: Session, contents: Mapping[str, bytes]) -> None:
     ]
     if not rows:
         return
-    new = insert(Embedding)
-    checksum = func.encode(func.sha256(Embedding.content), "hex")
+    new = insert(EmbeddingRow)
+    checksum = func.encode(func.sha256(EmbeddingRow.content), "hex")
     session.execute(
         new.on_conflict_do_update(
-            index_elements=[Embedding.key],
+            index_elements=[EmbeddingRow.key],
             set_={"content": new.excluded.content, "sha256": new.excluded.sha256},
-            where=checksum != Embedding.sha256,
+            where=checksum != EmbeddingRow.sha256,
         ),
         rows,
     )

@@ -22,7 +22,7 @@ from tasks.states import SegmentState
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class StoredSegment:
     """A segment whose end state is in the object store."""
 
     key: str
@@ -81,16 +81,16 @@ def finish_segments(session: Session, run: uuid.UUID, stored: Mapping[int, Store
         raise UnknownRun(run=run)
 
 
-def finished(
+def stored_segments(
     session: Session, run: uuid.UUID, shards: Iterable[int] | None = None
-) -> dict[int, Finished]:
+) -> dict[int, StoredSegment]:
     """Return the segments that are done, of some shards or of all."""
     columns = (SegmentRow.segment, SegmentRow.key, SegmentRow.sha256)
     done = select(*columns).where(SegmentRow.run_id == run, SegmentRow.state == SegmentState.DONE)
     if shards is not None:
         done = done.where(SegmentRow.shard == any_(_numbers(shards)))
     rows = session.execute(done.order_by(SegmentRow.segment))
-    return {segment: Finished(key, sha256 or "") for segment, key, sha256 in rows}
+    return {segment: StoredSegment(key, sha256 or "") for segment, key, sha256 in rows}
 
 
 def _numbers(numbers: Iterable[int]) -> Any:

@@ -5,7 +5,7 @@ to be (`migrations`, which the tests compare with these files).
 """
 
 from tasks.records.base import Base
-from tasks.records.batches import Batch, Catalogue, Embedding, PromptRow, RejectedRow
+from tasks.records.batches import Batch, Catalogue, EmbeddingRow, PromptRow, RejectedRow
 from tasks.records.runs import (
     ImageRow,
     LeafRow,
@@ -21,7 +21,7 @@ __all__ = [
     "Base",
     "Batch",
     "Catalogue",
-    "Embedding",
+    "EmbeddingRow",
     "ImageRow",
     "LeafRow",
     "NodeRow",

@@ -69,7 +69,7 @@ class PromptRow(Base):
     recipe: Mapped[dict[str, Any]]
 
 
-class Embedding(Base):
+class EmbeddingRow(Base):
     """What the prior made of a prompt, kept because making it again may differ."""
 
     __tablename__ = "embeddings"

@@ -1,6 +1,6 @@
-"""The pictures of a night in the plan's order, in families that share their first steps.
+"""The pictures of a night in the plan's order, in gallery_groups that share their first steps.
 
-Knows how a plan is cut into families worth a heading, and what stands beside a picture. Knows
+Knows how a plan is cut into gallery_groups worth a heading, and what stands beside a picture. Knows
 nothing of HTML.
 """
 
@@ -34,17 +34,17 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class Family:
+class GalleryGroup:
     """Neighbours in the plan."""
 
     title: str
     cards: tuple[Card, ...]
 
 
-def families(data: ReportData) -> tuple[Family, ...]:
+def gallery_groups(data: ReportData) -> tuple[GalleryGroup, ...]:
     """Return all pictures, family by family; those that share with nobody there stand together."""
     cards = _cards(data)
-    found: list[Family] = []
+    found: list[GalleryGroup] = []
     for first, last, steps in _runs(data.plan):
         count = last - first
         title = (
@@ -52,7 +52,7 @@ def families(data: ReportData) -> tuple[Family, ...]:
             if not steps
             else (f"{count:,} share {steps:,} of {data.plan.steps:,} steps")
         )
-        found.append(Family(title, tuple(cards[at] for at in range(first, last))))
+        found.append(GalleryGroup(title, tuple(cards[at] for at in range(first, last))))
     return tuple(found)
 
 

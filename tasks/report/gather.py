@@ -19,10 +19,10 @@ from tasks.ledger import (
     RunSummary,
     StoredImage,
     SubtreeLine,
-    finished,
     load_images,
     load_plan,
     load_run_prompts,
+    stored_segments,
     summarise,
 )
 from tasks.object_keys import preview_key
@@ -54,7 +54,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
-        done = set(finished(session, run))
+        done = set(stored_segments(session, run))
     splits = [each for each in shown_splits(night.plan) if each in done]
     shown = {each: preview_key(night.keys[each]) for each in splits}
     return ReportData(

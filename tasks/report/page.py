@@ -22,7 +22,7 @@ from tasks.report.data import (
     ReportStage,
     ReportSubtree,
 )
-from tasks.report.gallery import families, names
+from tasks.report.gallery import gallery_groups, names
 from tasks.report.headline import claim, duration, headline
 from tasks.report.thumbnail import data_uri, thumbnail, thumbnail_side
 
@@ -56,7 +56,7 @@ def render_report(data: ReportData) -> str:
         data=data,
         claim=claim(data),
         figures=headline(data),
-        families=families(data),
+        gallery_groups=gallery_groups(data),
         subtrees=subtree_table(data),
         stages=_shares(data),
         wide=Markup(draw_plan(data.plan, width=WIDE, names=names(data), pictures=_strip(data))),

@@ -1,4 +1,4 @@
-"""Tuning without a judge: what the model's calibrations foresee for a catalogue's own prompts.
+"""Tuning without a judge: what the model's calibrations predict_ways for a catalogue's own prompts.
 
 Knows rows, calibrations and the ledger's embeddings. Knows nothing of how misfits are predicted
 (`hierdiff_core.calibrated.choice`) or of the terminal. No picture is made.
@@ -15,7 +15,7 @@ import numpy as np
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import calibration_path, load_calibration
-from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
+from hierdiff_core.calibrated.choice import Prediction, Way, affordable, predict_ways, rank
 from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.embedding_cache import find_embeddings
 from hierdiff_core.errors import InvalidSetting
@@ -37,7 +37,7 @@ JUDGE = "calibration"  # what stands in a record for the judge
 
 
 @dataclass(frozen=True)
-class Outlook:
+class BudgetSearch:
     """A catalogue, a budget, and the ways to spend it that the model is calibrated for."""
 
     stores: Stores
@@ -51,31 +51,31 @@ class Outlook:
         known = find_embeddings(LedgerCache(self.stores), self.rows.prompts)
         return len(self.rows.prompts) - len(known)
 
-    def look(self, report: Report) -> list[Foreseen]:
+    def run(self, report: Report) -> list[Prediction]:
         """Return what each way is predicted to come to, the best first; embeds what is new.
 
         Raises what embedding raises.
         """
-        prompts, found = self.rows.prompts, list[Foreseen]()
+        prompts, found = self.rows.prompts, list[Prediction]()
         embeddings = embed_rows(self.stores, prompts, open_models(self.settings), report)
         vectors = np.stack([embeddings[each.text].vector for each in prompts])
         check_vectors(vectors, [each.row for each in prompts])
         keys = [content_key(each) for each in prompts]
         exact = self.settings.exact_prompts
-        for each in foresee(vectors, keys, self.ways, self.evaluations, exact):
+        for each in predict_ways(vectors, keys, self.ways, self.evaluations, exact):
             found.append(each)
             report("planning", len(found), len(self.ways))
         return rank(found)
 
 
-def open_outlook(
+def open_budget_search(
     stores: Stores,
     settings: Settings,
     source: Source,
     evaluations: float,
     grid: str,
     solvers: Sequence[str],
-) -> Outlook:
+) -> BudgetSearch:
     """Return what a budget can be spent on; nothing is embedded yet.
 
     Solvers are some of the grid's, none for all of it. Raises what `read_tunable` raises,
@@ -95,17 +95,17 @@ def open_outlook(
     able = affordable(ways, len(rows.prompts), evaluations)
     schedule = load_family(rows.recipe.family).load_schedule(rows.recipe)
     calibrated = {way: calibrate_solver(known[way[0]], schedule, *way) for way in able}
-    return Outlook(stores, settings, rows, calibrated, evaluations)
+    return BudgetSearch(stores, settings, rows, calibrated, evaluations)
 
 
-def setting_of(foreseen: Foreseen) -> Setting:
+def setting_of(prediction: Prediction) -> Setting:
     """Return a way to spend a budget as the evaluation calls it."""
-    if not foreseen.saving:
-        return standard(foreseen.solver, foreseen.steps)
-    return Setting(CALIBRATED, foreseen.solver, foreseen.steps, saving=foreseen.saving)
+    if not prediction.saving:
+        return standard(prediction.solver, prediction.steps)
+    return Setting(CALIBRATED, prediction.solver, prediction.steps, saving=prediction.saving)
 
 
-def record_foreseen(rows: Rows, chosen: Foreseen) -> Tuned:
+def record_prediction(rows: Rows, chosen: Prediction) -> Tuned:
     """Return a choice as a catalogue's settings keep it; it is told on no prompt."""
     return Tuned(
         **chosen_fields(setting_of(chosen), rows.recipe),

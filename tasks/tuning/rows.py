@@ -17,7 +17,7 @@ from hierdiff_core.models.loaded import Models
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe
 from tasks.embed import LedgerCache, embed_prompts
-from tasks.errors import BadRow, EmptyBatch
+from tasks.errors import EmptyBatch
 from tasks.settings import Settings
 from tasks.stages import Source, read_rows
 from tasks.stores import Stores
@@ -64,10 +64,10 @@ def embed_rows(
 ) -> dict[str, Embedding]:
     """Return embeddings by text; what was not known is embedded, and serves the nights too.
 
-    Raises BadRow for a prompt whose embedding is of no use, and UnknownModel.
+    Raises InvalidEmbedding for a prompt whose embedding is of no use, and UnknownModel.
     """
     embedded = embed_prompts(stores, prompts, models, partial(report, "embedding"))
-    for each in embedded.rejected:
-        raise BadRow(row=each.row, reason=each.reason.removeprefix(f"Row {each.row}: "))
+    for fault in embedded.faults.values():
+        raise fault
     found = find_embeddings(LedgerCache(stores), prompts)
     return {prompt.text: embedding for prompt, embedding in found.items()}

@@ -20,7 +20,7 @@ from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.tune_choice import Half
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, make_candidates
-from hierdiff_core.evaluation.unit import Job, Unit, make_unit
+from hierdiff_core.evaluation.unit import Trial, Unit, make_unit
 from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import Prompt, embedding_key, negative_key
 from tasks.embed import LedgerCache
@@ -90,7 +90,7 @@ class Tuning:
         Of the telling half, all standard settings are counted, which is more than any ladder has.
         """
         alone = self.candidates.standards
-        shared = [each for family in self.candidates.families for each in family]
+        shared = [each for ladder in self.candidates.ladders for each in ladder]
         parts = {
             "standard settings": (alone, Half.CHOOSING),
             "sharing, at the most": (shared, Half.CHOOSING),
@@ -107,7 +107,7 @@ class Tuning:
         return {each: make_unit(self.texts, self.halves[half], each) for each in settings}
 
     def _read(
-        self, units: Mapping[Setting, Unit], keys: Mapping[Job, str]
+        self, units: Mapping[Setting, Unit], keys: Mapping[Trial, str]
     ) -> dict[Setting, Measured]:
         found = {}
         for setting, unit in units.items():

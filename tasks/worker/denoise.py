@@ -26,7 +26,7 @@ from hierdiff_core.solver import Solver, make_solver
 from tasks.embed import LedgerCache
 from tasks.errors import CorruptObject, MissingObject
 from tasks.lease import Hold, held
-from tasks.ledger import Tree, finished, forget_segment, note_resumed, record_metric
+from tasks.ledger import Tree, forget_segment, note_resumed, record_metric, stored_segments
 from tasks.models import open_models
 from tasks.object_keys import picture_key
 from tasks.previews import shown_splits
@@ -194,7 +194,7 @@ def _is_shown(attempt: _Attempt, done: Finished) -> bool:
 
 def _note_done(attempt: _Attempt) -> None:
     with attempt.stores.session() as session:
-        done = finished(session, attempt.work.run)
+        done = stored_segments(session, attempt.work.run)
     attempt.work.done.clear()
     attempt.work.done.update(done)
 

@@ -25,14 +25,14 @@ from hierdiff_core.png import encode_png, trace
 from hierdiff_core.prompt import Prompt, content_key
 from tasks.errors import MissingEmbedding
 from tasks.ledger import (
-    Finished,
     NightPlan,
+    StoredSegment,
     Tree,
     find_embeddings,
-    finished,
     load_images,
     load_plan,
     load_run_prompts,
+    stored_segments,
 )
 from tasks.object_keys import checkpoint_key, picture_key
 from tasks.storage import Bucket
@@ -48,7 +48,7 @@ class Work:
     shard: int
     night: NightPlan
     prompts: tuple[Prompt, ...]  # the first one of each leaf
-    done: dict[int, Finished]  # of all segments; those found damaged are taken out
+    done: dict[int, StoredSegment]  # of all segments; those found damaged are taken out
     pictures: frozenset[int]  # leaves that have one
 
     @property
@@ -89,7 +89,7 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
     with stores.session() as session:
         night = load_plan(session, run)
         prompts = {content_key(each): each for each in reversed(load_run_prompts(session, run))}
-        done, pictures = finished(session, run), load_images(session, run)
+        done, pictures = stored_segments(session, run), load_images(session, run)
     return Work(
         run=run,
         shard=shard,
@@ -132,7 +132,7 @@ class StoredStates(Mapping[int, State]):
     segment's number in `damaged`.
     """
 
-    def __init__(self, bucket: Bucket, done: Mapping[int, Finished]) -> None:
+    def __init__(self, bucket: Bucket, done: Mapping[int, StoredSegment]) -> None:
         self.bucket, self.done = bucket, done
         self.damaged: int | None = None
         self._fetched = ""  # sha256 of the object whose states are kept

@@ -8,7 +8,7 @@ import numpy as np
 
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Job, Outcome, Unit
+from hierdiff_core.evaluation.unit import Outcome, Trial, Unit
 from hierdiff_core.plan import CALIBRATED
 
 NOTHING = np.zeros((0, 4, 4, 3), np.uint8)
@@ -31,7 +31,7 @@ def rising(ahead: float) -> Figure:
     return score
 
 
-def made_up(jobs: Sequence[Job], score: Figure, predicted: Figure | None = None) -> Results:
+def made_up(jobs: Sequence[Trial], score: Figure, predicted: Figure | None = None) -> Results:
     """Return made-up outcomes of all jobs; predictions are right unless given otherwise."""
     outcomes = {}
     foresee = predicted or (lambda setting: 1 - score(setting))

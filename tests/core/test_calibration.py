@@ -22,7 +22,7 @@ from hierdiff_core.calibrated.readings import Design, Reading, measure, names, p
 from hierdiff_core.calibrated.ridge import square_root
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import InvalidSetting, UnknownModel
-from hierdiff_core.evaluation.methods import Group, calibrated_methods, make_setting_plan
+from hierdiff_core.evaluation.methods import PromptGroup, calibrated_methods, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Job, run
@@ -296,7 +296,7 @@ def test_a_calibrated_method_plans_a_setting_of_the_evaluation(calibration: Cali
 
     methods = calibrated_methods(find, SCHEDULE)
     vectors, keys = _vectors(_conditioning(20, seed=8)), [f"{each:02d}" for each in range(20)]
-    groups = [Group(vectors[:12], keys[:12]), Group(vectors[12:], keys[12:])]
+    groups = [PromptGroup(vectors[:12], keys[:12]), PromptGroup(vectors[12:], keys[12:])]
     plan = make_setting_plan(groups, Setting("calibrated", "ddim", 6, saving=0.5), methods)
     assert (plan.planner, plan.steps, plan.evaluations) == ("calibrated", 6, 60)
     with pytest.raises(InvalidSetting, match="hierdiff calibrate"):

@@ -13,7 +13,7 @@ from hierdiff_core.evaluation.budgets import (
 )
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import GRIDS, Study, make_study
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.plan_ladder import plan_sets, plan_settings, read_ladder
 from hierdiff_core.evaluation.prompt_sets import Entry, PromptSet
 from hierdiff_core.evaluation.results import Results
@@ -32,7 +32,7 @@ def _study(calibrated: bool = True, **given: object) -> Study:
     return replace(make_study(grid, [*sets, few]), calibrated=calibrated)
 
 
-def _told(score: Figure) -> Told:
+def _told(score: Figure) -> SectionReport:
     study = _study()
     return plans.tell(study, made_up(plans.jobs(study), score))
 

@@ -9,7 +9,7 @@ import pytest
 
 from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn
 from hierdiff_core.evaluation.grid import GRIDS, make_study
-from hierdiff_core.evaluation.methods import METHODS, Group, make_setting_plan
+from hierdiff_core.evaluation.methods import METHODS, PromptGroup, make_setting_plan
 from hierdiff_core.evaluation.prompt_sets import (
     Entry,
     PromptSet,
@@ -27,7 +27,7 @@ SETS = (
     PromptSet("small", "small", tuple(Entry(f"a lamp {at}") for at in range(16))),
 )
 VECTORS = np.random.default_rng(0).normal(size=(40, 6))
-GROUP = Group(VECTORS, [f"{at:02d}" for at in range(40)])
+GROUP = PromptGroup(VECTORS, [f"{at:02d}" for at in range(40)])
 
 
 def test_a_sample_is_the_same_each_time_and_half_of_it_held_out_where_it_can_be() -> None:
@@ -73,7 +73,10 @@ def test_every_method_meets_its_budget_to_the_evaluation(method: str) -> None:
 
 
 def test_groups_share_nothing_with_each_other_and_meet_one_budget() -> None:
-    groups = [Group(VECTORS[:16], GROUP.keys[:16]), Group(VECTORS[16:], GROUP.keys[16:])]
+    groups = [
+        PromptGroup(VECTORS[:16], GROUP.keys[:16]),
+        PromptGroup(VECTORS[16:], GROUP.keys[16:]),
+    ]
     plan = make_setting_plan(groups, Setting("ward", "ddim", 10, saving=0.5))
     assert plan.saving == pytest.approx(0.5, abs=0.01)
     for segment in plan.segments:
@@ -82,7 +85,9 @@ def test_groups_share_nothing_with_each_other_and_meet_one_budget() -> None:
 
 def test_a_saving_that_a_set_cannot_reach_is_refused() -> None:
     with pytest.raises(InvalidSetting):
-        make_setting_plan([Group(VECTORS[:2], ["a", "b"])], Setting("ward", "ddim", 4, saving=0.9))
+        make_setting_plan(
+            [PromptGroup(VECTORS[:2], ["a", "b"])], Setting("ward", "ddim", 4, saving=0.9)
+        )
     with pytest.raises(InvalidSetting, match="method"):
         make_setting_plan([GROUP], Setting("magic", "ddim", 4))
 

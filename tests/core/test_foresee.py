@@ -7,7 +7,7 @@ import pytest
 
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.choice import Foreseen, Way, affordable, foresee, rank
+from hierdiff_core.calibrated.choice import Prediction, Way, affordable, predict_ways, rank
 from hierdiff_core.errors import InvalidSetting
 
 SIZE = 30
@@ -25,8 +25,8 @@ def ways(
     return {(solver, K): CalibratedSolver(calibration, np.geomspace(20, 0.05, K)) for K in misfits}
 
 
-def best(found: dict[Way, CalibratedSolver], evaluations: float) -> Foreseen:
-    return rank(foresee(VECTORS, KEYS, found, evaluations))[0]
+def best(found: dict[Way, CalibratedSolver], evaluations: float) -> Prediction:
+    return rank(predict_ways(VECTORS, KEYS, found, evaluations))[0]
 
 
 def test_the_least_predicted_misfit_wins() -> None:
@@ -37,8 +37,8 @@ def test_the_least_predicted_misfit_wins() -> None:
 
 
 def test_a_budget_of_all_steps_is_the_plain_misfit() -> None:
-    found = {each.steps: each for each in foresee(VECTORS, KEYS, ways({4: 10.0, 8: 9.0}), 4)}
-    assert found[4] == Foreseen("ddim", 4, 0.0, 4.0, pytest.approx(10.0))
+    found = {each.steps: each for each in predict_ways(VECTORS, KEYS, ways({4: 10.0, 8: 9.0}), 4)}
+    assert found[4] == Prediction("ddim", 4, 0.0, 4.0, pytest.approx(10.0))
     assert (found[8].saving, found[8].evaluations) == (0.5, 4.0)
     assert found[8].misfit > 9
 
@@ -49,7 +49,7 @@ def test_a_dearer_budget_misses_less() -> None:
 
 
 def test_of_equals_the_one_of_fewer_steps_is_first() -> None:
-    found = [Foreseen("ddim", K, 0.5, 3.0, 7.0) for K in (8, 4, 6)]
+    found = [Prediction("ddim", K, 0.5, 3.0, 7.0) for K in (8, 4, 6)]
     assert [each.steps for each in rank(found)] == [4, 6, 8]
 
 

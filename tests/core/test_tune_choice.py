@@ -103,10 +103,10 @@ def test_the_luckiest_of_many_equally_bad_settings_is_not_taken() -> None:
 def shared_only_below(steps: int) -> Candidates:
     """One standard setting, and fifty ways to share below it."""
     savings = np.linspace(0.2, 0.6, 50)
-    families = tuple(
+    ladders = tuple(
         (Setting("ward", "ddim", steps, saving=float(each)),) for each in savings
     )  # fmt: skip
-    return Candidates((standard("ddim", steps),), families)
+    return Candidates((standard("ddim", steps),), ladders)
 
 
 def test_nothing_is_measured_that_could_not_be_cheaper() -> None:
@@ -121,8 +121,8 @@ def test_a_family_is_given_up_once_it_is_known_to_fall_short() -> None:
     chosen(bench.measure)
     shared = [each for each, _ in bench.asked if each.shares]
     assert shared
-    families = [(each.method, each.solver, each.steps) for each in shared]
-    assert len(families) == len(set(families))
+    ladders = [(each.method, each.solver, each.steps) for each in shared]
+    assert len(ladders) == len(set(ladders))
 
 
 def test_a_saving_that_cannot_be_met_ends_its_family_and_no_more() -> None:

@@ -14,8 +14,8 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.checkpoint import State
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning, flatten
-from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit_decoder, load_decoder
+from hierdiff_core.embedding import Conditioning
+from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder, fit, load_networks
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Job, Round, rounds
 from hierdiff_core.schedule import solve_tau
@@ -53,8 +53,8 @@ def load(folders: Folders, device: torch.device) -> Load:
     def load(*, compiled: bool = False, **changes: object) -> Decoder:
         recipe = folders.recipe(**changes)
         negative = torch.randn(1, WIDTH, generator=torch.Generator().manual_seed(1))
-        networks = load_decoder(recipe, str(device), compiled=compiled)
-        return fit_decoder(networks, recipe, Conditioning({EMBEDDING: negative}))
+        networks = load_networks(recipe, str(device), compiled=compiled)
+        return fit(networks, recipe, Conditioning({EMBEDDING: negative}))
 
     return load
 
@@ -69,7 +69,7 @@ def conditioning() -> Conditioning:
 @pytest.fixture(scope="session")
 def plan(conditioning: Conditioning) -> Plan:
     """Return a plan that shares."""
-    tree = build_tree(flatten(conditioning))
+    tree = build_tree(conditioning.tensors[EMBEDDING].numpy())
     return make_plan(tree, solve_tau([tree], K, Budget(saving=0.3)))
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from tasks import stages
-from tasks.ledger import Finished, claim_night, finished, load_plan
+from tasks.ledger import StoredSegment, claim_night, load_plan, stored_segments
 from tasks.object_keys import picture_key
 from tasks.settings import Settings
 from tasks.stores import Stores
@@ -64,7 +64,7 @@ def plan_small_night(
 def end_states(stores: Stores, run: uuid.UUID) -> dict[str, str]:
     """Return a digest of what each finished segment ended in, latents or pixels, by its key."""
     with stores.session() as session:
-        plan, done = load_plan(session, run).plan, finished(session, run)
+        plan, done = load_plan(session, run).plan, stored_segments(session, run)
     states, digests = StoredStates(stores.bucket, done), {}
     for segment, entry in done.items():
         leaf = plan.is_leaf(plan.segments[segment])
@@ -73,7 +73,7 @@ def end_states(stores: Stores, run: uuid.UUID) -> dict[str, str]:
     return digests
 
 
-def _pixels(stores: Stores, leaf: Finished) -> bytes:
+def _pixels(stores: Stores, leaf: StoredSegment) -> bytes:
     body = stores.bucket.get(picture_key(leaf.sha256), leaf.sha256)
     with Image.open(io.BytesIO(body)) as image:
         return image.tobytes()

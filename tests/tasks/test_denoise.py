@@ -16,7 +16,7 @@ from hierdiff_core.errors import WrongRevision
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
 from tasks.errors import LeaseHeld, PoisonedSubtree
-from tasks.ledger import Tree, finished, load_images, load_plan, summarise, take_lease
+from tasks.ledger import Tree, load_images, load_plan, stored_segments, summarise, take_lease
 from tasks.object_keys import checkpoint_key
 from tasks.report.publish import publish
 from tasks.settings import Settings
@@ -99,7 +99,7 @@ def test_splits_leave_their_latents_behind_and_leaves_their_pictures_alone(
     run_all(planned)
     bucket = planned.stores.bucket
     with planned.stores.session() as session:
-        night, done = load_plan(session, planned.run), finished(session, planned.run)
+        night, done = load_plan(session, planned.run), stored_segments(session, planned.run)
         images = load_images(session, planned.run)
     kept = [key for name in bucket.list("checkpoints/") for key in unpack(bucket.get(name))]
     splits = [each.id for each in night.plan.segments if not night.plan.is_leaf(each)]
@@ -114,7 +114,7 @@ def test_a_damaged_object_takes_back_what_is_asked_of_it_and_nothing_else_change
     run_all(planned)
     before = end_states(planned.stores, planned.run)
     with planned.stores.session() as session:
-        plan, done = load_plan(session, planned.run).plan, finished(session, planned.run)
+        plan, done = load_plan(session, planned.run).plan, stored_segments(session, planned.run)
     # The split above two leaves is damaged, and the leaves below it have to be made again.
     split = next(each for each in reversed(plan.segments) if len(plan.children[each.id]) > 1)
     damaged = done[split.id].sha256

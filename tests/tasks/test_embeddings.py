@@ -9,7 +9,7 @@ from sqlalchemy import Engine, update
 
 from tasks.database import session_scope
 from tasks.ledger import find_embeddings, store_embeddings
-from tasks.records import Embedding
+from tasks.records import EmbeddingRow
 
 
 def _find(database: Engine, *keys: str) -> dict[str, bytes]:
@@ -43,7 +43,9 @@ def test_a_damaged_embedding_counts_as_unknown_and_is_replaced(
 ) -> None:
     _store(database, {"a": b"whole", "b": b"other"})
     with session_scope(database) as session:
-        session.execute(update(Embedding).where(Embedding.key == "a").values(content=b"broken"))
+        session.execute(
+            update(EmbeddingRow).where(EmbeddingRow.key == "a").values(content=b"broken")
+        )
     assert _find(database, "a", "b") == {"b": b"other"}
     assert "Embedding a" in caplog.text
     _store(database, {"a": b"whole again"})

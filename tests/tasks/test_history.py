@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from hierdiff_core.checkpoint import pack, unpack
-from tasks.ledger import finished, load_plan
+from tasks.ledger import load_plan, stored_segments
 from tasks.object_keys import checkpoint_key
 from tasks.settings import Settings
 from tasks.stores import open_stores
@@ -37,7 +37,7 @@ def test_a_checkpoint_without_its_history_is_computed_again(
         run_all(planned)
         before = end_states(stores, planned.run)
         with stores.session() as session:
-            plan, done = load_plan(session, planned.run).plan, finished(session, planned.run)
+            plan, done = load_plan(session, planned.run).plan, stored_segments(session, planned.run)
         split = next(each for each in reversed(plan.segments) if plan.children[each.id])
         lost = list(plan.children[split.id])
         key, sha256 = done[split.id].key, done[split.id].sha256

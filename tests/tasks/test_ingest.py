@@ -14,13 +14,13 @@ from tasks.database import session_scope
 from tasks.errors import EmptyBatch
 from tasks.ingest import Ingested, read_batch
 from tasks.settings import read_settings
-from tasks.sources import Row
+from tasks.sources import SourceRow
 from tasks.stages import Source, read_rows
 from tests.tasks.conftest import NIGHT, RECIPE
 
 
 def _read(*columns: Mapping[str, object]) -> Ingested:
-    return read_batch([Row(number, each) for number, each in enumerate(columns, 1)], RECIPE)
+    return read_batch([SourceRow(number, each) for number, each in enumerate(columns, 1)], RECIPE)
 
 
 def test_good_rows_go_on_and_bad_ones_are_listed() -> None:
@@ -42,7 +42,9 @@ def test_good_rows_go_on_and_bad_ones_are_listed() -> None:
 
 
 def test_a_line_that_could_not_be_taken_apart_is_listed() -> None:
-    batch = read_batch([Row(1, {"prompt": "mug"}), Row(2, fault="the line is no JSON")], RECIPE)
+    batch = read_batch(
+        [SourceRow(1, {"prompt": "mug"}), SourceRow(2, fault="the line is no JSON")], RECIPE
+    )
     assert batch.rejected[0].reason == "Row 2: the line is no JSON; correct it or drop the row."
 
 
@@ -88,7 +90,7 @@ def test_a_row_that_no_database_can_hold_costs_itself_only(
 
 def test_rows_are_read_one_by_one() -> None:
     def rows() -> object:
-        yield Row(1, {"prompt": "mug"})
+        yield SourceRow(1, {"prompt": "mug"})
         raise ConnectionError
 
     with pytest.raises(ConnectionError):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from hierdiff_core.models.kandinsky22 import Decoder
-from tasks.ledger import finished, load_plan, summarise
+from tasks.ledger import load_plan, stored_segments, summarise
 from tasks.settings import Settings
 from tasks.stores import open_stores
 from tasks.worker.decode import AT_ONCE
@@ -123,7 +123,7 @@ def run_process(night: SmallNight, *kill: str) -> int:
 
 def done_steps(night: SmallNight) -> int:
     with night.stores.session() as session:
-        plan, done = load_plan(session, night.run).plan, finished(session, night.run)
+        plan, done = load_plan(session, night.run).plan, stored_segments(session, night.run)
     return sum(plan.segments[each].steps for each in done)
 
 

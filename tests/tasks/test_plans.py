@@ -136,8 +136,8 @@ def test_segments_that_an_earlier_night_finished_are_done_at_once(database: Engi
         ledger.start_segments(session, yesterday, [4])
     today, _ = store_night(database, prompts, catalogue="today")
     with session_scope(database) as session:
-        done = ledger.finished(session, today)
-        assert done == ledger.finished(session, yesterday)
+        done = ledger.stored_segments(session, today)
+        assert done == ledger.stored_segments(session, yesterday)
         reused = session.execute(select(SegmentRow).where(SegmentRow.reused)).scalars().all()
         assert [(row.run_id, row.segment, row.bytes) for row in reused] == [
             (today, 0, 123),
@@ -156,7 +156,7 @@ def test_a_reused_segment_whose_object_is_gone_is_done_anew(database: Engine) ->
     second, _ = store_night(database, prompts, catalogue="second")
     with session_scope(database) as session:
         ledger.start_segments(session, second, [0])
-        assert ledger.finished(session, second) == {}
+        assert ledger.stored_segments(session, second) == {}
         ledger.finish_segments(session, second, {0: ledger.Stored("1" * 64, 1)})
         assert not session.execute(select(SegmentRow.reused).where(SegmentRow.reused)).all()
 

@@ -71,9 +71,9 @@ def picture(segment: int) -> Picture:
     return Picture(segment, segment, made, 64, 48)
 
 
-def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.Finished]:
+def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.StoredSegment]:
     with stores.session() as session:
-        return ledger.finished(session, run)
+        return ledger.stored_segments(session, run)
 
 
 def store_one_by_one(stores: Stores, run: UUID, drawn: bool, noted: list[int]) -> None:

@@ -18,7 +18,7 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
-from tasks.report.gallery import families, safe_link
+from tasks.report.gallery import gallery_groups, safe_link
 from tasks.report.headline import claim, duration, headline
 from tasks.report.page import (
     ReportData,
@@ -194,7 +194,7 @@ def test_pictures_stand_in_the_plan_s_order_each_once() -> None:
 @pytest.mark.parametrize("size", [1, 2, 3, 12, 60, 200])
 def test_families_hold_every_picture_once_and_tell_what_it_paid_alone(size: int) -> None:
     data = night(size)
-    cards = [card for family in families(data) for card in family.cards]
+    cards = [card for family in gallery_groups(data) for card in family.cards]
     assert [card.at for card in cards] == list(range(size))
     own = sum(card.own for card in cards)
     assert own == sum(s.steps for s in data.plan.segments if s.size == 1)

@@ -23,9 +23,9 @@ def test_only_done_segments_are_finished(database: Engine, run: UUID) -> None:
     with session_scope(database) as session:
         ledger.start_segments(session, run, [0, 1, 2])
         ledger.finish_segments(session, run, {1: ledger.Stored("1" * 64, 100)})
-        done = ledger.finished(session, run)
+        done = ledger.stored_segments(session, run)
         key = session.execute(select(SegmentRow.key).where(SegmentRow.segment == 1)).scalar_one()
-    assert done == {1: ledger.Finished(key, "1" * 64)}
+    assert done == {1: ledger.StoredSegment(key, "1" * 64)}
 
 
 def test_a_shard_finds_its_own_and_the_trunks_segments(database: Engine, run: UUID) -> None:
@@ -33,8 +33,8 @@ def test_a_shard_finds_its_own_and_the_trunks_segments(database: Engine, run: UU
         shards = ledger.load_plan(session, run).shards
         for segment in (each for shard in shards for each in shard):
             ledger.finish_segments(session, run, {segment: ledger.Stored("1" * 64, 1)})
-        assert set(ledger.finished(session, run, [0, 2])) == {*shards[0], *shards[2]}
-        assert ledger.finished(session, run, []) == {}
+        assert set(ledger.stored_segments(session, run, [0, 2])) == {*shards[0], *shards[2]}
+        assert ledger.stored_segments(session, run, []) == {}
 
 
 def test_a_segment_that_is_started_again_counts_its_attempts(database: Engine, run: UUID) -> None:

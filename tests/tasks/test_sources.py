@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, text
 from hierdiff_core.errors import InvalidSetting
 from tasks.errors import FailedQuery, UnreachableSource, UnreadableFile
 from tasks.ingest import read_batch
-from tasks.sources import Row, read_file, read_source
+from tasks.sources import SourceRow, read_file, read_source
 from tests.tasks.conftest import RECIPE
 from tests.tasks.test_claims import HOSTILE
 
@@ -36,7 +36,7 @@ def test_a_query_yields_its_rows_numbered_from_one(source: str) -> None:
     query = "SELECT name AS prompt, sku AS reference, scale AS guidance FROM products ORDER BY sku"
     first, second = read_source(source, query)
     assert (first.number, first.columns["prompt"]) == (1, "mug 100%")
-    assert second == Row(2, {"prompt": None, "reference": "2", "guidance": None})
+    assert second == SourceRow(2, {"prompt": None, "reference": "2", "guidance": None})
     batch = read_batch(read_source(source, query), RECIPE)
     assert batch.prompts[0].recipe.guidance == 2.5
     assert [fault.row for fault in batch.rejected] == [2]
@@ -113,16 +113,16 @@ def _write(folder: Path, name: str, content: str | bytes) -> Path:
 def test_a_csv_file_counts_its_header_as_line_one(tmp_path: Path) -> None:
     path = _write(tmp_path, "a.csv", "\ufeffprompt, reference\n a mug ,1\n\n,\nbag,2\n")
     assert list(read_file(path)) == [
-        Row(2, {"prompt": " a mug ", "reference": "1"}),
-        Row(5, {"prompt": "bag", "reference": "2"}),
+        SourceRow(2, {"prompt": " a mug ", "reference": "1"}),
+        SourceRow(5, {"prompt": "bag", "reference": "2"}),
     ]
 
 
 def test_a_csv_line_with_too_many_cells_is_a_fault(tmp_path: Path) -> None:
     path = _write(tmp_path, "a.csv", "prompt,reference\nmug, red,1\nbag\n")
     fault, short = read_file(path)
-    assert fault == Row(2, fault="it has 3 cells, the header 2")
-    assert short == Row(3, {"prompt": "bag"})
+    assert fault == SourceRow(2, fault="it has 3 cells, the header 2")
+    assert short == SourceRow(3, {"prompt": "bag"})
 
 
 def test_a_csv_cell_that_never_ends_is_a_fault_and_not_the_end(tmp_path: Path) -> None:

@@ -9,18 +9,18 @@ from benchmarks.paper.sections.table1 import win_rate
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import PAPER_METHOD
-from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.page import SectionReport, Table, number, percent, score, share
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 OUR_METHOD, OUR_SOLVER = "average", "ddim"  # the package's defaults, chosen from the first table
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
-    found: list[Job] = []
+    found: list[Trial] = []
     for prompts in study.development:
         for base in _bases(study):
             settings = [base, *_variants(study, base).values()]
@@ -29,7 +29,7 @@ def jobs(study: PaperStudy) -> list[Job]:
     return found
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows, figures = [], dict[str, object]()
     for prompts in study.development:
@@ -55,7 +55,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
     if rows:
         said = _advice(figures)
     tables = [Table(columns, rows, caption), *_tell_budgets(study, results, figures)]
-    return Told("Ablations", said, tables, figures=figures)
+    return SectionReport("Ablations", said, tables, figures=figures)
 
 
 def _tell_budgets(study: PaperStudy, results: Results, figures: dict[str, object]) -> list[Table]:

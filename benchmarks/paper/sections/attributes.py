@@ -8,18 +8,18 @@ from typing import Any
 
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.verdicts import attributes_right
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import attributes
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 
-def jobs(study: PaperStudy) -> Sequence[Job]:
+def jobs(study: PaperStudy) -> Sequence[Trial]:
     """See Section."""
     return attributes.jobs(_reported(study))
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     told = attributes.tell(_reported(study), results)
     figures: Any = told.figures

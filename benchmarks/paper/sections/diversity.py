@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmarks.paper.grid import PaperStudy
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import diversity
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 _PAPER = {
     "GenAI-Bench": "0.608 → 0.603",
@@ -19,12 +19,12 @@ _PAPER = {
 }
 
 
-def jobs(study: PaperStudy) -> Sequence[Job]:
+def jobs(study: PaperStudy) -> Sequence[Trial]:
     """See Section."""
     return diversity.jobs(replace(study, sets=study.report))
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     told = diversity.tell(replace(study, sets=study.report), results)
     table = told.tables[0]

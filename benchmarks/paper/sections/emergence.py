@@ -8,28 +8,28 @@ from functools import partial
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.look_inside import Watch
 from benchmarks.paper.verdicts import few_steps
-from hierdiff_core.evaluation.page import Table, Told, number
-from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
+from hierdiff_core.evaluation.page import SectionReport, Table, number
+from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, PlotPanel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
-from hierdiff_core.evaluation.unit import Job, Outcome
+from hierdiff_core.evaluation.unit import Outcome, Trial
 from hierdiff_core.judges.frechet import frechet_distance
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     watch = watch_of(study)
     return [] if watch is None else [watch]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "How detail emerges"
     watch = watch_of(study)
     found = None if watch is None else results.whole(watch)
     if watch is None or found is None:
-        return Told(title, ["Not measured yet."])
+        return SectionReport(title, ["Not measured yet."])
     scores = mean_scores(found)
     detail = _details(found)
     marks = sorted({1, watch.steps, *range(watch.steps // 8, watch.steps, watch.steps // 8 or 1)})
@@ -44,7 +44,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
     )
     table = Table(("step", "mean score of x_0", "distance to the end"), rows, caption)
     figures = {"score": scores, "distance": detail}
-    return Told(
+    return SectionReport(
         title,
         [few_steps(scores, watch.steps)],
         [table],
@@ -81,10 +81,12 @@ def _details(found: Outcome) -> list[float]:
 def _draw(watch: Watch, scores: Sequence[float], detail: Sequence[float]) -> bytes:
     xs = list(range(1, watch.steps + 1))
     across = f"steps taken, of {watch.steps}"
-    panels = [Panel("Score of the predicted picture", across, "mean score",
+    panels = [PlotPanel("Score of the predicted picture", across, "mean score",
                     [Line("", xs, scores, SHARED[0], marker="")])]  # fmt: skip
     if detail:
         line = Line("", xs, detail, ALONE[0], marker="")
-        panels.append(Panel("Distance to the final pictures", across, "Fréchet distance", [line]))
+        panels.append(
+            PlotPanel("Distance to the final pictures", across, "Fréchet distance", [line])
+        )
     solver = SOLVER_NAMES.get(watch.solver, watch.solver)
     return draw_panels(f"How detail emerges: {solver} {watch.steps}, nothing shared", panels)

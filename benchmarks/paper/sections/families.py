@@ -7,17 +7,17 @@ from functools import partial
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.look_inside import Family
 from benchmarks.paper.sheets import draw_sheet
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.unit import Job, Outcome
+from hierdiff_core.evaluation.unit import Outcome, Trial
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     return [family for _, family in _families(study)]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "Figure 10: mean embeddings"
     made = [(name, each, results.whole(each)) for name, each in _families(study)]
@@ -30,7 +30,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
         "A mean embedding belongs to no prompt, and is never denoised to the end in a plan; here "
         "it is, beside those of the two clusters that it was merged from and the prompts below."
     )
-    return Told(title, [said if pictures else "Not made yet."], [], pictures)
+    return SectionReport(title, [said if pictures else "Not made yet."], [], pictures)
 
 
 def _families(study: PaperStudy) -> list[tuple[str, Family]]:

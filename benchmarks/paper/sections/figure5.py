@@ -10,32 +10,32 @@ from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import PAPER_METHOD
-from hierdiff_core.evaluation.page import Table, Told, number, score
-from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, Panel, draw_panels
+from hierdiff_core.evaluation.page import SectionReport, Table, number, score
+from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, PlotPanel, draw_panels
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting, label, standard
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 _PREFERRED = "Prompt Template"
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     prompts = _set(study)
     settings = [*_alone(study), *_shared(study)]
     return [] if prompts is None else [study.unit(prompts, each) for each in settings]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "Figure 5: fixed budgets"
     prompts = _set(study)
     if prompts is None:
-        return Told(title, ["There is no report set."])
+        return SectionReport(title, ["There is no report set."])
     alone = results.all_measured(study, prompts, _alone(study))
     shared = results.all_measured(study, prompts, _shared(study))
     if not alone or not shared:
-        return Told(title, ["Not measured yet."])
+        return SectionReport(title, ["Not measured yet."])
     rows = [
         [label(each.setting), number(each.per_image, 2), score(estimate_mean(each.scores))]
         for each in sorted([*alone, *shared], key=lambda each: -each.per_image)
@@ -48,7 +48,9 @@ def tell(study: PaperStudy, results: Results) -> Told:
         for each in (*alone, *shared)
     }
     sentence = _compare(alone, shared)
-    return Told(title, [sentence], [table], {"figure5.png": picture}, {prompts.name: figures})
+    return SectionReport(
+        title, [sentence], [table], {"figure5.png": picture}, {prompts.name: figures}
+    )
 
 
 def _set(study: PaperStudy) -> PaperSet | None:
@@ -92,7 +94,9 @@ def _draw(
             f"{PAPER_METHOD}, tau 0 to {max(study.grid.taus):g}", [*shared, reference], SHARED[0]
         ),
     ]
-    panel = Panel("Score: higher is better", "denoiser evaluations per image", "mean score", lines)
+    panel = PlotPanel(
+        "Score: higher is better", "denoiser evaluations per image", "mean score", lines
+    )
     heading = f"Fixed budgets: {prompts.name}, {solver} {study.grid.paper_steps}"
     return draw_panels(heading, [panel], "bands: 95 % intervals of the mean")
 

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.verdicts import over_best, over_reference
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import frontier
 from hierdiff_core.evaluation.sections.frontier import Frontier
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 
-def jobs(study: PaperStudy) -> Sequence[Job]:
+def jobs(study: PaperStudy) -> Sequence[Trial]:
     """See Section."""
     own = [study.unit(prompts, each) for prompts in study.sets
            for each in study.papers_own(prompts)]  # fmt: skip
     return [*frontier.jobs(study), *own]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
 
     def say(found: Frontier) -> list[str]:

@@ -10,15 +10,15 @@ from benchmarks.paper.grid import PaperStudy
 from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.frontier import Measured, saving_at_equal_score
 from hierdiff_core.evaluation.grid import PAPER_METHOD
-from hierdiff_core.evaluation.page import Table, Told, number, score, share
-from hierdiff_core.evaluation.plots import SHARED, Level, Panel, band, draw_panels
+from hierdiff_core.evaluation.page import SectionReport, Table, number, score, share
+from hierdiff_core.evaluation.plots import SHARED, Level, PlotPanel, band, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.unit import Job, Unit
+from hierdiff_core.evaluation.unit import Trial, Unit
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     prompts = largest_set(study)
     if prompts is None:
@@ -28,13 +28,13 @@ def jobs(study: PaperStudy) -> list[Job]:
     return [_alone(study, prompts), *shared]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "How the gain grows with the number of prompts"
     prompts = largest_set(study)
     reference = None if prompts is None else results.measured_unit(_alone(study, prompts))
     if prompts is None or reference is None:
-        return Told(title, ["Not measured yet."])
+        return SectionReport(title, ["Not measured yet."])
     rows, figures, curves = [], dict[str, object](), dict[int, list[Measured]]()
     for size in sizes_within(study, prompts):
         units = [unit_among(study, prompts, size, each) for each in _settings(study)]
@@ -55,7 +55,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
     )
     columns = ("N", f"saved over {name} at equal score", "mean score at evaluations per image")
     pictures = {"growth.png": partial(_draw, reference, curves)} if curves else {}
-    return Told(title, [], [Table(columns, rows, caption)], pictures, figures)
+    return SectionReport(title, [], [Table(columns, rows, caption)], pictures, figures)
 
 
 def largest_set(study: PaperStudy) -> PromptSet | None:
@@ -120,11 +120,11 @@ def _draw(reference: Measured, curves: dict[int, list[Measured]]) -> bytes:
         ]
         lines.append(band(f"{100 * saving:g} % saved", points, SHARED[at % len(SHARED)]))
     gains = [(size, saving_at_equal_score(curves[size], reference)) for size in sizes]
+    across = "prompts of one template, N"
     panels = [
-        Panel("Score at a fixed saving", "prompts of one template, N", "mean score", lines, alone,
-              True, (), sizes),
-        Panel("Saved at equal score", "prompts of one template, N", "share of evaluations",
-              [band("", gains, SHARED[0])], (), True, (), sizes),
+        PlotPanel("Score at a fixed saving", across, "mean score", lines, alone, True, (), sizes),
+        PlotPanel("Saved at equal score", across, "share of evaluations",
+                  [band("", gains, SHARED[0])], (), True, (), sizes),
     ]  # fmt: skip
     return draw_panels(f"Gain against N: {label(reference.setting)}", panels,
                        "bands: 95 % intervals")  # fmt: skip

@@ -15,15 +15,15 @@ from benchmarks.paper.sections.growth import (
 )
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured
-from hierdiff_core.evaluation.page import Table, Told, score
+from hierdiff_core.evaluation.page import SectionReport, Table, score
 from hierdiff_core.evaluation.plan_ladder import spending
 from hierdiff_core.evaluation.plan_words import signed
-from hierdiff_core.evaluation.plots import BLIND, SHARED, Level, Panel, band, draw_panels
+from hierdiff_core.evaluation.plots import BLIND, SHARED, Level, PlotPanel, band, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections.plans import UNCALIBRATED
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.unit import Job, Unit
+from hierdiff_core.evaluation.unit import Trial, Unit
 from hierdiff_core.plan import CALIBRATED
 
 TITLE = "Calibrated plans against the paper's trees, by the number of prompts"
@@ -33,7 +33,7 @@ _MARKERS = {CALIBRATED: "o", "ward": "s", "average": "^"}
 Curves = Mapping[int, Mapping[str, Measured]]  # by N and method
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     prompts = largest_set(study)
     if prompts is None or not _applies(study):
@@ -46,14 +46,14 @@ def jobs(study: PaperStudy) -> list[Job]:
     return [*_alone(study, prompts), *shared]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     prompts = largest_set(study)
     if not study.calibrated:
-        return Told(TITLE, [UNCALIBRATED])
+        return SectionReport(TITLE, [UNCALIBRATED])
     curves = _curves(study, results, prompts) if prompts is not None and _applies(study) else {}
     if prompts is None or not curves:
-        return Told(TITLE, ["Not measured yet."])
+        return SectionReport(TITLE, ["Not measured yet."])
     alone = [found for unit in _alone(study, prompts) if (found := results.measured_unit(unit))]
     spent = _spent(study)
     caption = f"The same prompts of `{prompts.name}` among N of its prompts, {spent}."
@@ -63,7 +63,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
     sentences = [
         _sentence(each, gains, spent) for each in RIVALS if (gains := _gains(curves, each))
     ]
-    return Told(
+    return SectionReport(
         TITLE,
         sentences,
         [Table(columns, rows, caption)],
@@ -161,9 +161,9 @@ def _draw(name: str, spent: str, curves: Curves, alone: Sequence[Measured]) -> b
     levels = [Level(f"{label(each.setting)} alone", each.mean) for each in alone]
     across, sizes = "prompts of one template, N", list(curves)
     panels = [
-        Panel("Score: higher is better", across, "mean score",
+        PlotPanel("Score: higher is better", across, "mean score",
               [line for line in scores if line.xs], levels, True, (), sizes),
-        Panel("What calibrated plans gain", across, "difference of scores",
+        PlotPanel("What calibrated plans gain", across, "difference of scores",
               [line for line in gains if line.xs], [Level("", 0.0)], True, (), sizes),
     ]  # fmt: skip
     note = "bands: 95 % intervals, those of differences paired by prompt"

@@ -13,23 +13,23 @@ from benchmarks.paper.plan_alike import alike_table, find_alike, tell_alike
 from benchmarks.paper.verdicts import with_goal
 from hierdiff_core.evaluation import plan_words
 from hierdiff_core.evaluation.budgets import Ladder
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.plan_ladder import plan_study
 from hierdiff_core.evaluation.plan_words import Ranks
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.sections import plans
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 SETS_AHEAD = 2  # on which the tightest budgets shall be won with intervals apart
 MISFIT_RANK, SCORE_RANK, PLANS = 0.9, 0.8, 40
 
 
-def jobs(study: PaperStudy) -> Sequence[Job]:
+def jobs(study: PaperStudy) -> Sequence[Trial]:
     """See Section."""
     return plans.jobs(_reported(study))
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     study = _reported(study)
     alike = find_alike(plan_study(study), results) if study.calibrated else []

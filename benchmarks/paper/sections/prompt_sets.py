@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.paper.grid import PaperStudy
-from hierdiff_core.evaluation.page import Table, Told, percent
+from hierdiff_core.evaluation.page import SectionReport, Table, percent
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 
-def jobs(study: PaperStudy) -> Sequence[Job]:
+def jobs(study: PaperStudy) -> Sequence[Trial]:
     """See Section."""
     return []
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows = [
         [each.name, each.purpose, each.paper or "–", percent(each.paper_saving)]
@@ -24,4 +24,4 @@ def tell(study: PaperStudy, results: Results) -> Told:
     columns = ("set", "purpose", "stands for", "the paper saves")
     said = "Defaults are chosen on development sets only."
     figures = {each.name: {"purpose": each.purpose} for each in study.sets}
-    return Told("What the sets stand for", [said], [Table(columns, rows)], figures=figures)
+    return SectionReport("What the sets stand for", [said], [Table(columns, rows)], figures=figures)

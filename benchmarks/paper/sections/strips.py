@@ -8,7 +8,7 @@ from benchmarks.paper.grid import PaperStudy
 from benchmarks.paper.look_inside import FRAMES, Watch
 from benchmarks.paper.sections.emergence import jobs, watch_of
 from benchmarks.paper.sheets import draw_sheet
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.unit import Outcome
@@ -16,15 +16,17 @@ from hierdiff_core.evaluation.unit import Outcome
 __all__ = ["jobs", "tell"]  # the run that is looked at is that of `emergence`
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "Figure 2: from coarse to fine"
     watch = watch_of(study)
     found = None if watch is None else results.whole(watch)
     if watch is None or found is None:
-        return Told(title, ["Not made yet."])
+        return SectionReport(title, ["Not made yet."])
     kept = ", ".join(f"“{text}”" for text in watch.texts[: watch.kept])
-    return Told(title, [f"Prompts: {kept}."], [], {"strips.png": partial(_draw, watch, found)})
+    return SectionReport(
+        title, [f"Prompts: {kept}."], [], {"strips.png": partial(_draw, watch, found)}
+    )
 
 
 def _draw(watch: Watch, found: Outcome) -> bytes:

@@ -10,16 +10,16 @@ from benchmarks.paper.prompt_sets import PaperSet
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.frontier import Measured, largest_within
 from hierdiff_core.evaluation.grid import PAPER_METHOD
-from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.page import SectionReport, Table, number, percent, score, share
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 _COLUMNS = ("set", "N", "setting", "evaluations per image", "saving", "win %", "ties",
             "mean score", "standard's", "held-out only")  # fmt: skip
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     return [
         study.unit(prompts, each)
@@ -28,7 +28,7 @@ def jobs(study: PaperStudy) -> list[Job]:
     ]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows, within, figures = [], [], dict[str, object]()
     sentences = []
@@ -56,7 +56,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
         "Largest measured saving whose mean score cannot be told from the standard run's "
         "(the 95 % interval of the paired difference reaches 0).",
     )
-    return Told(
+    return SectionReport(
         "Table 1: sharing at the paper's setting",
         sentences,
         [Table(_COLUMNS, rows, caption), largest],

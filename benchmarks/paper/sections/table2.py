@@ -10,10 +10,10 @@ from benchmarks.paper.sections.emergence import mean_scores, watch_of
 from benchmarks.paper.verdicts import against_random, undecided
 from hierdiff_core.evaluation.frontier import Measured, largest_within, saving_at_equal_score
 from hierdiff_core.evaluation.grid import PAPER_METHOD
-from hierdiff_core.evaluation.page import Table, Told, percent, share
+from hierdiff_core.evaluation.page import SectionReport, Table, percent, share
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 _PAPER = {
     "GenAI-Bench": "50 % / 5.4 %",
@@ -23,13 +23,13 @@ _PAPER = {
 }
 
 
-def jobs(study: PaperStudy) -> list[Job]:
+def jobs(study: PaperStudy) -> list[Trial]:
     """See Section."""
     settings = [study.reference, *study.paper_sharing(), *_random(study)]
     return [study.unit(prompts, each) for prompts in _sets(study) for each in settings]
 
 
-def tell(study: PaperStudy, results: Results) -> Told:
+def tell(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows, sentences, figures = [], [], dict[str, object]()
     for prompts in _sets(study):
@@ -64,7 +64,7 @@ def tell(study: PaperStudy, results: Results) -> Told:
         "largest measured saving whose score cannot be told from the reference's."
     )
     title = "Table 2: the tree against random embeddings"
-    return Told(title, sentences, [Table(columns, rows, caption)], figures=figures)
+    return SectionReport(title, sentences, [Table(columns, rows, caption)], figures=figures)
 
 
 def _alike(tree: Sequence[Measured], blind: Sequence[Measured]) -> tuple[Measured, Measured] | None:

@@ -6,28 +6,30 @@ import numpy as np
 
 from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.page import Table, Told, score, share
+from hierdiff_core.evaluation.page import SectionReport, Table, score, share
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label, standard
-from hierdiff_core.evaluation.unit import Job, Outcome, Unit, make_unit
+from hierdiff_core.evaluation.unit import Outcome, Trial, Unit, make_unit
 
 _NO_SET = "no prompt of any set is marked as held out"
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: Study) -> list[Trial]:
     """See Section."""
     return [each for _, each in _units(study)]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: Study, results: Results) -> SectionReport:
     """See Section."""
     title = "Standard runs on held-out prompts"
     found = [(setting, results.outcomes.get(unit)) for setting, unit in _units(study)]
     made = [(setting, outcome) for setting, outcome in found if outcome and not outcome.missing]
     lacking = [results.lack(unit) for _, unit in _units(study)]
     if not made:
-        return Told(title, [f"Nothing can be said yet ({lacking[0] if lacking else _NO_SET})."])
+        return SectionReport(
+            title, [f"Nothing can be said yet ({lacking[0] if lacking else _NO_SET})."]
+        )
     named = made[0][1].right
     names = [name for name, values in named.items() if not np.isnan(values).all()]
     rows = [_row(setting, outcome, names) for setting, outcome in made]
@@ -41,7 +43,9 @@ def tell(study: Study, results: Results) -> Told:
         }
         for setting, outcome in made
     }
-    return Told(title, [_least(*made[0], names)] if names else [], [table], figures=figures)
+    return SectionReport(
+        title, [_least(*made[0], names)] if names else [], [table], figures=figures
+    )
 
 
 def _units(study: Study) -> list[tuple[Setting, Unit]]:

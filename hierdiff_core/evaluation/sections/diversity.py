@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.page import Table, Told, number
+from hierdiff_core.evaluation.page import SectionReport, Table, number
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting, label
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: Study) -> list[Trial]:
     """See Section."""
     return [
         study.unit(prompts, each)
@@ -19,7 +19,7 @@ def jobs(study: Study) -> list[Job]:
     ]
 
 
-def tell(study: Study, results: Results) -> Told:
+def tell(study: Study, results: Results) -> SectionReport:
     """See Section."""
     rows, figures = [], dict[str, object]()
     for prompts in study.sets:
@@ -38,7 +38,7 @@ def tell(study: Study, results: Results) -> Told:
     told = (
         [] if any(row[2] != "–" for row in rows) else ["No CLIP was at hand, or nothing was run."]
     )
-    return Told("Diversity", told, [Table(columns, rows, caption)], figures=figures)
+    return SectionReport("Diversity", told, [Table(columns, rows, caption)], figures=figures)
 
 
 def _diversity(

@@ -18,16 +18,16 @@ from hierdiff_core.evaluation.frontier import (
 )
 from hierdiff_core.evaluation.frontier_plot import draw_frontier
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.page import SectionReport, Table, number, percent, score, share
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import label
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 QUALITIES = (0.9, 0.95, 0.98, 1.0)
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: Study) -> list[Trial]:
     """See Section."""
     return [
         study.unit(prompts, each)
@@ -50,7 +50,7 @@ class Frontier:
 
 def tell(
     study: Study, results: Results, say: Callable[[Frontier], list[str]] | None = None
-) -> Told:
+) -> SectionReport:
     """See Section; `say` gives a set's sentences, unless they are to be `sentences`."""
     said, rows, cheapest, pictures = [], [], [], {}
     figures: dict[str, object] = {}
@@ -75,7 +75,7 @@ def tell(
         "Cheapest measured setting whose mean score is not below a share of the best standard's.",
     )  # fmt: skip
     tables = [Table(columns, rows, _CAPTION), reading, _all_rows(figures)]
-    return Told("What quality costs", said, tables, pictures, figures)
+    return SectionReport("What quality costs", said, tables, pictures, figures)
 
 
 _CAPTION = (
@@ -184,8 +184,8 @@ def _cheapest(found: Frontier) -> list[list[str]]:
     for quality in QUALITIES:
         wanted = quality * best
         row = [found.prompts.name, f"{wanted:.3f} ({percent(quality)})"]
-        for family in ([*standards, *shared], standards):
-            able = [each for each in family if each.mean >= wanted]
+        for ladder in ([*standards, *shared], standards):
+            able = [each for each in ladder if each.mean >= wanted]
             first = min(able, key=lambda each: (each.per_image, -each.mean))
             row += [label(first.setting), number(first.per_image)]
         rows.append(row)

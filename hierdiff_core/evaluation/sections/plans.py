@@ -9,7 +9,7 @@ from hierdiff_core.evaluation.bootstrap import estimate_mean
 from hierdiff_core.evaluation.budgets import Ladder, Rung, rank_misfits, rank_scores
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.grid import Study
-from hierdiff_core.evaluation.page import Table, Told, number, percent, score, share
+from hierdiff_core.evaluation.page import SectionReport, Table, number, percent, score, share
 from hierdiff_core.evaluation.plan_ladder import (
     plan_sets,
     plan_settings,
@@ -20,13 +20,13 @@ from hierdiff_core.evaluation.plan_plot import draw_plans
 from hierdiff_core.evaluation.plan_words import sentences, signed
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, label
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 
 TITLE = "The plan that spends best"
 UNCALIBRATED = "The model is not calibrated: `hierdiff calibrate` does it, once per model."
 
 
-def jobs(study: Study) -> list[Job]:
+def jobs(study: Study) -> list[Trial]:
     """See Section."""
     if not study.calibrated:
         return []
@@ -37,18 +37,18 @@ def jobs(study: Study) -> list[Job]:
 
 def tell(
     study: Study, results: Results, say: Callable[[Sequence[Ladder]], list[str]] = sentences
-) -> Told:
+) -> SectionReport:
     """See Section; `say` gives the sentences on what is measured."""
     if not study.calibrated:
-        return Told(TITLE, [UNCALIBRATED])
+        return SectionReport(TITLE, [UNCALIBRATED])
     study = plan_study(study)
     found = {each.name: read_ladder(study, results, each) for each in plan_sets(study)}
     ladders = [each for each in found.values() if each is not None and each.rungs]
     if not ladders:
-        return Told(TITLE, ["Not measured yet."])
+        return SectionReport(TITLE, ["Not measured yet."])
     measured = {each.prompts.name: each for each in ladders}
     lacking = [f"`{name}`: not measured yet." for name in found if name not in measured]
-    return Told(
+    return SectionReport(
         TITLE,
         [*say(ladders), *lacking],
         [_bought(ladders), _predictions(ladders), _all_rungs(ladders)],

@@ -12,9 +12,9 @@ from benchmarks.paper.sections import plan_growth, plans
 from hierdiff_core.evaluation.budgets import (
     BUDGETS,
 )
-from hierdiff_core.evaluation.page import Told
+from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.unit import Job
+from hierdiff_core.evaluation.unit import Trial
 from tests.core.made_up_plans import Figure, made_up, rising
 
 
@@ -27,11 +27,11 @@ def _study(calibrated: bool = True, **given: object) -> PaperStudy:
     return replace(make_study(grid, [*sets, few]), calibrated=calibrated)
 
 
-def _jobs(study: PaperStudy) -> list[Job]:
+def _jobs(study: PaperStudy) -> list[Trial]:
     return [*plans.jobs(study), *plan_growth.jobs(study)]
 
 
-def _told(score: Figure, predicted: Figure | None = None) -> Told:
+def _told(score: Figure, predicted: Figure | None = None) -> SectionReport:
     study = _study()
     return plans.tell(study, made_up(_jobs(study), score, predicted))
 

@@ -14,7 +14,7 @@ from benchmarks.paper.prompt_sets import DEVELOPMENT, FOLDER, REPORT, built_in_s
 from benchmarks.paper.sections import SECTIONS
 from benchmarks.paper.write_sets import write_sets
 from hierdiff_core.clustering.tree import build_tree
-from hierdiff_core.evaluation.methods import Group, make_setting_plan
+from hierdiff_core.evaluation.methods import PromptGroup, make_setting_plan
 from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.miniature import PROMPTS
@@ -80,7 +80,7 @@ def test_small_catalogues_divide_the_sample_on_which_growth_is_measured(grid: st
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_papers_methods_meet_their_budget(method: str) -> None:
-    group = Group(VECTORS, [f"{at:02d}" for at in range(40)])
+    group = PromptGroup(VECTORS, [f"{at:02d}" for at in range(40)])
     plan = make_setting_plan([group], Setting(method, "ddim", 10, saving=0.4), METHODS)
     assert plan.saving >= 0.4
     assert plan.saving == pytest.approx(0.4, abs=0.03 if method == "ward-log" else 1 / 400 + 1e-9)

@@ -11,25 +11,25 @@ from collections.abc import Sequence
 import click
 
 from flows.commands.progress import shown
-from hierdiff_core.calibrated.choice import Foreseen
+from hierdiff_core.calibrated.choice import Prediction
 from hierdiff_core.evaluation.setting import label, standard
 from hierdiff_core.evaluation.tune_words import words
 from tasks.ledger import keep_tuned
-from tasks.tuning.predict import Outlook, record_foreseen, setting_of
+from tasks.tuning.predict import BudgetSearch, record_prediction, setting_of
 
 SAID = "predicted, not measured: no picture was made and no judge asked"
 
 
-def foretell(outlook: Outlook, catalogue: str, write: bool, as_json: bool) -> int:
+def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: bool) -> int:
     """Choose by predicted misfit, tell it, and write it into the catalogue's settings."""
     with shown(as_json) as report:
-        found = outlook.look(report)
-    tuned = record_foreseen(outlook.rows, found[0])
+        found = search.run(report)
+    tuned = record_prediction(search.rows, found[0])
     if write:
-        with outlook.stores.session() as session:
+        with search.stores.session() as session:
             keep_tuned(session, catalogue, tuned.to_json())
     if as_json:
-        facts = _facts(outlook, catalogue) | {"foreseen": list(map(_row, found))}
+        facts = _facts(search, catalogue) | {"predictions": list(map(_row, found))}
         facts |= {"chosen": tuned.to_json(), "sentences": [words(tuned.setting), SAID]}
         click.echo(json.dumps(facts | {"written": write}))
         return 0
@@ -40,15 +40,15 @@ def foretell(outlook: Outlook, catalogue: str, write: bool, as_json: bool) -> in
     return 0
 
 
-def tell_outlook(outlook: Outlook, catalogue: str, as_json: bool) -> int:
+def show_budget(search: BudgetSearch, catalogue: str, as_json: bool) -> int:
     """Tell what a choice would weigh and take; nothing is embedded."""
-    absent = outlook.unembedded()
+    absent = search.unembedded()
     if as_json:
-        tried = [label(standard(*each)) for each in outlook.ways]
+        tried = [label(standard(*each)) for each in search.ways]
         price = {"evaluations": 0, "embeddings": absent, "settings": tried}
-        click.echo(json.dumps(_facts(outlook, catalogue) | price))
+        click.echo(json.dumps(_facts(search, catalogue) | price))
         return 0
-    for name, count in (("settings", len(outlook.ways)), ("embeddings to make", absent)):
+    for name, count in (("settings", len(search.ways)), ("embeddings to make", absent)):
         click.echo(f"{name:<22} {count:>9,}")
     click.echo(f"{'in all':<22} {0:>9,} evaluations")
     return 0
@@ -60,27 +60,27 @@ def say_written(catalogue: str) -> str:
     return f"{kept}, until `hierdiff tune` with --forget"
 
 
-def _facts(outlook: Outlook, catalogue: str) -> dict[str, object]:
+def _facts(search: BudgetSearch, catalogue: str) -> dict[str, object]:
     return {
         "catalogue": catalogue,
-        "recipe": outlook.rows.recipe.to_json(),
-        "prompts": len(outlook.rows.prompts),
-        "rows_with_recipes_of_their_own": outlook.rows.left_out,
-        "evaluations_asked": outlook.evaluations,
+        "recipe": search.rows.recipe.to_json(),
+        "prompts": len(search.rows.prompts),
+        "rows_with_recipes_of_their_own": search.rows.left_out,
+        "evaluations_asked": search.evaluations,
     }
 
 
-def _row(foreseen: Foreseen) -> dict[str, object]:
-    setting = setting_of(foreseen)
+def _row(prediction: Prediction) -> dict[str, object]:
+    setting = setting_of(prediction)
     return {
         "setting": setting.to_json(),
         "words": words(setting),
-        "evaluations_per_image": foreseen.evaluations,
-        "predicted_misfit": foreseen.misfit,
+        "evaluations_per_image": prediction.evaluations,
+        "predicted_misfit": prediction.misfit,
     }
 
 
-def _show(found: Sequence[Foreseen]) -> None:
+def _show(found: Sequence[Prediction]) -> None:
     said = {words(setting_of(each)): each for each in found}
     width = max(map(len, said))  # so that a line stays one, in a log too
     click.echo(f"{'setting':<{width}}  evaluations  predicted misfit")

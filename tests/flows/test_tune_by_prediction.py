@@ -24,7 +24,7 @@ def shop(settings: Settings, tmp_path: Path) -> Shop:
     return Shop(environment(changed), changed, write_catalogue(tmp_path), tmp_path)
 
 
-def foretell(shop: Shop, *more: str) -> tuple[str, str]:
+def run_prediction(shop: Shop, *more: str) -> tuple[str, str]:
     done = shop.run("tune", "shop", "--file", str(shop.file), *more)
     assert done.returncode == 0, done.stderr
     return done.stdout, done.stderr
@@ -37,14 +37,14 @@ def refused(shop: Shop, *more: str) -> str:
     return done.stderr
 
 
-def test_what_is_foreseen_is_told_kept_and_what_the_next_night_is_planned_by(shop: Shop) -> None:
-    told = json.loads(foretell(shop, "--evaluations", "2.4", "--json")[0])
-    misfits = [each["predicted_misfit"] for each in told["foreseen"]]
+def test_what_is_predicted_is_kept_and_what_the_next_night_is_planned_by(shop: Shop) -> None:
+    told = json.loads(run_prediction(shop, "--evaluations", "2.4", "--json")[0])
+    misfits = [each["predicted_misfit"] for each in told["predictions"]]
     assert misfits == sorted(misfits)
-    tried = {(each["setting"]["solver"], each["setting"]["steps"]) for each in told["foreseen"]}
+    tried = {(each["setting"]["solver"], each["setting"]["steps"]) for each in told["predictions"]}
     # Of the default grid, what is calibrated; 12 prompts of 20 steps need 2.6 each.
     assert tried == {("ddim", 6), ("ddim", 12), *(("dpmsolver++", K) for K in (4, 6, 8, 12))}
-    assert {each["evaluations_per_image"] for each in told["foreseen"]} == {28 / 12}
+    assert {each["evaluations_per_image"] for each in told["predictions"]} == {28 / 12}
     kept = read_tuned("shop", shop.kept())
     assert (kept.to_json(), kept.score) == (told["chosen"], misfits[0])
     assert (kept.planner, kept.judge, kept.told_on) == ("calibrated", "calibration", 0)
@@ -55,7 +55,7 @@ def test_what_is_foreseen_is_told_kept_and_what_the_next_night_is_planned_by(sho
 
 
 def test_people_read_that_it_is_predicted_and_see_the_best_first(shop: Shop) -> None:
-    out, _ = foretell(shop, "--evaluations", "2.4", "--no-write")
+    out, _ = run_prediction(shop, "--evaluations", "2.4", "--no-write")
     chosen, said, _, first, *_ = out.splitlines()
     assert said == "predicted, not measured: no picture was made and no judge asked"
     assert first.startswith(chosen)
@@ -65,18 +65,18 @@ def test_people_read_that_it_is_predicted_and_see_the_best_first(shop: Shop) -> 
 
 def test_a_budget_of_plain_steps_may_be_spent_without_sharing(shop: Shop) -> None:
     asked = ("--evaluations", "3", "--solvers", "ddim", "--no-write", "--json")
-    told = json.loads(foretell(shop, *asked)[0])
-    assert "do not share: DDIM, 3 steps" in [each["words"] for each in told["foreseen"]]
-    out, _ = foretell(shop, "--evaluations", "8", "--grid", "quick", "--solvers", "ddim")
+    told = json.loads(run_prediction(shop, *asked)[0])
+    assert "do not share: DDIM, 3 steps" in [each["words"] for each in told["predictions"]]
+    out, _ = run_prediction(shop, "--evaluations", "8", "--grid", "quick", "--solvers", "ddim")
     assert out.splitlines()[0] == "do not share: DDIM, 8 steps"
     planned, _ = shop.plan()
     assert planned["evaluations"] == planned["evaluations_standard"] == 96
 
 
 def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
-    told = json.loads(foretell(shop, "--evaluations", "2.4", "--dry-run", "--json")[0])
+    told = json.loads(run_prediction(shop, "--evaluations", "2.4", "--dry-run", "--json")[0])
     assert (told["evaluations"], told["embeddings"], len(told["settings"])) == (0, 12, 6)
-    assert "0 evaluations" in foretell(shop, "--evaluations", "2.4", "--dry-run")[0]
+    assert "0 evaluations" in run_prediction(shop, "--evaluations", "2.4", "--dry-run")[0]
     assert shop.kept() is None
 
 
@@ -89,7 +89,7 @@ def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
         (("--evaluations", "2.4", "--solvers", "heun"), "--solvers"),
     ],
 )
-def test_what_cannot_be_foreseen_is_one_line(
+def test_what_cannot_be_predicted_is_one_line(
     shop: Shop, arguments: tuple[str, ...], named: str
 ) -> None:
     assert named in refused(shop, *arguments)
