@@ -153,13 +153,13 @@ class PlannedTree:
 def make_plan(tree: ClusterTree, schedule: Schedule) -> Plan:
     """Return the paper's plan (Eq. 6, Algorithm 1) of one tree in segment form.
 
-    Node c takes step k iff score(parent(c)) >= phi(k) and (c is a leaf or score(c) < phi(k)). As
-    phi falls with k, that is one contiguous range: from |{k: phi(k) > score(parent)}| to
-    |{k: phi(k) > score(c)}|, or to K for a leaf. A segment starts from its nearest active
+    Node c takes step k iff height(parent(c)) >= phi(k) and (c is a leaf or height(c) < phi(k)). As
+    phi falls with k, that is one contiguous range: from |{k: phi(k) > height(parent)}| to
+    |{k: phi(k) > height(c)}|, or to K for a leaf. A segment starts from its nearest active
     ancestor, which is the parent that Algorithm 1 means.
     """
     rising = schedule.phi()[::-1]
-    above = schedule.steps - np.searchsorted(rising, tree.scores, side="right")
+    above = schedule.steps - np.searchsorted(rising, tree.heights, side="right")
     stops = np.where(np.arange(len(above)) < tree.size, schedule.steps, above)
     starts = np.where(tree.parents < 0, 0, above[tree.parents])
     order, segments = cut_tree(tree, starts, stops)

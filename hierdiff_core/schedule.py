@@ -40,9 +40,9 @@ def make_schedule(steps: int = 40, tau: float = 1.0) -> Schedule:
 
 
 def evaluations(trees: Sequence[ClusterTree], schedule: Schedule) -> int:
-    """Return the cost: sum over k of the active nodes, N - |{merges with score < phi(k)}|."""
-    scores = _merge_scores(trees)
-    shared = np.searchsorted(scores, schedule.phi(), side="left").sum()
+    """Return the cost: sum over k of the active nodes, N - |{merges with height < phi(k)}|."""
+    heights = _merge_heights(trees)
+    shared = np.searchsorted(heights, schedule.phi(), side="left").sum()
     return _leaves(trees) * schedule.steps - int(shared)
 
 
@@ -53,7 +53,7 @@ def solve_tau(
 ) -> Schedule:
     """Return the schedule with the smallest tau that keeps within a budget, over all the trees.
 
-    A merge of score s spares one evaluation at step k once tau (1 - k/K) > s, so the cost falls by
+    A merge of height s spares one evaluation at step k once tau (1 - k/K) > s, so the cost falls by
     one at each of the values s / (1 - k/K): the tau of a budget is the smallest number above one
     of them. Raises InvalidSetting for no trees, and where the budget cannot be met even when all
     prompts share all but the last step.
@@ -62,7 +62,7 @@ def solve_tau(
     if not trees:
         raise InvalidSetting(setting="trees", value=0, hint="a budget needs one tree or more")
     standard = _leaves(trees) * steps
-    merges = _merge_scores(trees)
+    merges = _merge_heights(trees)
     least = standard - len(merges) * (steps - 1)
     wanted = standard - budget.require(least, _leaves(trees), steps)
     if wanted <= 0:
@@ -76,8 +76,8 @@ def solve_tau(
     return make_schedule(steps, tau)
 
 
-def _merge_scores(trees: Sequence[ClusterTree]) -> npt.NDArray[np.float64]:
-    return np.sort(np.concatenate([tree.scores[tree.size :] for tree in trees]))
+def _merge_heights(trees: Sequence[ClusterTree]) -> npt.NDArray[np.float64]:
+    return np.sort(np.concatenate([tree.heights[tree.size :] for tree in trees]))
 
 
 def _leaves(trees: Sequence[ClusterTree]) -> int:

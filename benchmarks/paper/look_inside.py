@@ -172,7 +172,7 @@ def choose_family(tree: ClusterTree) -> tuple[list[int], list[int]]:
     def fitness(node: int) -> tuple[bool, bool, float]:
         children = tree.children[node - tree.size]
         fits = 2 <= sizes[node] <= LEAVES
-        return bool(fits), bool(sizes[children].min() > 1), float(tree.scores[node])
+        return bool(fits), bool(sizes[children].min() > 1), float(tree.heights[node])
 
     best = max(range(tree.size, 2 * tree.size - 1), key=fitness)
     left, right = (tree.members(int(child)) for child in tree.children[best - tree.size])

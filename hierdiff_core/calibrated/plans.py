@@ -125,16 +125,16 @@ def _merge_all(points: StepPoints, labels: Ids) -> Merging:
     return merge_by_weighted_ward(*cluster_means(points.at(1), labels))
 
 
-def _tree(children: Ids, heights: Weights, order: Ids) -> ClusterTree:
-    """Return the tree, the child with the smallest leaf first, scores never falling upwards."""
+def _tree(children: Ids, increases: Weights, order: Ids) -> ClusterTree:
+    """Return the tree, the child with the smallest leaf first, heights never falling upwards."""
     size = len(children) + 1
-    smallest, scores = np.arange(2 * size - 1), np.zeros(2 * size - 1)
+    smallest, heights = np.arange(2 * size - 1), np.zeros(2 * size - 1)
     children = children.copy()
     for node, (left, right) in enumerate(children, start=size):
         if smallest[right] < smallest[left]:
             children[node - size] = right, left
         smallest[node] = min(smallest[left], smallest[right])
-        scores[node] = max(heights[node - size], scores[left], scores[right])
+        heights[node] = max(increases[node - size], heights[left], heights[right])
     leaves = children < size
     children[leaves] = order[children[leaves]]
-    return ClusterTree(children, scores, CALIBRATED)
+    return ClusterTree(children, heights, CALIBRATED)

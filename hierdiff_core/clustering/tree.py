@@ -1,6 +1,6 @@
 """The cluster tree: prompts as leaves, each merge with its heterogeneity.
 
-Knows nodes, members and scores; knows nothing of steps, costs or models.
+A node's height is its heterogeneity: how unlike the two clusters were that it merges.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class ClusterTree:
     """A binary tree over N leaves: leaf i is node i, merge i is node N + i, the root comes last."""
 
     children: npt.NDArray[np.int64]  # (N-1, 2), each below its node
-    scores: npt.NDArray[np.float64]  # (2N-1,) heterogeneity; never falls from a node to its parent
+    heights: npt.NDArray[np.float64]  # (2N-1,) heterogeneity; never falls from a node to its parent
     linkage: str
 
     @property
@@ -80,8 +80,8 @@ def build_tree(
     """Return the tree of (N, D) vectors by `ward`, `average` or `centroid` linkage, N >= 1.
 
     Rows are taken in the order of their keys (of their bytes, without keys), which breaks ties;
-    so the same rows in any order make the same tree. Scores are the monotone envelope
-    score*(c) = max(score(c), score*(children)), since centroid linkage inverts. The tree of more
+    so the same rows in any order make the same tree. Heights are the monotone envelope
+    height*(c) = max(height(c), height*(children)), since centroid linkage inverts. The tree of more
     than `exact` rows is made in two levels (`twigs`), in O(exact^2) memory beside the vectors.
     Raises InvalidSetting for an unknown linkage or no rows, InvalidEmbedding for a row that is
     zero or not finite.
@@ -100,14 +100,14 @@ def build_tree(
     precision = np.float64 if len(vectors) <= _DOUBLE else np.float32
     ordered: Vectors = vectors[rank].astype(precision, copy=False)
     if len(vectors) > exact:
-        merges, heights = merge_by_twigs(ordered, linkage, exact)
+        merges, unlike = merge_by_twigs(ordered, linkage, exact)
     else:
-        merges, heights = LINKAGES[linkage].merge(ordered)
+        merges, unlike = LINKAGES[linkage].merge(ordered)
     children = _leftmost_first(merges)
-    scores = _envelope(children, heights)
+    heights = _envelope(children, unlike)
     leaves = children < len(rank)
     children[leaves] = rank[children[leaves]]
-    return ClusterTree(children, scores, linkage)
+    return ClusterTree(children, heights, linkage)
 
 
 def _sort_key(
@@ -126,9 +126,9 @@ def _leftmost_first(merges: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 
 def _envelope(
-    children: npt.NDArray[np.int64], heights: npt.NDArray[np.float64]
+    children: npt.NDArray[np.int64], merged: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    scores = [0.0] * (len(children) + 1)
-    for (left, right), height in zip(children.tolist(), heights.tolist(), strict=True):
-        scores.append(max(height, scores[left], scores[right]))
-    return np.array(scores)
+    heights = [0.0] * (len(children) + 1)
+    for (left, right), height in zip(children.tolist(), merged.tolist(), strict=True):
+        heights.append(max(height, heights[left], heights[right]))
+    return np.array(heights)

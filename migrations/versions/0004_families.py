@@ -1,5 +1,7 @@
 """Recipes name their model's family, and what only that family asks for stands beside the rest.
 
+A node has a height; scores are a judge's.
+
 Until here every recipe was of Kandinsky 2.2, so that is what all of them are given.
 
 Revision 0004, after 0003.
@@ -22,6 +24,7 @@ _MEASURED_ON = (
 
 def upgrade() -> None:
     """Name the family, and what pins the text side by its general name."""
+    _rename_in_nodes("score", "height")
     for table in _TABLES:
         op.execute(
             f"UPDATE {table} SET recipe = (recipe - 'prior_revision') || jsonb_build_object("
@@ -38,7 +41,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Put both back under their old names."""
+    """Put all of it back under its old name."""
+    _rename_in_nodes("height", "score")
     for table in _TABLES:
         op.execute(
             f"UPDATE {table} SET recipe = (recipe - 'family' - 'text_revision') ||"
@@ -50,3 +54,9 @@ def downgrade() -> None:
         "'prior_revision', settings->'measured_on'->'text_revision')"
         " WHERE settings ? 'measured_on'"
     )
+
+
+def _rename_in_nodes(old: str, new: str) -> None:
+    # PostgreSQL 18 names NOT NULL after the column and keeps that name, so it is set anew.
+    op.alter_column("nodes", old, new_column_name=new, nullable=True)
+    op.alter_column("nodes", new, nullable=False)

@@ -90,7 +90,7 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
 def load_nodes(session: Session, run: uuid.UUID) -> tuple[Node, ...]:
     """Return the nodes of a run's trees, as far as they were stored."""
     rows = session.execute(_by_run(NodeRow, run).order_by(NodeRow.node))
-    return tuple(Node(row.tree, row.left, row.right, row.score, row.size) for row in rows)
+    return tuple(Node(row.tree, row.left, row.right, row.height, row.size) for row in rows)
 
 
 def _load_trees(session: Session, run: uuid.UUID) -> tuple[Tree, ...]:

@@ -83,7 +83,7 @@ def node_rows(run: uuid.UUID, nodes: Sequence[Node]) -> list[dict[str, Any]]:
             "tree": node.tree,
             "left": node.left,
             "right": node.right,
-            "score": node.score,
+            "height": node.height,
             "size": node.size,
         }
         for number, node in enumerate(nodes)

@@ -38,7 +38,7 @@ class Node:
     tree: int
     left: int | None  # None for a leaf
     right: int | None
-    score: float
+    height: float
     size: int  # leaves below it
 
 
@@ -62,9 +62,9 @@ def tree_nodes(trees: Sequence[ClusterTree]) -> Iterator[Node]:
     offset = 0
     for index, tree in enumerate(trees):
         sizes = (tree.spans[:, 1] - tree.spans[:, 0]).tolist()
-        for node, score in enumerate(tree.scores.tolist()):
+        for node, height in enumerate(tree.heights.tolist()):
             left = right = None
             if node >= tree.size:
                 left, right = (offset + int(child) for child in tree.children[node - tree.size])
-            yield Node(index, left, right, score, sizes[node])
-        offset += len(tree.scores)
+            yield Node(index, left, right, height, sizes[node])
+        offset += len(tree.heights)

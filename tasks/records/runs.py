@@ -86,7 +86,7 @@ class NodeRow(Base):
     tree: Mapped[int]
     left: Mapped[int | None]
     right: Mapped[int | None]
-    score: Mapped[float]
+    height: Mapped[float]
     size: Mapped[int]
 
 

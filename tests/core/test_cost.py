@@ -23,7 +23,7 @@ every_linkage = pytest.mark.parametrize("linkage", LINKAGES)
 
 def step_loop(tree: ClusterTree, schedule: Schedule) -> list[set[int]]:
     """Return the active nodes of each step: lines 3-10 of Algorithm 1, with Eq. 6 as an argmin."""
-    parents, scores = tree.parents, tree.scores
+    parents, scores = tree.parents, tree.heights
     above = [np.inf if parent < 0 else scores[parent] for parent in parents]  # a dummy root
     active = []
     for phi in schedule.phi():
@@ -40,8 +40,8 @@ def step_loop(tree: ClusterTree, schedule: Schedule) -> list[set[int]]:
 
 def taus(tree: ClusterTree, steps: int) -> list[float]:
     """Return tau at 0, between the scores, so that phi meets a score exactly, and above them."""
-    root = float(tree.scores[-1])
-    meeting = [float(2 * score) for score in tree.scores[tree.size :: max(1, tree.size // 4)]]
+    root = float(tree.heights[-1])
+    meeting = [float(2 * score) for score in tree.heights[tree.size :: max(1, tree.size // 4)]]
     return [0.0, 0.3 * root, 0.9 * root, root, *meeting, 1.5 * root + 0.1, 40.0 * root + 1]
 
 
@@ -96,7 +96,7 @@ def test_cost_equals_the_step_loop_where_distances_tie(
 ) -> None:
     vectors = np.array([row for row in grid if any(row)] or [(1, 0, 0)], dtype=float)
     tree = build_tree(vectors, linkage)
-    check(tree, make_schedule(steps, share * float(tree.scores[-1])))
+    check(tree, make_schedule(steps, share * float(tree.heights[-1])))
 
 
 @every_linkage

@@ -110,7 +110,7 @@ def test_average_linkage_is_one_minus_the_product_of_mean_units() -> None:
     tree = build_tree(vectors, "average")
     for merge, (left, right) in enumerate(tree.children):
         means = [units[tree.members(each)].mean(axis=0) for each in (left, right)]
-        assert tree.scores[tree.size + merge] == pytest.approx(1 - means[0] @ means[1])
+        assert tree.heights[tree.size + merge] == pytest.approx(1 - means[0] @ means[1])
 
 
 @pytest.mark.parametrize("size", [2, 3, 50])
@@ -129,9 +129,9 @@ def test_scores_never_fall_from_a_node_to_its_parent(linkage: str) -> None:
 
 
 def assert_monotone(tree: ClusterTree) -> None:
-    assert (tree.scores[: tree.size] == 0).all()
+    assert (tree.heights[: tree.size] == 0).all()
     below_root = tree.parents >= 0
-    assert (tree.scores[tree.parents[below_root]] >= tree.scores[below_root]).all()
+    assert (tree.heights[tree.parents[below_root]] >= tree.heights[below_root]).all()
 
 
 @every_linkage
@@ -139,12 +139,12 @@ def test_scaling_a_vector_changes_ward_and_average_trees_in_no_way(linkage: str)
     vectors = random_vectors(20)
     scaled = vectors * (3.0 if linkage == "centroid" else np.geomspace(0.01, 100, 20)[:, None])
     first, second = build_tree(vectors, linkage), build_tree(scaled, linkage)
-    np.testing.assert_allclose(second.scores[20:], first.scores[20:], rtol=1e-9)
+    np.testing.assert_allclose(second.heights[20:], first.heights[20:], rtol=1e-9)
 
 
 def named_clusters(tree: ClusterTree, names: Sequence[str]) -> list[tuple[list[str], float]]:
     nodes = range(tree.size, 2 * tree.size - 1)
-    return [(sorted(names[m] for m in tree.members(c)), float(tree.scores[c])) for c in nodes]
+    return [(sorted(names[m] for m in tree.members(c)), float(tree.heights[c])) for c in nodes]
 
 
 @every_linkage
@@ -167,14 +167,14 @@ def test_without_keys_the_order_of_rows_changes_no_score(linkage: str) -> None:
     vectors = random_vectors(6, 3).repeat([1, 2, 1, 3, 1, 1], axis=0)
     shuffled = np.random.default_rng(3).permutation(len(vectors))
     one, other = build_tree(vectors, linkage), build_tree(vectors[shuffled], linkage)
-    np.testing.assert_array_equal(other.scores, one.scores)
+    np.testing.assert_array_equal(other.heights, one.heights)
 
 
 @every_linkage
 def test_exact_duplicates_merge_first_and_at_no_distance(linkage: str) -> None:
     tree = build_tree(random_vectors(4).repeat(3, axis=0), linkage)
-    np.testing.assert_allclose(tree.scores[12:20], 0, atol=1e-7)
-    assert (tree.scores[20:] > 0.01).all()
+    np.testing.assert_allclose(tree.heights[12:20], 0, atol=1e-7)
+    assert (tree.heights[20:] > 0.01).all()
     assert {tuple(sorted(tree.members(c))) for c in range(12, 20)} >= {(0, 1, 2), (9, 10, 11)}
 
 
@@ -182,7 +182,7 @@ def test_exact_duplicates_merge_first_and_at_no_distance(linkage: str) -> None:
 def test_opposite_vectors_make_a_tree_of_finite_scores(linkage: str) -> None:
     a, b = np.eye(2)
     tree = build_tree(np.stack([a, -a, b, -b, a, -a, a + b, -a - b]), linkage)
-    assert np.isfinite(tree.scores).all()
+    assert np.isfinite(tree.heights).all()
     assert_monotone(tree)
     assert sorted(tree.members(14)) == list(range(8))
 
@@ -190,7 +190,7 @@ def test_opposite_vectors_make_a_tree_of_finite_scores(linkage: str) -> None:
 @every_linkage
 def test_one_prompt_is_a_tree_of_one_leaf(linkage: str) -> None:
     tree = build_tree(random_vectors(1), linkage)
-    assert (tree.size, list(tree.scores), list(tree.order)) == (1, [0.0], [0])
+    assert (tree.size, list(tree.heights), list(tree.order)) == (1, [0.0], [0])
     assert tree.parents.tolist() == [-1]
 
 
@@ -198,7 +198,7 @@ def test_one_prompt_is_a_tree_of_one_leaf(linkage: str) -> None:
 def test_two_prompts_merge_at_their_cosine_distance(linkage: str) -> None:
     vectors = random_vectors(2)
     tree = build_tree(vectors, linkage)
-    assert tree.scores.tolist() == pytest.approx([0, 0, cosine_distance(*vectors)])
+    assert tree.heights.tolist() == pytest.approx([0, 0, cosine_distance(*vectors)])
 
 
 @every_linkage

@@ -24,7 +24,7 @@ def make_tree(size: int, linkage: str = "ward", seed: int = 0) -> ClusterTree:
 
 
 def cut(tree: ClusterTree, share: float) -> Plan:
-    return make_plan(tree, make_schedule(K, share * float(tree.scores[-1])))
+    return make_plan(tree, make_schedule(K, share * float(tree.heights[-1])))
 
 
 @plans

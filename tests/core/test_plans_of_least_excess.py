@@ -80,7 +80,7 @@ def test_each_segment_is_a_node_of_the_tree() -> None:
     for segment in grown.plan.segments:
         assert set(grown.plan.members(segment)) == set(grown.tree.members(segment.node).tolist())
     above = grown.tree.parents[:-1]
-    assert (grown.tree.scores[above] >= grown.tree.scores[:-1]).all()
+    assert (grown.tree.heights[above] >= grown.tree.heights[:-1]).all()
 
 
 def test_a_cluster_may_part_into_more_than_two() -> None:

@@ -34,7 +34,7 @@ def conditioning() -> Conditioning:
 def plan(conditioning: Conditioning) -> Plan:
     """Return a plan with several roots, and several levels below one of them."""
     tree = build_tree(conditioning.tensors[EMBEDDING].numpy(), "average")
-    plan = make_plan(tree, make_schedule(K, 1.1 * float(tree.scores[-2])))
+    plan = make_plan(tree, make_schedule(K, 1.1 * float(tree.heights[-2])))
     assert len(plan.roots) > 1
     assert max(len(plan.path(segment)) for segment in plan.segments) > 3
     return plan

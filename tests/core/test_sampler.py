@@ -50,7 +50,7 @@ def make_job(plan: Plan, **changes: object) -> Job:
 
 def make_test_plan(size: int, linkage: str = "ward", share: float = 0.8) -> Plan:
     tree = make_tree(size, linkage)
-    return make_plan(tree, make_schedule(K, share * float(tree.scores[-1])))
+    return make_plan(tree, make_schedule(K, share * float(tree.heights[-1])))
 
 
 def make_test_solver(denoiser: Decoder, name: str) -> Solver:
@@ -78,12 +78,12 @@ def one_step(
 
 def algorithm_1(tree: ClusterTree, tau: float, denoiser: Decoder, solver: Solver) -> torch.Tensor:
     """Return the final latents of all prompts, step by step over the tree's own arrays."""
-    above = np.where(tree.parents < 0, np.inf, tree.scores[tree.parents])
+    above = np.where(tree.parents < 0, np.inf, tree.heights[tree.parents])
     leaf = np.arange(2 * tree.size - 1) < tree.size
     x: dict[int, torch.Tensor] = {}
     for k in range(1, K + 1):
         phi = tau * (1 - k / K)
-        active = np.flatnonzero((above >= phi) & (leaf | (tree.scores < phi)))
+        active = np.flatnonzero((above >= phi) & (leaf | (tree.heights < phi)))
         before, x = x, {}
         for c in map(int, active):
             members = [int(each) for each in tree.members(c)]
@@ -103,7 +103,7 @@ def test_latents_equal_a_literal_step_loop_of_algorithm_1(
     denoiser: Decoder, name: str, linkage: str, share: float
 ) -> None:
     tree, solver = make_tree(9, linkage), make_test_solver(denoiser, name)
-    tau = share * float(tree.scores[-1])
+    tau = share * float(tree.heights[-1])
     plan = make_plan(tree, make_schedule(K, tau))
     latents = latents_of(make_job(plan), denoiser, solver)
     ours = torch.stack([latents[plan.leaf_segment(leaf).id] for leaf in range(9)])
@@ -195,7 +195,7 @@ def test_an_undisturbed_run_computes_no_padding(denoiser: Decoder) -> None:
 @every_solver
 def test_the_order_of_prompts_changes_no_bit_of_any_picture(denoiser: Decoder, name: str) -> None:
     size, solver = 11, make_test_solver(denoiser, name)
-    rows, tau = embeddings(size).tensors[EMBEDDING], 0.8 * float(make_tree(size).scores[-1])
+    rows, tau = embeddings(size).tensors[EMBEDDING], 0.8 * float(make_tree(size).heights[-1])
     pictures = []
     for order in (np.arange(size), np.random.default_rng(5).permutation(size)):
         shuffled = Conditioning({EMBEDDING: rows[order]})

@@ -36,7 +36,7 @@ def test_widths_add_up_to_calls_without_padding(plan: Plan) -> None:
 
 def test_a_rehearsed_run_starts_as_narrow_as_the_trunk_is() -> None:
     tree = build_tree(np.random.default_rng(0).normal(size=(20, 8)) + 2.0)
-    trunk = make_plan(tree, make_schedule(K, 1.2 * float(tree.scores[-1])))
+    trunk = make_plan(tree, make_schedule(K, 1.2 * float(tree.heights[-1])))
     widths = rehearse(trunk, range(len(trunk.segments)), slots=8)
     (root,) = trunk.roots
     assert set(widths[root]) == {1}

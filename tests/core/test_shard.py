@@ -17,7 +17,7 @@ from hierdiff_core.shard import make_shards
 def make_test_plan(size: int, share: float, seed: int = 0, steps: int = 20) -> Plan:
     rng = np.random.default_rng(seed)
     tree = build_tree(rng.normal(size=(size, 6)) + 2 * rng.normal(size=(1, 6)), "average")
-    return make_plan(tree, make_schedule(steps, share * float(tree.scores[-1])))
+    return make_plan(tree, make_schedule(steps, share * float(tree.heights[-1])))
 
 
 def loads(plan: Plan, shards: tuple[tuple[int, ...], ...]) -> list[int]:

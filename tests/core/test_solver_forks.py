@@ -62,7 +62,7 @@ def conditioning() -> Conditioning:
 def plan_of(steps: int) -> Plan:
     """Return a plan whose paths fork early and late."""
     tree = build_tree(conditioning().tensors["middle"].numpy(), "average")
-    tau = 1.1 * float(tree.scores[-1]) / (1 - 1 / steps)
+    tau = 1.1 * float(tree.heights[-1]) / (1 - 1 / steps)
     plan = make_plan(tree, make_schedule(steps, tau))
     assert len(plan.roots) == 1
     return plan

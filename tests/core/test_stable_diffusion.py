@@ -99,7 +99,7 @@ def make_job(sd: Loaded, recipe: Recipe, share: float, **changes: Any) -> Job:
     """Return a job in which prompts share up to a share of the tree's height."""
     rows = sd.encoder.embed(prompts_of(recipe))
     tree = build_tree(np.stack([row.vector for row in rows]), keys=TEXTS)
-    tau = share * float(tree.scores[-1])
+    tau = share * float(tree.heights[-1])
     plan = make_plan(tree, make_schedule(recipe.steps, tau))
     fields = {"seed": recipe.seed, "slots": 3} | changes
     return Job(plan, tokens_of(rows), TEXTS, **fields)

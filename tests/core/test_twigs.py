@@ -33,8 +33,8 @@ def check_tree(tree: ClusterTree, size: int) -> None:
     assert (tree.children < inner[:, None]).all()
     assert sorted(tree.order) == list(range(size))
     below_root = tree.parents >= 0
-    assert (tree.scores[tree.parents[below_root]] >= tree.scores[below_root]).all()
-    assert (tree.scores[:size] == 0).all()
+    assert (tree.heights[tree.parents[below_root]] >= tree.heights[below_root]).all()
+    assert (tree.heights[:size] == 0).all()
 
 
 @every_linkage
@@ -48,7 +48,7 @@ def test_two_levels_lose_less_than_a_point_of_saving(linkage: str) -> None:
     vectors = template(400)
     whole, levels = build_tree(vectors, linkage), build_tree(vectors, linkage, exact=EXACT)
     for share in (0.1, 0.3, 0.6):
-        schedule = make_schedule(40, share * float(whole.scores[-1]))
+        schedule = make_schedule(40, share * float(whole.heights[-1]))
         lost = evaluations([levels], schedule) - evaluations([whole], schedule)
         assert lost < 0.01 * 40 * 400
 
@@ -56,7 +56,7 @@ def test_two_levels_lose_less_than_a_point_of_saving(linkage: str) -> None:
 def test_where_all_pairs_are_looked_at_two_levels_make_the_exact_tree() -> None:
     vectors = template(17)  # as many as a row and its neighbours
     whole, levels = build_tree(vectors, "average"), build_tree(vectors, "average", exact=5)
-    np.testing.assert_allclose(np.sort(levels.scores), np.sort(whole.scores), atol=1e-9)
+    np.testing.assert_allclose(np.sort(levels.heights), np.sort(whole.heights), atol=1e-9)
 
 
 @every_linkage
@@ -66,7 +66,7 @@ def test_the_order_of_rows_changes_no_tree_in_two_levels(linkage: str) -> None:
     shuffled = np.random.default_rng(1).permutation(300)
     one = build_tree(vectors, linkage, names, exact=EXACT)
     other = build_tree(vectors[shuffled], linkage, [names[row] for row in shuffled], exact=EXACT)
-    np.testing.assert_array_equal(other.scores[300:], one.scores[300:])
+    np.testing.assert_array_equal(other.heights[300:], one.heights[300:])
     np.testing.assert_array_equal(shuffled[other.order], one.order)
 
 
@@ -75,7 +75,7 @@ def test_duplicates_and_opposites_make_a_tree_in_two_levels(linkage: str) -> Non
     vectors = np.repeat(np.concatenate([template(10), -template(10)]), 10, axis=0)
     tree = build_tree(vectors, linkage, exact=25)
     check_tree(tree, 200)
-    np.testing.assert_allclose(np.sort(tree.scores)[:380], 0, atol=1e-6)
+    np.testing.assert_allclose(np.sort(tree.heights)[:380], 0, atol=1e-6)
 
 
 @pytest.mark.parametrize("matrix", [ward_matrix, average_matrix])

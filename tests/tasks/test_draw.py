@@ -22,7 +22,7 @@ CONFIG = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
 @pytest.fixture
 def plan() -> Plan:
     tree = build_tree(np.random.default_rng(0).normal(size=(6, 4)), "ward")
-    return make_plan(tree, make_schedule(K, 0.9 * float(tree.scores[-1])))
+    return make_plan(tree, make_schedule(K, 0.9 * float(tree.heights[-1])))
 
 
 def ended(plan: Plan, *, leaf: bool) -> Finished:
