@@ -33,7 +33,7 @@ from flows.quiet import quiet_libraries
 from tasks import stages
 from tasks.catalogue_settings import CatalogueSettings, settings_for
 from tasks.errors import NightTaken
-from tasks.lease import held_night
+from tasks.lease import leased_night
 from tasks.ledger import (
     Night,
     find_night_run,
@@ -75,7 +75,7 @@ def nightly(
     try:
         with (
             open_stores(settings) as stores,
-            held_night(stores, catalogue, day, owner(), seconds) as claimed,
+            leased_night(stores, catalogue, day, owner(), seconds) as claimed,
         ):
             run = plan_everything(stores, settings, claimed, stages.Source(query, file))
             run_everything(stores, run)

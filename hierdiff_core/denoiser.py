@@ -56,6 +56,6 @@ class Denoiser(Protocol):
     def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return pictures (B, height, width, 3) of final latents (B, *latent_shape).
 
-        Draws no noise; a picture depends on its own latents alone.
+        NoiseSource no noise; a picture depends on its own latents alone.
         """
         ...

@@ -34,7 +34,7 @@ _RENEWALS = 4  # while a lease lasts, so that a few may fail
 
 
 @dataclass
-class Hold:
+class KeepAlive:
     """A lease that a thread keeps alive."""
 
     renew: Callable[[], object]
@@ -61,7 +61,7 @@ class Hold:
                 log.warning("The lease could not be renewed: %s", error)
 
     @contextmanager
-    def kept(self) -> Iterator[Hold]:
+    def kept(self) -> Iterator[KeepAlive]:
         """Renew during the block."""
         thread = threading.Thread(target=self.keep, name="lease", daemon=True)
         thread.start()
@@ -73,7 +73,7 @@ class Hold:
 
 
 @contextmanager
-def held_night(
+def leased_night(
     stores: Stores, catalogue: str, day: date, owner: str, seconds: float
 ) -> Iterator[Night]:
     """Hold a night for the block; raises NightTaken while another owner holds it."""
@@ -84,7 +84,7 @@ def held_night(
 
     night = claim()
     try:
-        with Hold(claim, seconds).kept():
+        with KeepAlive(claim, seconds).kept():
             yield night
     finally:
         with stores.session() as session:
@@ -92,14 +92,14 @@ def held_night(
 
 
 @contextmanager
-def held(
+def leased_subtree(
     stores: Stores,
     run: uuid.UUID,
     shard: int,
     owner: str,
     seconds: float,
     flow_run_id: str | None = None,
-) -> Iterator[Hold]:
+) -> Iterator[KeepAlive]:
     """Hold a subtree for the block: completed at its end, failed with the error's line otherwise.
 
     Raises LeaseHeld, UnknownSubtree, and PoisonedSubtree after too many crashes in a row: it
@@ -115,7 +115,7 @@ def held(
     try:
         if lease.crashes >= _CRASHES:
             raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
-        with Hold(renew, seconds).kept() as hold:
+        with KeepAlive(renew, seconds).kept() as hold:
             yield hold
     except BaseException as error:
         _give_up(stores, run, shard, owner, error)

@@ -11,7 +11,7 @@ _FEWEST, _MOST = 24, 400  # more would make the report heavy
 _SHARE = 0.01  # of the plan's evaluations
 
 
-def shown_splits(plan: Plan) -> tuple[int, ...]:
+def choose_splits(plan: Plan) -> tuple[int, ...]:
     """Return the splits that previews are made of: those with the most leaves below, ascending."""
     count = min(_MOST, max(_FEWEST, round(_SHARE * plan.evaluations)))
     splits = [segment for segment in plan.segments if not plan.is_leaf(segment)]

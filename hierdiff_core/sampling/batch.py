@@ -17,13 +17,13 @@ from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.keys import node_key
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.sampling.ready_queue import Row
 from hierdiff_core.sampling.step import advance
-from hierdiff_core.sampling.walk import Row
 from hierdiff_core.solver import Solver
 
 
 @dataclass(frozen=True)
-class Draws:
+class NoiseSource:
     """What a row's noise follows from."""
 
     plan: Plan
@@ -42,7 +42,7 @@ class RowBatch:
         denoiser: Denoiser,
         solver: Solver,
         conditioning: Conditioning,
-        draws: Draws,
+        draws: NoiseSource,
     ) -> None:
         self.denoiser, self.solver = denoiser, solver.to(denoiser.device)
         self.conditioning, self.draws = conditioning, draws

@@ -1,9 +1,8 @@
 """The sampler: a continuous batcher that walks a plan.
 
-Knows rounds: which rows are stepped together, what has ended, what is ready after it. Knows nothing
-of model families, storage or progress: it is a generator, and the caller owns those. Each round
-decides which segments take the slots (`walk`), computes calls of the denoiser (`batch`, in the
-widths of `shapes`), and records what has ended.
+It is a generator: storage and progress are the caller's. Each round decides which segments take the
+slots (`ready_queue`), computes calls of the denoiser (`batch`, in the widths of `call_widths`), and
+records what has ended.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment
-from hierdiff_core.sampling.batch import Draws, RowBatch
-from hierdiff_core.sampling.outbox import Finished, Outbox
-from hierdiff_core.sampling.shapes import Shapes
-from hierdiff_core.sampling.walk import Row, Walk
+from hierdiff_core.sampling.batch import NoiseSource, RowBatch
+from hierdiff_core.sampling.call_widths import CallWidths
+from hierdiff_core.sampling.ready_queue import ReadyQueue, Row
+from hierdiff_core.sampling.transfers import Finished, Transfers
 from hierdiff_core.solver import Solver
 
 __all__ = ["Finished", "Job", "Round", "rounds", "run"]
@@ -81,17 +80,17 @@ def rounds(
     """
     if job.slots < 1:
         raise InvalidSetting(setting="slots", value=job.slots, hint="use a whole number above 0")
-    desk = _Desk(job, denoiser, solver, {} if finished is None else finished)
-    while desk.walk.ready or desk.walk.rows:
-        started = desk.fill()
-        evaluations, padding = desk.step()
-        desk.collect()
-        yield Round(started, evaluations, padding, desk.outbox.take(), desk.limit)
-    if late := desk.outbox.take(all_of_it=True):
-        yield Round((), 0, 0, late, desk.limit)
+    state = _RunState(job, denoiser, solver, {} if finished is None else finished)
+    while state.queue.ready or state.queue.rows:
+        started = state.fill()
+        evaluations, padding = state.step()
+        state.collect()
+        yield Round(started, evaluations, padding, state.transfers.take(), state.limit)
+    if late := state.transfers.take(all_of_it=True):
+        yield Round((), 0, 0, late, state.limit)
 
 
-class _Desk:
+class _RunState:
     """One job under way: decide, compute, record."""
 
     def __init__(
@@ -101,24 +100,24 @@ class _Desk:
         only = everything if job.only is None else job.only
         parts = [everything] if job.parts is None else job.parts
         shared = job.initial_noise == "shared"
-        draws = Draws(job.plan, job.content_keys, job.seed, shared, job.noise)
-        self.walk = Walk(job.plan, only, finished, job.slots)
-        self.shapes = Shapes(job.plan, parts, job.slots, few=job.few_shapes)
+        draws = NoiseSource(job.plan, job.content_keys, job.seed, shared, job.noise)
+        self.queue = ReadyQueue(job.plan, only, finished, job.slots)
+        self.widths = CallWidths(job.plan, parts, job.slots, few=job.few_shapes)
         self.batch = RowBatch(job.slots, denoiser, solver, job.conditioning, draws)
-        self.outbox = Outbox(denoiser.device)
-        self.above = _Above(finished)
+        self.transfers = Transfers(denoiser.device)
+        self.parents = _ParentStates(finished)
         self.limit = job.slots
 
     def fill(self) -> tuple[int, ...]:
         """Start ready segments in free slots; return which."""
-        started = self.walk.fill(self.limit)
+        started = self.queue.fill(self.limit)
         for row in started:
-            self.batch.place(row, self.above.take(row.segment))
+            self.batch.place(row, self.parents.take(row.segment))
         return tuple(row.segment.id for row in started)
 
     def step(self) -> tuple[int, int]:
         """Take one step of every row; return how many rows that was, and how much padding."""
-        waiting, padding = list(self.walk.rows), 0
+        waiting, padding = list(self.queue.rows), 0
         evaluations = len(waiting)
         while waiting:
             width = self._width(waiting[0])
@@ -133,14 +132,14 @@ class _Desk:
 
     def collect(self) -> None:
         """Send off what has ended and keep what its children start from."""
-        ended = self.walk.collect()
+        ended = self.queue.collect()
         for row, state in zip(ended, self.batch.states(ended), strict=True):
-            self.outbox.put(row.segment, state)
-            self.above.keep(row.segment, state, len(self.walk.children(row.segment)))
-        self.outbox.close_round()
+            self.transfers.put(row.segment, state)
+            self.parents.keep(row.segment, state, len(self.queue.children(row.segment)))
+        self.transfers.close_round()
 
     def _width(self, row: Row) -> int:
-        return min(self.limit, self.shapes.width(row.segment.id, row.step))
+        return min(self.limit, self.widths.width(row.segment.id, row.step))
 
     def _fits(self, call: Sequence[Row], width: int) -> bool:
         try:
@@ -158,7 +157,7 @@ class _Desk:
 
 
 @dataclass
-class _Above:
+class _ParentStates:
     """The states that segments start from: handed in, or kept until the last child has started."""
 
     finished: Mapping[int, State]

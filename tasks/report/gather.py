@@ -26,7 +26,7 @@ from tasks.ledger import (
     summarise,
 )
 from tasks.object_keys import preview_key
-from tasks.previews import shown_splits
+from tasks.previews import choose_splits
 from tasks.report.headline import planned_by
 from tasks.report.page import (
     ReportData,
@@ -55,7 +55,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
         done = set(stored_segments(session, run))
-    splits = [each for each in shown_splits(night.plan) if each in done]
+    splits = [each for each in choose_splits(night.plan) if each in done]
     shown = {each: preview_key(night.keys[each]) for each in splits}
     return ReportData(
         run=str(run),

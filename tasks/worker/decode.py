@@ -31,7 +31,7 @@ from tasks.worker.write_batch import Maker, Object, Picture, Split
 _PREVIEW_SIDE = 96  # pixels
 
 
-class Easel:
+class DecodeQueue:
     """Decodes finished segments, a few at once, and tells how to make what is stored of them.
 
     A GPU decodes when a maker is called, on another thread, while its next step is prepared; a CPU
@@ -82,7 +82,7 @@ class _Call:
             return self.decoded
 
 
-def as_shown(solver: Solver, plan: Plan, finished: Finished) -> Finished:
+def as_model_input(solver: Solver, plan: Plan, finished: Finished) -> Finished:
     """Return a split with its latents as the network is shown them, which is what can be decoded.
 
     Euler keeps latents in the space of sigma until the last step, where both are the same.

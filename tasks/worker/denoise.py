@@ -1,7 +1,7 @@
 """Denoising: a worker runs one shard of a plan, from wherever it was left.
 
 Knows the device's side of the work: models, slots, rounds. What is made of a finished segment is
-`draw`; what is kept, and where, `work` and `recorder`. Progress goes to whoever asks; order and
+`decode`; what is kept, and where, `shard` and `writer`. Progress goes to whoever asks; order and
 retries are the flows'.
 """
 
@@ -25,18 +25,18 @@ from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
 from tasks.embed import LedgerCache
 from tasks.errors import CorruptObject, MissingObject
-from tasks.lease import Hold, held
+from tasks.lease import KeepAlive, leased_subtree
 from tasks.ledger import Tree, forget_segment, note_resumed, record_metric, stored_segments
 from tasks.models import open_models
 from tasks.object_keys import picture_key
-from tasks.previews import shown_splits
+from tasks.previews import choose_splits
 from tasks.settings import Settings
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores
-from tasks.worker.decode import Easel, as_shown, redraw, splits_of
+from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
 from tasks.worker.shard import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
 from tasks.worker.slots import probe, settle_slots
-from tasks.worker.writer import Recorder
+from tasks.worker.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class _Attempt:
     settings: Settings
     models: Models
     work: Work
-    hold: Hold
+    hold: KeepAlive
     report: Callable[[Progress], None]
     shown: frozenset[int]  # splits that previews are made of
     planned: int = 0
@@ -88,9 +88,9 @@ def denoise_shard(
     are not those of the plan.
     """
     seconds = settings.lease_seconds
-    with held(stores, run, shard, owner, seconds, flow_run_id) as hold:
+    with leased_subtree(stores, run, shard, owner, seconds, flow_run_id) as hold:
         work = load_work(stores, run, shard)
-        shown = frozenset(shown_splits(work.plan) if settings.previews else ())
+        shown = frozenset(choose_splits(work.plan) if settings.previews else ())
         attempt = _Attempt(stores, settings, open_models(settings), work, hold, report, shown)
         try:
             _note_resumed(attempt)
@@ -143,8 +143,8 @@ def _denoise_tree(
         parts=parts_of(work, tree),
         few_shapes=attempt.settings.compile,
     )
-    with attempt.watch.timed("denoise"), Recorder(attempt.stores, work.run, work.shard) as recorder:
-        _run(attempt, job, denoiser, solver, states, recorder)
+    with attempt.watch.timed("denoise"), Writer(attempt.stores, work.run, work.shard) as writer:
+        _run(attempt, job, denoiser, solver, states, writer)
 
 
 def _run(
@@ -153,27 +153,27 @@ def _run(
     denoiser: Denoiser,
     solver: Solver,
     states: StoredStates,
-    recorder: Recorder,
+    writer: Writer,
 ) -> None:
     """Hand on each round: splits at once, pictures when enough have gathered to decode."""
-    work, easel = attempt.work, Easel(attempt.work, attempt.settings, denoiser)
+    work, decoding = attempt.work, DecodeQueue(attempt.work, attempt.settings, denoiser)
     try:
         for each in rounds(job, denoiser, solver, states):
             attempt.hold.check()
             _warn_of_memory(attempt, job, each)
             with attempt.watch.timed("decode"):
-                shown = [done for done in each.finished if _is_shown(attempt, done)]
-                drawn = easel.add(as_shown(solver, work.plan, done) for done in shown)
+                shown = [done for done in each.finished if _is_decoded(attempt, done)]
+                drawn = decoding.add(as_model_input(solver, work.plan, done) for done in shown)
             splits = splits_of(work, each.finished)
-            recorder.note(each.started, each.evaluations, splits, drawn)
+            writer.note(each.started, each.evaluations, splits, drawn)
             attempt.evaluations += each.evaluations
             attempt.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
             attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
     finally:
         # After an error too: nothing else is stored of the leaves that wait.
         with attempt.watch.timed("decode"):
-            rest = easel.rest()
-        recorder.note(makers=rest)
+            rest = decoding.rest()
+        writer.note(makers=rest)
 
 
 def _warn_of_memory(attempt: _Attempt, job: Job, each: Round) -> None:
@@ -188,7 +188,7 @@ def _warn_of_memory(attempt: _Attempt, job: Job, each: Round) -> None:
         )
 
 
-def _is_shown(attempt: _Attempt, done: Finished) -> bool:
+def _is_decoded(attempt: _Attempt, done: Finished) -> bool:
     return attempt.work.plan.is_leaf(done.segment) or done.segment.id in attempt.shown
 
 
@@ -213,12 +213,12 @@ def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> Non
 def _draw_missing(attempt: _Attempt) -> None:
     """Give leaves that are done already, mostly by an earlier run, a picture of this run."""
     work, settings = attempt.work, attempt.settings
-    with Recorder(attempt.stores, work.run, work.shard) as recorder:
+    with Writer(attempt.stores, work.run, work.shard) as writer:
         for leaf in work.undrawn():
             attempt.hold.check()
             stored = _stored_picture(attempt, work.plan.leaf_segment(leaf).id)
             if stored is not None:
-                recorder.note(makers=[partial(redraw, work, settings, leaf, stored)])
+                writer.note(makers=[partial(redraw, work, settings, leaf, stored)])
                 attempt.images += 1
 
 

@@ -1,7 +1,7 @@
-"""A window of the recorder: what is stored and told to the ledger together, and in which order.
+"""A write batch: what is stored, and entered in the ledger, together and in which order.
 
 Knows objects, their names and rows: first the object, then the row; a parent before its children.
-The states of a window's splits are one object, for an object costs the same few milliseconds
+The states of a batch's splits are one object, for an object costs the same few milliseconds
 whatever it holds. Knows nothing of threads and clocks.
 """
 
@@ -69,7 +69,7 @@ class Drawn:
 
 
 @dataclass
-class Window:
+class WriteBatch:
     """What has arrived since rows were last written."""
 
     started: list[int] = field(default_factory=list)
@@ -83,7 +83,7 @@ class Window:
         """Splits, pictures and bare objects, each of which takes room while it waits."""
         return len(self.splits) + len(self.made)
 
-    def add(self, other: Window) -> None:
+    def add(self, other: WriteBatch) -> None:
         """Take in what comes after this."""
         self.started += other.started
         self.evaluations += other.evaluations
@@ -102,35 +102,35 @@ def store_made(bucket: Bucket, made: Picture | Object) -> Drawn | None:
     return Drawn(made.segment, made.leaf, image)
 
 
-def write_window(stores: Stores, run: uuid.UUID, shard: int, window: Window) -> None:
+def write_batch(stores: Stores, run: uuid.UUID, shard: int, batch: WriteBatch) -> None:
     """Store the splits, wait for what is being made, then write the rows of all in one transaction.
 
     Where something cannot be stored, rows are written of what came before it, since what comes
     after it may be a child's, and the fault is raised.
     """
-    done, images, fault = _keep(stores.bucket, window)
+    done, images, fault = _keep(stores.bucket, batch)
     with stores.session() as session:
-        if window.started:
-            start_segments(session, run, window.started)
+        if batch.started:
+            start_segments(session, run, batch.started)
         if done:
             finish_segments(session, run, done)
         if images:
             record_images(session, run, images)
-        if window.evaluations:
-            add_evaluations(session, run, shard, done=window.evaluations)
+        if batch.evaluations:
+            add_evaluations(session, run, shard, done=batch.evaluations)
     if fault is not None:
         raise fault
 
 
 def _keep(
-    bucket: Bucket, window: Window
+    bucket: Bucket, batch: WriteBatch
 ) -> tuple[dict[int, Stored], dict[int, StoredImage], BaseException | None]:
     """Return what is stored: by segment, its pictures by leaf, and what ended it."""
     done: dict[int, Stored] = {}
     images: dict[int, StoredImage] = {}
     try:
-        done |= _store_splits(bucket, window.splits)
-        for each in window.made:
+        done |= _store_splits(bucket, batch.splits)
+        for each in batch.made:
             if (drawn := each.result()) is not None:
                 done[drawn.segment] = Stored(drawn.image.sha256, drawn.image.bytes)
                 images[drawn.leaf] = drawn.image

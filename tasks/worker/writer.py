@@ -1,9 +1,8 @@
-"""The recorder: stores what the sampler finishes while the device goes on.
+"""The writer: stores what the sampler finishes while the device goes on.
 
-Knows threads, clocks and room; what is stored and told together is a `window`. Knows nothing of
-denoising. A few threads make and upload pictures, one gathers all that arrives in a window of time,
-stores its splits and writes its rows. So much may wait and no more: a slow bucket slows the night
-and does not fill the memory.
+What is stored together is a `write_batch`. A few threads make and upload pictures, one gathers all
+that arrives for a moment, stores its splits and writes its rows. So much may wait and no more: a
+slow bucket slows the night and does not fill the memory.
 """
 
 from __future__ import annotations
@@ -17,31 +16,31 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from tasks.stores import Stores
-from tasks.worker.write_batch import Drawn, Maker, Split, Window, store_made, write_window
+from tasks.worker.write_batch import Drawn, Maker, Split, WriteBatch, store_made, write_batch
 
 WAITING = 64  # splits and pictures that may wait to be stored
 _HANDS = 4  # threads that make and upload
-# Seconds from a window's first arrival to its rows. A crash loses the window that is open and what
+# Seconds from a batch's first arrival to its rows. A crash loses the batch that is open and what
 # arrives while the one before it is being written; a longer one means fewer objects and more loss.
 _WINDOW = 0.5
 _QUIET = 1.0  # seconds after which rounds that finished nothing are counted
 
 
-class Recorder:
+class Writer:
     """Use as a context: leaving it waits for everything, or, after an error, for what it can."""
 
     def __init__(self, stores: Stores, run: uuid.UUID, shard: int) -> None:
         self.stores, self.run, self.shard = stores, run, shard
-        self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="recorder")
+        self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="writer")
         self._room = threading.Semaphore(WAITING)
-        self._arriving: SimpleQueue[Window] = SimpleQueue()
-        self._noted = Window()
+        self._arriving: SimpleQueue[WriteBatch] = SimpleQueue()
+        self._noted = WriteBatch()
         self._noted_at = time.monotonic()
         self._fault: BaseException | None = None
         self._writer = threading.Thread(target=self._write_all, name="ledger", daemon=True)
         self._writer.start()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Writer:
         return self
 
     def __exit__(
@@ -66,7 +65,7 @@ class Recorder:
     ) -> None:
         """Take a round: what it started, what it evaluated, its splits, how to make its pictures.
 
-        Makers are called on threads of the recorder. Waits while too much is waiting to be stored,
+        Makers are called on threads of the writer. Waits while too much is waiting to be stored,
         and raises what could not be.
         """
         self._raise_fault()
@@ -88,7 +87,7 @@ class Recorder:
 
     def _hand_on(self) -> None:
         self._arriving.put(self._noted)
-        self._noted, self._noted_at = Window(), time.monotonic()
+        self._noted, self._noted_at = WriteBatch(), time.monotonic()
 
     def _raise_fault(self) -> None:
         if self._fault is not None:
@@ -100,26 +99,26 @@ class Recorder:
 
     def _write_all(self) -> None:
         while True:
-            window = self._gather()
-            size = window.size
+            batch = self._gather()
+            size = batch.size
             if self._fault is not None:
-                window.splits, window.made = [], []  # their parents may be what could not be stored
+                batch.splits, batch.made = [], []  # their parents may be what could not be stored
             try:
-                write_window(self.stores, self.run, self.shard, window)
+                write_batch(self.stores, self.run, self.shard, batch)
             except BaseException as fault:
                 self._fault = self._fault or fault
             if size:
                 self._room.release(size)
-            if window.last:
+            if batch.last:
                 return
 
-    def _gather(self) -> Window:
-        window = self._arriving.get()
+    def _gather(self) -> WriteBatch:
+        batch = self._arriving.get()
         until = time.monotonic() + _WINDOW
         # Half of what may wait is enough: who waits for room should not wait for the clock.
-        while not window.last and window.size < WAITING // 2:
+        while not batch.last and batch.size < WAITING // 2:
             try:
-                window.add(self._arriving.get(timeout=max(0.0, until - time.monotonic())))
+                batch.add(self._arriving.get(timeout=max(0.0, until - time.monotonic())))
             except Empty:
                 break
-        return window
+        return batch

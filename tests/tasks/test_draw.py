@@ -13,7 +13,7 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import NoiseSchedule, make_solver
-from tasks.worker.decode import as_shown
+from tasks.worker.decode import as_model_input
 
 K = 8
 CONFIG = {"num_train_timesteps": 1000, "beta_schedule": "linear"}
@@ -36,11 +36,14 @@ def test_a_split_of_euler_is_decoded_at_the_scale_that_the_network_knows(plan: P
     stock = EulerDiscreteScheduler.from_config(CONFIG)
     stock.set_timesteps(K)
     wanted = stock.scale_model_input(split.state.latents, stock.timesteps[split.state.step])
-    shown = as_shown(make_solver("euler", NoiseSchedule("diffusion", CONFIG), K), plan, split)
+    shown = as_model_input(make_solver("euler", NoiseSchedule("diffusion", CONFIG), K), plan, split)
     assert torch.allclose(shown.state.latents, wanted, atol=1e-6)
     assert shown.segment == split.segment
 
 
 def test_a_leaf_is_decoded_as_it_ended(plan: Plan) -> None:
     leaf = ended(plan, leaf=True)
-    assert as_shown(make_solver("euler", NoiseSchedule("diffusion", CONFIG), K), plan, leaf) is leaf
+    assert (
+        as_model_input(make_solver("euler", NoiseSchedule("diffusion", CONFIG), K), plan, leaf)
+        is leaf
+    )

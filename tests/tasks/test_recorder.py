@@ -20,7 +20,7 @@ from tasks.object_keys import checkpoint_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
 from tasks.worker.write_batch import Object, Picture, Split
-from tasks.worker.writer import WAITING, Recorder
+from tasks.worker.writer import WAITING, Writer
 from tests.tasks.conftest import make_prompts, store_night
 
 pytestmark = pytest.mark.slow
@@ -77,7 +77,7 @@ def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.StoredSegment]:
 
 
 def store_one_by_one(stores: Stores, run: UUID, drawn: bool, noted: list[int]) -> None:
-    with Recorder(stores, run, 1) as recorder:
+    with Writer(stores, run, 1) as recorder:
         for segment in range(LEAVES):
             if drawn:
                 recorder.note([segment], 1, makers=[partial(picture, segment)])
@@ -109,7 +109,7 @@ def test_a_slow_bucket_slows_the_night_and_does_not_fill_the_memory(
 
 def test_a_round_larger_than_the_queue_is_stored_too(large: tuple[Stores, UUID, int]) -> None:
     stores, run, count = large
-    with Recorder(stores, run, 1) as recorder:
+    with Writer(stores, run, 1) as recorder:
         recorder.note(range(count), count, [split(each) for each in range(count)])
     assert len(finished_in(stores, run)) == count
 
@@ -118,7 +118,7 @@ def test_splits_of_one_moment_share_an_object_that_is_named_by_its_bytes(
     large: tuple[Stores, UUID, int],
 ) -> None:
     stores, run, _ = large
-    with Recorder(stores, run, 1) as recorder:
+    with Writer(stores, run, 1) as recorder:
         recorder.note(range(10), 10, [split(each) for each in range(10)])
     (name,) = stores.bucket.list()
     done = finished_in(stores, run)
@@ -137,7 +137,7 @@ def test_equal_windows_of_two_nights_have_equal_bytes_and_need_one_object(
     stores, run, _ = large
     other, _ = store_night(stores.engine, make_prompts(12), catalogue="other")
     for each in (run, other):
-        with Recorder(stores, each, 1) as recorder:
+        with Writer(stores, each, 1) as recorder:
             recorder.note([0, 1], 2, [split(0), split(1)])
     assert len(list(stores.bucket.list())) == 1
     assert finished_in(stores, run)[0].sha256 == finished_in(stores, other)[1].sha256
@@ -163,7 +163,7 @@ def test_after_a_fault_every_row_still_has_its_object_and_the_fault_is_told(
 
 def test_a_leaf_is_done_when_its_picture_is_stored(large: tuple[Stores, UUID, int]) -> None:
     stores, run, _ = large
-    with Recorder(stores, run, 1) as recorder:
+    with Writer(stores, run, 1) as recorder:
         recorder.note([7], 1, makers=[partial(picture, 7)])
     with stores.session() as session:
         image = ledger.load_images(session, run)[7]
@@ -174,7 +174,7 @@ def test_a_leaf_is_done_when_its_picture_is_stored(large: tuple[Stores, UUID, in
 
 def test_of_a_preview_no_row_tells(large: tuple[Stores, UUID, int]) -> None:
     stores, run, _ = large
-    with Recorder(stores, run, 1) as recorder:
+    with Writer(stores, run, 1) as recorder:
         recorder.note(makers=[lambda: Object("previews/a.webp", b"small", "image/webp")])
     assert finished_in(stores, run) == {}
     assert stores.bucket.get("previews/a.webp") == b"small"

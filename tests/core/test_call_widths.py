@@ -10,7 +10,7 @@ import pytest
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import Plan, make_plan
-from hierdiff_core.sampling.shapes import Shapes, fit_width, rehearse
+from hierdiff_core.sampling.call_widths import CallWidths, fit_width, rehearse
 from hierdiff_core.schedule import make_schedule, solve_tau
 from hierdiff_core.shard import make_shards
 
@@ -45,7 +45,7 @@ def test_a_rehearsed_run_starts_as_narrow_as_the_trunk_is() -> None:
 
 def test_each_part_is_rehearsed_on_its_own(plan: Plan) -> None:
     parts = make_shards(plan, 3)
-    shapes = Shapes(plan, parts, slots=8)
+    shapes = CallWidths(plan, parts, slots=8)
     for part in parts:
         alone = rehearse(plan, part, slots=8)
         for each in part:

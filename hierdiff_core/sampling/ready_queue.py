@@ -1,4 +1,4 @@
-"""The walk: which segment takes which slot, and when.
+"""The ready queue: which segment takes which slot, and when.
 
 Pure bookkeeping of numbers, without a tensor or a device, so that a run can be rehearsed before it
 is made. Depth first: the segment that became ready last is taken first.
@@ -22,7 +22,7 @@ class Row:
     step: int  # the one to take next
 
 
-class Walk:
+class ReadyQueue:
     """The segments that are ready and those in the slots.
 
     Raises InvalidSetting for a segment whose parent is neither finished nor wanted.
@@ -63,5 +63,5 @@ class Walk:
         return ended
 
     def children(self, segment: Segment) -> Sequence[int]:
-        """Return the segments of this walk that start where one ends."""
+        """Return the segments of this queue that start where one ends."""
         return [each for each in self.plan.children[segment.id] if each in self.wanted]

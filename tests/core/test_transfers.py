@@ -7,7 +7,7 @@ import torch
 
 from hierdiff_core.checkpoint import State
 from hierdiff_core.plan import Segment
-from hierdiff_core.sampling.outbox import Outbox
+from hierdiff_core.sampling.transfers import Transfers
 
 
 def segment(number: int) -> Segment:
@@ -16,20 +16,20 @@ def segment(number: int) -> Segment:
 
 @pytest.mark.parametrize("lag", [0, 1, 2])
 def test_states_arrive_some_rounds_later_and_in_order(lag: int) -> None:
-    outbox = Outbox(torch.device("cpu"), lag)
+    transfers = Transfers(torch.device("cpu"), lag)
     arrived: list[list[int]] = []
     for number in range(5):
-        outbox.put(segment(number), State(torch.full((2,), float(number)), 1))
-        outbox.close_round()
-        arrived.append([each.segment.id for each in outbox.take()])
+        transfers.put(segment(number), State(torch.full((2,), float(number)), 1))
+        transfers.close_round()
+        arrived.append([each.segment.id for each in transfers.take()])
     assert arrived == [[]] * lag + [[number] for number in range(5 - lag)]
-    late = outbox.take(all_of_it=True)
+    late = transfers.take(all_of_it=True)
     assert [each.segment.id for each in late] == list(range(5 - lag, 5))
     assert all(float(each.state.latents[0]) == each.segment.id for each in late)
 
 
 def test_a_cpu_hands_out_a_round_at_once() -> None:
-    outbox = Outbox(torch.device("cpu"))
-    outbox.put(segment(7), State(torch.zeros(2), 1))
-    outbox.close_round()
-    assert [each.segment.id for each in outbox.take()] == [7]
+    transfers = Transfers(torch.device("cpu"))
+    transfers.put(segment(7), State(torch.zeros(2), 1))
+    transfers.close_round()
+    assert [each.segment.id for each in transfers.take()] == [7]

@@ -1,4 +1,4 @@
-"""Shapes: how many rows the call has in which a segment takes a step.
+"""Call widths: how many rows the call has in which a segment takes a step.
 
 A network's rounding depends on the shape of a call, not on the other rows in it. So that a picture
 has the same bits after any interruption, the shape is a function of the plan: the undisturbed run
@@ -12,10 +12,10 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampling.walk import Walk
+from hierdiff_core.sampling.ready_queue import ReadyQueue
 
 
-class Shapes:
+class CallWidths:
     """The width of each call, for the parts of a plan that are run apart, such as its shards."""
 
     def __init__(
@@ -41,15 +41,15 @@ def rehearse(
     The part is walked as if all above it were done and nothing ever went wrong.
     """
     done = {above for each in part if (above := plan.segments[each].parent) is not None}
-    walk = Walk(plan, part, done.difference(part), slots)
+    queue = ReadyQueue(plan, part, done.difference(part), slots)
     widths = {each: array("H") for each in part}
-    while walk.fill(slots) or walk.rows:
-        width = fit_width(len(walk.rows), slots, few=few)
-        steps = min(row.segment.stop - row.step for row in walk.rows)
-        for row in walk.rows:
+    while queue.fill(slots) or queue.rows:
+        width = fit_width(len(queue.rows), slots, few=few)
+        steps = min(row.segment.stop - row.step for row in queue.rows)
+        for row in queue.rows:
             widths[row.segment.id].extend([width] * steps)
             row.step += steps
-        walk.collect()
+        queue.collect()
     return widths
 
 

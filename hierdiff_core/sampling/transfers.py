@@ -1,4 +1,4 @@
-"""The outbox: states of ended segments on their way off the device.
+"""Transfers: states of ended segments on their way off the device.
 
 On a GPU a round's states are copied to pinned memory and handed out a round later, so that the
 device never waits for the host. On a CPU they are there at once.
@@ -29,7 +29,7 @@ class _Sending:
     arrival: torch.cuda.Event | None = None  # None where nothing has to be waited for
 
 
-class Outbox:
+class Transfers:
     """Filled while a round is recorded; `lag` rounds may be on their way at once."""
 
     def __init__(self, device: torch.device, lag: int | None = None) -> None:
