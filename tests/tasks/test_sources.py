@@ -13,7 +13,7 @@ from tasks.errors import FailedQuery, UnreachableSource, UnreadableFile
 from tasks.ingest import read_batch
 from tasks.sources import SourceRow, read_file, read_source
 from tests.tasks.conftest import RECIPE
-from tests.tasks.test_claims import HOSTILE
+from tests.tasks.ledger.test_claims import HOSTILE
 
 
 @pytest.fixture(params=["postgres", "sqlite"])

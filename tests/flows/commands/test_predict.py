@@ -11,7 +11,7 @@ import pytest
 from hierdiff_core.miniature import DECODER, PRIOR_MODEL
 from tasks.catalogue_record import read_tuned
 from tasks.settings import Settings
-from tests.flows.test_tune import Shop
+from tests.flows.commands.test_tune import Shop
 from tests.tasks.night_kit import environment, write_catalogue
 
 pytestmark = pytest.mark.slow

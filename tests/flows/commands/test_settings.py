@@ -11,7 +11,7 @@ from flows.commands.settings import settings_page
 from hierdiff_core.models.families import FAMILIES, load_family
 from tasks.settings import Settings
 
-PAGE = Path(__file__).parents[2] / "docs/settings.md"
+PAGE = Path(__file__).parents[3] / "docs/settings.md"
 
 
 def test_the_page_of_settings_is_what_the_code_says() -> None:

@@ -18,7 +18,7 @@ import pytest
 from flows.cli import cli, exit_code
 
 pytestmark = pytest.mark.slow
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _START = "from flows.cli import main; main()"
 PROMPTS = "prompt,set,held_out\n" + "".join(
     f"a {colour} {product},mugs,yes\n" for colour in ("red", "blue") for product in ("mug", "lamp")

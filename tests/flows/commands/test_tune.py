@@ -17,7 +17,7 @@ from tasks.settings import Settings
 from tasks.stores import open_stores
 from tests.flows.test_cli import Done, hierdiff
 from tests.tasks.night_kit import environment, write_catalogue
-from tests.tasks.test_tonight import tuned
+from tests.tasks.test_catalogue_settings import tuned
 
 pytestmark = pytest.mark.slow
 

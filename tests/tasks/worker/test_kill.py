@@ -112,7 +112,14 @@ def undisturbed(night: SmallNight) -> dict[str, str]:
 
 
 def run_process(night: SmallNight, *kill: str) -> int:
-    command = [sys.executable, "-m", "tests.tasks.shard_process", str(night.run), "1", "worker"]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.tasks.worker.shard_process",
+        str(night.run),
+        "1",
+        "worker",
+    ]
     done = subprocess.run(
         [*command, *kill], env=environment(night.settings), capture_output=True, check=False
     )

@@ -1,6 +1,6 @@
 """A worker for tests: runs one shard and is killed, without a word, where it is told to be.
 
-Usage: python -m tests.tasks.shard_process RUN SHARD OWNER [POINT NUMBER]
+Usage: python -m tests.tasks.worker.shard_process RUN SHARD OWNER [POINT NUMBER]
 
 Points: `round` after the denoiser's nth call, `object` before the nth object is stored, `stored`
 after it is, `row` before the nth row of a finished segment. Settings come from the environment.
