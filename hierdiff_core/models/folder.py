@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
     try:
         folder = SHIPPED.get(model) or Path(model).expanduser()
         if not folder.is_dir():
-            folder = Path(snapshot_download(model, allow_patterns=list(_LOADED)))
+            folder = _fetch(model)
     except _UNREACHABLE:
         hint = "it is neither a folder nor a hub name that can be reached; name one that is"
         raise UnknownModel(model=model, hint=hint) from None
@@ -108,6 +109,12 @@ def load_pipeline(kind: Any, model: str, parts: tuple[str, ...], dtype: torch.dt
 def load_part(kind: Any, model: str, part: str) -> Any:
     """Return one part of a pipeline; raises UnknownModel."""
     return _load(kind, model, (part,), subfolder=part)
+
+
+@cache
+def _fetch(model: str) -> Path:
+    # Once a process: every fetch asks the hub whether there is something newer.
+    return Path(snapshot_download(model, allow_patterns=list(_LOADED)))
 
 
 def _load(kind: Any, model: str, parts: tuple[str, ...], **options: Any) -> Any:
