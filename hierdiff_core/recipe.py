@@ -10,7 +10,7 @@ from typing import Any
 
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.models.families import Option, load_family
+from hierdiff_core.models.families import Option, draws_text, options_of
 from hierdiff_core.solvers import SOLVERS
 
 INITIAL_NOISE = ("root", "shared")
@@ -132,13 +132,13 @@ def text_facts(recipe: Recipe) -> tuple[object, ...]:
             facts.append([option.name, recipe.option(option.name)])
         elif not option.added and not option.weights:
             facts.append(recipe.option(option.name))
-    if load_family(recipe.family).TEXT_DRAWS:
+    if draws_text(recipe.family):
         facts.append(recipe.seed)
     return (*facts, recipe.dtype)
 
 
 def _options(recipe: Recipe) -> tuple[Option, ...]:
-    return load_family(recipe.family).OPTIONS
+    return options_of(recipe.family)
 
 
 def _counts(option: Option, recipe: Recipe) -> bool:

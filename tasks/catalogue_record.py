@@ -15,7 +15,7 @@ from typing import Any
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.evaluation.setting import STANDARD, Setting
 from hierdiff_core.evaluation.tune_words import words
-from hierdiff_core.models.families import load_family
+from hierdiff_core.models.families import options_of
 from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solvers import SOLVERS
@@ -96,7 +96,7 @@ def chosen_fields(setting: Setting, recipe: Recipe) -> dict[str, Any]:
 
 def _measured_on(recipe: Recipe) -> dict[str, Any]:
     names = ("revision", "text_revision", "guidance", "height", "width", "initial_noise")
-    weights = {option.name for option in load_family(recipe.family).OPTIONS if option.weights}
+    weights = {option.name for option in options_of(recipe.family) if option.weights}
     options = {name: value for name, value in recipe.options.items() if name not in weights}
     return {name: getattr(recipe, name) for name in names} | options
 

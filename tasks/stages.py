@@ -14,7 +14,7 @@ from pathlib import Path
 from sqlalchemy.orm import Session
 
 from hierdiff_core.models.device import choose_device
-from hierdiff_core.models.families import load_family
+from hierdiff_core.models.family import load_family
 from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue

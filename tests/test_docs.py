@@ -14,7 +14,8 @@ import click
 import pytest
 
 from flows.cli import cli
-from hierdiff_core.models.families import FAMILIES, load_family
+from hierdiff_core.models.families import FAMILIES
+from hierdiff_core.models.family import load_family
 from tasks import object_keys
 from tasks.records import Base
 from tasks.settings import OPTION_PREFIX, PREFIX, Settings

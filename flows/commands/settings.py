@@ -9,7 +9,7 @@ import click
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from hierdiff_core.models.families import FAMILIES, load_family
+from hierdiff_core.models.families import FAMILIES, options_of
 from tasks.settings import OPTION_PREFIX, PREFIX, Settings
 
 _HEAD = """# Settings
@@ -51,7 +51,7 @@ def _settings() -> list[tuple[str, str, str]]:
 
 def _options() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     for family in sorted(FAMILIES.values()):
-        options = load_family(family).OPTIONS
+        options = options_of(family)
         if options:
             yield (
                 family,

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
-from hierdiff_core.models.families import load_family
+from hierdiff_core.models.family import load_family
 from hierdiff_core.models.folder import find_folder
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solvers import SOLVERS

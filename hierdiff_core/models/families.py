@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, cast
+from types import ModuleType
+from typing import Any
 
 from hierdiff_core.errors import UnknownModel
-
-if TYPE_CHECKING:
-    from hierdiff_core.models.family import Family
 
 FAMILIES: Mapping[str, str] = {  # by `_class_name` of model_index.json
     "KandinskyV22Pipeline": "kandinsky22",
@@ -35,12 +33,23 @@ class Option:
     added: bool = False  # later than the family: in no key while it has its default
 
 
-def load_family(name: str) -> Family:
-    """Return the family of a name; raises UnknownModel."""
+def load_module(name: str) -> ModuleType:
+    """Return the module of a family, whose type `family.load_family` knows; raises UnknownModel."""
     if name not in FAMILIES.values():
         known = ", ".join(sorted(FAMILIES.values()))
         raise UnknownModel(model=name, hint=f"no such family is known; these are: {known}")
-    return cast("Family", import_module(f"hierdiff_core.models.{name}"))
+    return import_module(f"hierdiff_core.models.{name}")
+
+
+def options_of(name: str) -> tuple[Option, ...]:
+    """Return what a family alone asks for; raises UnknownModel."""
+    options: tuple[Option, ...] = load_module(name).OPTIONS
+    return options
+
+
+def draws_text(name: str) -> bool:
+    """Tell whether a family's embeddings depend on the seed; raises UnknownModel."""
+    return bool(load_module(name).TEXT_DRAWS)
 
 
 def family_of_class(model: str, class_name: str) -> str:

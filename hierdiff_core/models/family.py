@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding
-from hierdiff_core.models.families import Option
+from hierdiff_core.models.families import Option, load_module
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solver import NoiseSchedule
@@ -110,3 +110,8 @@ class Family(Protocol):
     def fit(self, networks: Any, recipe: Recipe, negative: Conditioning) -> Denoiser:
         """Return the denoiser of one recipe over what `load_networks` returned."""
         ...
+
+
+def load_family(name: str) -> Family:
+    """Return the family of a name; raises UnknownModel."""
+    return cast("Family", load_module(name))

@@ -8,8 +8,7 @@ from typing import Any
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.models.families import load_family
-from hierdiff_core.models.family import Encoder, Parts
+from hierdiff_core.models.family import Encoder, Parts, load_family
 from hierdiff_core.models.recipes import check_revision
 from hierdiff_core.recipe import Recipe
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from hierdiff_core import miniature
 from hierdiff_core.errors import InvalidSetting, WrongRevision
-from hierdiff_core.models.families import Option, family_of_class, load_family
-from hierdiff_core.models.family import Parts
+from hierdiff_core.models.families import Option, family_of_class
+from hierdiff_core.models.family import Parts, load_family
 from hierdiff_core.models.folder import find_revision, read_class_name
 from hierdiff_core.prompt import Prompt, refuse_column
 from hierdiff_core.recipe import Options, Recipe

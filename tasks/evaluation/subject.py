@@ -20,8 +20,8 @@ from hierdiff_core.embedding_cache import (
     find_negative,
 )
 from hierdiff_core.evaluation.methods import Method, calibrated_methods
-from hierdiff_core.models.families import load_family
-from hierdiff_core.models.family import EmbedPictures
+from hierdiff_core.models.families import options_of
+from hierdiff_core.models.family import EmbedPictures, load_family
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.models.recipes import load_prompt_check
 from hierdiff_core.prompt import Prompt
@@ -95,7 +95,7 @@ def context(recipe: Recipe, fingerprint: str) -> list[object]:
 
     Solver and steps are a unit's own, and slots change no more than last bits.
     """
-    options = load_family(recipe.family).OPTIONS
+    options = options_of(recipe.family)
     return [
         recipe.revision,
         recipe.text_revision,

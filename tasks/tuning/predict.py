@@ -21,7 +21,7 @@ from hierdiff_core.embedding_cache import find_embeddings
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
-from hierdiff_core.models.families import load_family
+from hierdiff_core.models.family import load_family
 from hierdiff_core.plan import CALIBRATED
 from hierdiff_core.prompt import content_key
 from hierdiff_core.recipe import Recipe

@@ -14,8 +14,8 @@ import torch
 
 from hierdiff_core.embedding import Conditioning, pack, stack, unpack
 from hierdiff_core.errors import PromptTooLong, UnknownModel
-from hierdiff_core.models.families import FAMILIES, family_of_class, load_family
-from hierdiff_core.models.family import Defaults, Encoder, Family
+from hierdiff_core.models.families import FAMILIES, family_of_class
+from hierdiff_core.models.family import Defaults, Encoder, Family, load_family
 from hierdiff_core.models.folder import read_class_name
 from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from hierdiff_core.prompt import Prompt

@@ -78,7 +78,7 @@ def _run(script: str, *arguments: str) -> str:
 
 def test_the_blocked_family_is_the_only_one_that_is_missing() -> None:
     script = """
-from hierdiff_core.models.families import load_family
+from hierdiff_core.models.family import load_family
 load_family("stable_diffusion")
 try:
     load_family("kandinsky22")

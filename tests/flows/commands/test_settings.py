@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 from flows.cli import cli
 from flows.commands.settings import settings_page
-from hierdiff_core.models.families import FAMILIES, load_family
+from hierdiff_core.models.families import FAMILIES
+from hierdiff_core.models.family import load_family
 from tasks.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs/settings.md"
