@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from hierdiff_core.embedding import Conditioning, Embedding, pack, unpack
 from hierdiff_core.errors import InvalidEmbedding
@@ -18,6 +19,9 @@ from hierdiff_core.whole_file import write_whole
 
 # Embeddings are kept after so many prompts, so that a crash repeats no more than these.
 _CHUNK = 64
+_FOUND = 512  # embeddings that are read from a cache at once
+
+Item = TypeVar("Item")
 
 
 class EmbeddingCache(Protocol):
@@ -72,8 +76,7 @@ def embed_missing(
     _embed_negatives({prompt.recipe for prompt in prompts}, models, cache)
     done, faults = 0, dict[Prompt, InvalidEmbedding]()
     for alike in _by_encoder(missing):
-        for first in range(0, len(alike), _CHUNK):
-            chunk = alike[first : first + _CHUNK]
+        for chunk in _chunks(alike, _CHUNK):
             made = dict(zip(chunk, models.encoder(chunk[0].recipe).embed(chunk), strict=True))
             bad = {prompt: fault for prompt, row in made.items() if (fault := _fault(prompt, row))}
             good = {embedding_key(each): row for each, row in made.items() if each not in bad}
@@ -91,6 +94,21 @@ def find_embeddings(cache: EmbeddingCache, prompts: Iterable[Prompt]) -> dict[Pr
     return {prompt: unpack(found[key]) for prompt, key in keys.items() if key in found}
 
 
+def find_vectors(
+    cache: EmbeddingCache, prompts: Iterable[Prompt]
+) -> dict[Prompt, npt.NDArray[np.float32]]:
+    """Return the vectors (D,) that are known.
+
+    What steers may be a thousand times as large, so no more than a chunk of it is held at once.
+    """
+    vectors: dict[Prompt, npt.NDArray[np.float32]] = {}
+    for chunk in _chunks(list(prompts), _FOUND):
+        # Copied, since a view would hold the whole embedding.
+        found = find_embeddings(cache, chunk)
+        vectors |= {prompt: row.vector.copy() for prompt, row in found.items()}
+    return vectors
+
+
 def find_negative(cache: EmbeddingCache, recipe: Recipe) -> Conditioning | None:
     """Return what guidance steers away from, or None where it is not known."""
     key = negative_key(recipe)
@@ -100,8 +118,13 @@ def find_negative(cache: EmbeddingCache, recipe: Recipe) -> Conditioning | None:
 
 def _missing(prompts: Sequence[Prompt], cache: EmbeddingCache) -> list[Prompt]:
     distinct = {embedding_key(prompt): prompt for prompt in prompts}
-    found = cache.find(distinct.keys())
-    return [prompt for key, prompt in sorted(distinct.items()) if key not in found]
+    known = {key for chunk in _chunks(list(distinct), _FOUND) for key in cache.find(chunk)}
+    return [prompt for key, prompt in sorted(distinct.items()) if key not in known]
+
+
+def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:
+    for first in range(0, len(items), size):
+        yield items[first : first + size]
 
 
 def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache) -> None:

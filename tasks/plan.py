@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hierdiff_core.budget import Budget
-from hierdiff_core.embedding_cache import find_embeddings
+from hierdiff_core.embedding_cache import find_vectors
 from hierdiff_core.forest import Forest, Group, group_prompts
 from hierdiff_core.planners import PlanSettings, plan_forest
 from hierdiff_core.prompt import Prompt, embedding_key
@@ -41,11 +41,11 @@ def plan_prompts(stores: Stores, prompts: Sequence[Prompt], settings: PlanSettin
 
     Raises EmptyBatch, and what `plan_forest` raises.
     """
-    embeddings = find_embeddings(LedgerCache(stores), prompts)
-    groups = group_prompts(list(embeddings))
+    found = find_vectors(LedgerCache(stores), prompts)
+    groups = group_prompts(list(found))
     if not groups:
         raise EmptyBatch(reason="no prompt has an embedding")
-    vectors = [np.stack([embeddings[each].vector for each in group.prompts]) for group in groups]
+    vectors = [np.stack([found[prompt] for prompt in group.prompts]) for group in groups]
     return plan_forest(groups, vectors, settings)
 
 

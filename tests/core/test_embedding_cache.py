@@ -17,6 +17,7 @@ from hierdiff_core.embedding_cache import (
     embed_missing,
     find_embeddings,
     find_negative,
+    find_vectors,
 )
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Prior
 from hierdiff_core.models.loaded import Models
@@ -204,3 +205,15 @@ def test_a_report_hears_of_those_that_are_of_no_use_too(
     found = embed_missing(prompts, models, cache, lambda done, total: seen.append((done, total)))
     assert seen == [(3, 3)]
     assert set(found.faults) == set(prompts)
+
+
+def test_vectors_are_read_a_few_at_once_and_are_those_of_the_embeddings(
+    models: WatchedModels, recipe: Recipe, cache: FolderCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = prompts_of(recipe)
+    embed_missing(prompts, models, cache)
+    monkeypatch.setattr("hierdiff_core.embedding_cache._FOUND", 2)
+    vectors, whole = find_vectors(cache, prompts), find_embeddings(cache, prompts)
+    assert list(vectors) == prompts
+    assert all(np.array_equal(vectors[each], whole[each].vector) for each in prompts)
+    assert embed_missing(prompts, models, cache).made == 0
