@@ -19,7 +19,6 @@ from tasks.ledger.clock import now
 from tasks.records import Batch, Catalogue, ImageRow, Run, RunMetric, Subtree
 from tasks.states import RunState, SubtreeState
 
-_PROBE = "probe"  # the stage that finds the slots of a run
 _ENDED = frozenset({RunState.COMPLETED, RunState.FAILED})
 
 
@@ -151,19 +150,12 @@ def record_metric(
 
 def find_slots(session: Session, run: uuid.UUID) -> int | None:
     """Return the slots that a run has been given, or None before its first worker."""
-    found = select(RunMetric.details["slots"].as_integer())
-    return session.execute(found.where(RunMetric.run_id == run, RunMetric.stage == _PROBE)).scalar()
+    return session.execute(select(Run.slots).where(Run.id == run)).scalar()
 
 
-def keep_slots(
-    session: Session, run: uuid.UUID, slots: int, seconds: float, details: Mapping[str, object]
-) -> int:
+def keep_slots(session: Session, run: uuid.UUID, slots: int) -> int:
     """Give a run its slots, unless another worker was first; return those that it has."""
-    told = {"slots": slots, **details}
-    new = insert(RunMetric).values(
-        run_id=run, stage=_PROBE, seconds=seconds, device="", details=told
-    )
-    session.execute(new.on_conflict_do_nothing())
+    session.execute(update(Run).where(Run.id == run, Run.slots.is_(None)).values(slots=slots))
     kept = find_slots(session, run)
     return slots if kept is None else kept
 

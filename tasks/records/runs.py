@@ -37,6 +37,7 @@ class Run(Base):
     steps_per_image: Mapped[float | None]
     tuned: Mapped[str | None]  # the catalogue's own setting, in words, where it was planned by that
     shards: Mapped[int]  # beside the trunk
+    slots: Mapped[int | None]  # rows at once, which decide last bits; null before its first worker
     state: Mapped[RunState] = mapped_column(choice(RunState), default=RunState.PLANNED)
     leaves: Mapped[int]
     plan_order: Mapped[list[int]]  # leaves from left to right

@@ -14,7 +14,7 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.plan import Plan
 from hierdiff_core.probe import Probe, probe_slots
-from tasks.ledger import find_slots, keep_slots
+from tasks.ledger import find_slots, keep_slots, record_metric
 from tasks.settings import Settings
 from tasks.stores import Stores
 
@@ -38,7 +38,8 @@ def settle_slots(
     else:
         slots = settings.slots
     with stores.session() as session:
-        return keep_slots(session, run, slots, time.monotonic() - began, details)
+        record_metric(session, run, "probe", time.monotonic() - began, details=details)
+        return keep_slots(session, run, slots)
 
 
 def probe(denoiser: Denoiser, conditioning: Conditioning, plan: Plan) -> Probe:

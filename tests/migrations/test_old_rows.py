@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 from hierdiff_core.recipe import Recipe, compatibility_key
 from tasks.catalogue_record import read_tuned
 from tasks.database import migrate, migration_config, session_scope
-from tasks.ledger import claim_night, find_tuned, load_plan, load_prompts
+from tasks.ledger import claim_night, find_slots, find_tuned, load_plan, load_prompts
 
 # Word for word as version 0.1.0 wrote them.
 RECIPE: Mapping[str, Any] = {
@@ -60,6 +60,8 @@ def _store_old(database: Engine) -> None:
             "INSERT INTO runs (id, batch_id, recipe, linkage, tau, steps, shards, state, leaves,"
             " plan_order, evaluations_planned, evaluations_standard)"
             f" VALUES ('{_RUN}', 1, :recipe, 'calibrated', 0.7, 8, 0, 'planned', 0, '[]', 0, 0)",
+            "INSERT INTO run_metrics (run_id, stage, seconds, device, details)"
+            f" VALUES ('{_RUN}', 'probe', 1.5, '', '{{\"slots\": 6}}')",
         ):
             given = {"tuned": json.dumps(TUNED), "recipe": recipe}
             named = {name: value for name, value in given.items() if f":{name}" in statement}
@@ -85,6 +87,12 @@ def test_the_price_of_an_old_plan_is_no_longer_its_tau(database: Engine) -> None
         plan = load_plan(session, UUID(_RUN)).plan
     assert (plan.planner, plan.price) == ("calibrated", 0.7)
     assert (plan.tau, plan.linkage) == (None, None)
+
+
+def test_the_slots_of_an_old_run_stay_with_it(database: Engine) -> None:
+    _store_old(database)
+    with session_scope(database) as session:
+        assert find_slots(session, UUID(_RUN)) == 6
 
 
 def test_an_old_tuned_setting_still_says_what_it_was_measured_on(database: Engine) -> None:

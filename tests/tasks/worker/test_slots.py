@@ -37,7 +37,7 @@ def test_a_probe_finds_the_slots_and_the_ledger_keeps_them(
     assert settle_slots(stores, settings, run, never) == 8
     with stores.session() as session:
         kept = ledger.summarise(session, run).details["probe"]
-    assert kept == {"slots": 8, "rows_per_second": {"4": 90.0, "8": 110.0}}
+    assert kept == {"rows_per_second": {"4": 90.0, "8": 110.0}}
 
 
 def test_slots_that_are_set_are_not_looked_for_and_stay_with_the_run(
@@ -49,6 +49,6 @@ def test_slots_that_are_set_are_not_looked_for_and_stay_with_the_run(
 
 def test_of_two_workers_the_first_decides(database: Engine, run: UUID) -> None:
     with session_scope(database) as session:
-        assert ledger.keep_slots(session, run, 16, 1.0, {}) == 16
+        assert ledger.keep_slots(session, run, 16) == 16
     with session_scope(database) as session:
-        assert ledger.keep_slots(session, run, 4, 1.0, {}) == 16
+        assert ledger.keep_slots(session, run, 4) == 16
