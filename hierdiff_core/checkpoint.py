@@ -47,7 +47,7 @@ def unpack(packed: bytes, name: str = "without a name") -> dict[str, State]:
         tensors = safetensors.torch.load(packed)
         header = _read_header(packed)
         if header.pop("digest") != _seal(tensors, header):
-            raise ValueError("their digest differs")
+            raise ValueError("the digest differs")
         return {key: _state(tensors, key, int(step)) for key, step in header["steps"].items()}
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise CorruptCheckpoint(key=name, reason=f"its bytes are damaged ({error})") from None

@@ -151,7 +151,7 @@ def _plan_settings(
     planner: str,
 ) -> PlanSettings:
     if [saving, steps_per_image, tau].count(None) < 2:
-        hint = "ask for one of saving, steps_per_image and tau"
+        hint = "ask for only one of saving, steps_per_image and tau"
         raise InvalidSetting(setting="saving", value=saving, hint=hint)
     if tau is not None:
         return PlanSettings(tau=tau, planner=PAPER if planner == "auto" else planner)
@@ -177,7 +177,7 @@ def _noise_of_leaves(
         return None
     given = torch.as_tensor(noise, dtype=torch.float32)
     if tuple(given.shape) != (len(leaves), *shape):
-        hint = f"use {(len(leaves), *shape)}"
+        hint = f"use the shape {(len(leaves), *shape)}"
         raise InvalidSetting(setting="initial_noise", value=tuple(given.shape), hint=hint)
     first = {leaf: place for place, leaf in reversed(list(enumerate(leaves)))}
     return given[[first[leaf] for leaf in sorted(first)]]

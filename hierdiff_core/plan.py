@@ -199,7 +199,7 @@ def join_plans(plans: Sequence[Plan]) -> Plan:
     leaves is given 2n - 1 node numbers. Raises InvalidSetting for no plans.
     """
     if not plans:
-        raise InvalidSetting(setting="plans", value=0, hint="a forest needs one plan or more")
+        raise InvalidSetting(setting="plans", value=0, hint="a forest needs at least one plan")
     order: list[int] = []
     segments: list[Segment] = []
     node = 0

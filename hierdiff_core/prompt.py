@@ -80,7 +80,9 @@ def _read_text(row: int, column: str, value: object) -> str:
         raise WrongType(row=row, column=column, value=value, wanted="text")
     # Neither has a place in a database or in UTF-8: a null, and half of a surrogate pair.
     if _UNWRITABLE.search(value):
-        raise WrongType(row=row, column=column, value=value, wanted="text of whole characters")
+        raise WrongType(
+            row=row, column=column, value=value, wanted="text without null or surrogate characters"
+        )
     return value
 
 

@@ -35,7 +35,7 @@ def make_schedule(steps: int = 40, tau: float = 1.0) -> Schedule:
     if steps < 1:
         raise InvalidSetting(setting="steps", value=steps, hint="use a whole number above 0")
     if not 0 <= tau < math.inf:
-        raise InvalidSetting(setting="tau", value=tau, hint="use a number from 0")
+        raise InvalidSetting(setting="tau", value=tau, hint="use a finite number, 0 or more")
     return Schedule(steps, tau)
 
 
@@ -60,7 +60,7 @@ def solve_tau(
     """
     trees = [trees] if isinstance(trees, ClusterTree) else list(trees)
     if not trees:
-        raise InvalidSetting(setting="trees", value=0, hint="a budget needs one tree or more")
+        raise InvalidSetting(setting="trees", value=0, hint="a budget needs at least one tree")
     standard = _leaves(trees) * steps
     merges = _merge_heights(trees)
     least = standard - len(merges) * (steps - 1)

@@ -46,9 +46,9 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
     if enough:
         fewest = min(steps for _, steps in enough)
         least = math.ceil((size + fewest - 1) / size * 1e3) / 1e3
-        hint = f"{size:,} different prompts need {least:g} evaluations per image at least"
+        hint = f"{size:,} different prompts need at least {least:g} evaluations per image"
     else:
-        hint = f"use {max(steps for _, steps in ways)} or less, the most steps that are tried"
+        hint = f"use at most {max(steps for _, steps in ways)}, the most steps that are tried"
     raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
 
 

@@ -92,7 +92,7 @@ def build_tree(
     if exact < 1:
         raise InvalidSetting(setting="exact", value=exact, hint="use a whole number above 0")
     if not len(vectors):
-        raise InvalidSetting(setting="vectors", value=0, hint="a tree needs one prompt or more")
+        raise InvalidSetting(setting="vectors", value=0, hint="a tree needs at least one prompt")
     check_vectors(vectors)
     if len(vectors) == 1:
         return ClusterTree(np.empty((0, 2), dtype=np.int64), np.zeros(1), linkage)

@@ -94,7 +94,7 @@ def calibrated_methods(
             hint = "the model is not calibrated for this solver; run `hierdiff calibrate` first"
             raise InvalidSetting(setting="method", value=setting.method, hint=hint)
         if setting.saving is None:
-            hint = "a calibrated plan is asked for by its saving"
+            hint = "a calibrated plan needs a saving, not a tau"
             raise InvalidSetting(setting="tau", value=setting.tau, hint=hint)
         solver = calibrate_solver(calibration, schedule, setting.solver, setting.steps)
         sets = [solver.points(group.vectors) for group in groups]

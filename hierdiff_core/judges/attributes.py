@@ -106,7 +106,7 @@ def _batches(pictures: NDArray[np.uint8]) -> Iterator[torch.Tensor]:
         raise InvalidSetting(
             setting="pictures",
             value=f"{pictures.dtype} {pictures.shape}",
-            hint=f"this judge looks at uint8 (B, {PIXELS}, {PIXELS}, 3)",
+            hint=f"this judge takes uint8 (B, {PIXELS}, {PIXELS}, 3)",
         )
     for at in range(0, len(pictures), _BATCH):
         yield as_input(pictures[at : at + _BATCH])

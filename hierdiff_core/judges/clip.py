@@ -58,7 +58,7 @@ class ClipScore:
         """
         count = len(pictures)
         if count < _FEWEST:
-            hint = f"diversity needs {_FEWEST} pictures or more"
+            hint = f"diversity needs at least {_FEWEST} pictures"
             raise InvalidSetting(setting="pictures", value=count, hint=hint)
         total = self.embed_pictures(pictures).sum(0)
         return float((total @ total - count) / (count * (count - 1)))

@@ -46,11 +46,13 @@ def _root(covariance: Matrix) -> Matrix:
 def _check(a: Matrix, b: Matrix) -> None:
     for each in (a, b):
         if each.ndim != 2 or len(each) < _FEWEST:
-            raise _refusal(each, f"the Frechet distance needs {_FEWEST} rows of features or more")
+            raise _refusal(each, f"the Frechet distance needs at least {_FEWEST} rows of features")
         if not np.isfinite(each).all():
-            raise _refusal(each, "some numbers are not finite; look at the pictures they are of")
+            raise _refusal(each, "some features are not finite; check the pictures they come from")
     if a.shape[1] != b.shape[1]:
-        raise _refusal(b, f"the other set has {a.shape[1]} features to a row; use one judge")
+        raise _refusal(
+            b, f"the other set has {a.shape[1]} features per row; use one judge for both"
+        )
 
 
 def _refusal(features: Matrix, hint: str) -> InvalidSetting:

@@ -45,7 +45,7 @@ class Vocabulary:
         return {axis: found[axis] for axis in self.axes if axis in found}
 
     def _twice(self, axis: str) -> str:
-        return f"it names more than one {axis}, and this judge looks for one; use another judge"
+        return f"it names more than one {axis}, and this judge expects one; use another judge"
 
     @cached_property
     def _phrases(self) -> list[tuple[re.Pattern[str], str, int]]:

@@ -73,7 +73,7 @@ class VqaScore:
         known = self.processor.tokenizer.get_added_vocab()
         found = [token for token in known if token in prompt]
         if found:
-            hint = f"{found[0]} is a control token of the judge's; take it out of the prompt"
+            hint = f"{found[0]} is a control token of the judge; remove it from the prompt"
             raise InvalidSetting(setting="prompt", value=prompt, hint=hint)
         return prompt
 

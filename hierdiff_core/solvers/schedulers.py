@@ -41,5 +41,5 @@ def check_config(config: Any, done: Mapping[str, object]) -> None:
 
 
 def _no_such_steps(steps: int) -> InvalidSetting:
-    hint = "the model's noise schedule cannot be cut into so many; use fewer"
+    hint = "the model's noise schedule cannot be divided into that many; use fewer"
     return InvalidSetting(setting="steps", value=steps, hint=hint)

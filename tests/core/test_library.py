@@ -96,7 +96,11 @@ def test_another_seed_makes_other_pictures_and_the_same_seed_the_same(folders: A
         ({"texts": "red cup"}, InvalidSetting, "list of texts"),
         ({"texts": ["red cup", " "]}, EmptyPrompt, "Row 2"),
         ({"texts": ["red cup", "cup " * 30]}, PromptTooLong, "Row 2"),
-        ({"initial_noise": np.zeros((4, 4, 4, 4))}, InvalidSetting, r"use \(5, 4, 4, 4\)"),
+        (
+            {"initial_noise": np.zeros((4, 4, 4, 4))},
+            InvalidSetting,
+            r"use the shape \(5, 4, 4, 4\)",
+        ),
         ({"prior_step": 3}, InvalidSetting, "did you mean prior_steps"),
         ({"solver": "heun"}, InvalidSetting, "solver"),
         ({"prior": "/no/such/folder"}, UnknownModel, "/no/such/folder"),

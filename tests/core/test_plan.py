@@ -132,5 +132,5 @@ def test_clusters_nested_a_thousand_deep_need_no_deep_recursion() -> None:
 
 
 def test_no_plans_make_no_forest() -> None:
-    with pytest.raises(InvalidSetting, match="a forest needs one plan or more"):
+    with pytest.raises(InvalidSetting, match="a forest needs at least one plan"):
         join_plans([])

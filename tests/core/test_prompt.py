@@ -123,7 +123,7 @@ def test_a_row_that_cannot_be_read_is_refused_in_one_line(
 @pytest.mark.parametrize("text", ["a\x00mug", "a \ud83d mug"])
 def test_text_that_no_database_and_no_file_can_hold_is_refused(column: str, text: str) -> None:
     message = refusal(**{"prompt": "a mug", column: text})
-    assert message.startswith(f"Row 7: column '{column}' holds {text!r}, not text of whole")
+    assert message.startswith(f"Row 7: column '{column}' holds {text!r}, not text without null")
     message.encode()
 
 

@@ -141,9 +141,9 @@ def test_one_budget_is_asked_for_not_none_and_not_two() -> None:
     ("steps", "tau", "message"),
     [
         (0, 1.0, "Setting steps is 0: use a whole number above 0."),
-        (5, -0.1, "Setting tau is -0.1: use a number from 0."),
-        (5, math.inf, "Setting tau is inf: use a number from 0."),
-        (5, math.nan, "Setting tau is nan: use a number from 0."),
+        (5, -0.1, "Setting tau is -0.1: use a finite number, 0 or more."),
+        (5, math.inf, "Setting tau is inf: use a finite number, 0 or more."),
+        (5, math.nan, "Setting tau is nan: use a finite number, 0 or more."),
     ],
 )
 def test_schedules_out_of_range_are_refused(steps: int, tau: float, message: str) -> None:
@@ -153,5 +153,5 @@ def test_schedules_out_of_range_are_refused(steps: int, tau: float, message: str
 
 
 def test_a_budget_without_trees_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match="a budget needs one tree or more"):
+    with pytest.raises(InvalidSetting, match="a budget needs at least one tree"):
         solve_tau([], 40, Budget(saving=0.5))

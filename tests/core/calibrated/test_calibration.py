@@ -301,5 +301,5 @@ def test_a_calibrated_method_plans_a_setting_of_the_evaluation(calibration: Cali
     assert (plan.planner, plan.steps, plan.evaluations) == ("calibrated", 6, 60)
     with pytest.raises(InvalidSetting, match="hierdiff calibrate"):
         make_setting_plan(groups, Setting("calibrated", "euler", 6, saving=0.5), methods)
-    with pytest.raises(InvalidSetting, match="by its saving"):
+    with pytest.raises(InvalidSetting, match="needs a saving"):
         make_setting_plan(groups, Setting("calibrated", "ddim", 6, tau=1.0), methods)

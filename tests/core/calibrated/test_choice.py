@@ -63,7 +63,12 @@ def test_a_way_must_be_able_to_spend_the_budget_and_to_keep_within_it() -> None:
 
 @pytest.mark.parametrize(
     ("evaluations", "said"),
-    [(1.0, r"1\.1 evaluations"), (-1.0, r"1\.1 "), (41.0, "40 or less"), (float("nan"), "40 or")],
+    [
+        (1.0, r"1\.1 evaluations"),
+        (-1.0, r"1\.1 "),
+        (41.0, "at most 40"),
+        (float("nan"), "at most 40"),
+    ],
 )
 def test_a_budget_that_no_way_can_meet_is_refused(evaluations: float, said: str) -> None:
     with pytest.raises(InvalidSetting, match=f"--evaluations.*{said}"):

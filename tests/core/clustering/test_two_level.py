@@ -127,7 +127,7 @@ def test_the_nearest_rows_are_found_across_the_borders_of_shards() -> None:
 
 
 def test_a_tree_of_no_rows_is_refused() -> None:
-    with pytest.raises(InvalidSetting, match="a tree needs one prompt or more"):
+    with pytest.raises(InvalidSetting, match="a tree needs at least one prompt"):
         build_tree(np.empty((0, 3)))
 
 

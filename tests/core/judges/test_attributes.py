@@ -107,7 +107,7 @@ def test_every_caption_of_the_training_can_be_read(judge: AttributeJudge) -> Non
     ],
 )
 def test_pictures_of_another_shape_are_refused(judge: AttributeJudge, pictures: np.ndarray) -> None:
-    with pytest.raises(InvalidSetting, match="looks at uint8"):
+    with pytest.raises(InvalidSetting, match="takes uint8"):
         judge.features(pictures)
 
 

@@ -102,7 +102,7 @@ def test_diversity_is_the_mean_over_all_pairs(whole: Path) -> None:
 
 
 def test_one_picture_has_no_diversity(whole: Path) -> None:
-    with pytest.raises(InvalidSetting, match="needs 2 pictures"):
+    with pytest.raises(InvalidSetting, match="needs at least 2 pictures"):
         load_clip(str(whole), device="cpu").diversity(random_pictures(1))
 
 

@@ -55,8 +55,8 @@ def test_few_rows_make_it_larger_as_its_docstring_warns() -> None:
 @pytest.mark.parametrize(
     ("a", "b", "reason"),
     [
-        (np.zeros((1, 4)), np.zeros((9, 4)), "needs 2 rows"),
-        (np.zeros(4), np.zeros((9, 4)), "needs 2 rows"),
+        (np.zeros((1, 4)), np.zeros((9, 4)), "needs at least 2 rows"),
+        (np.zeros(4), np.zeros((9, 4)), "needs at least 2 rows"),
         (np.zeros((9, 4)), np.zeros((9, 5)), "has 4 features"),
         (np.full((9, 4), np.nan), np.zeros((9, 4)), "not finite"),
     ],

@@ -162,8 +162,8 @@ def test_a_config_that_came_with_another_scheduler_class_is_read(denoiser: Any) 
             "ddim",
             {"timestep_spacing": "trailing"},
             61,
-            "Setting steps is 61: the model's noise schedule cannot be cut into so many; "
-            "use fewer.",
+            "Setting steps is 61: the model's noise schedule cannot be divided into that "
+            "many; use fewer.",
         ),
         (
             "ddim",

@@ -83,7 +83,7 @@ def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (("--evaluations", "1"), "1.25 evaluations per image at least"),
+        (("--evaluations", "1"), "at least 1.25 evaluations per image"),
         (("--evaluations", "50"), "20 or less"),
         (("--evaluations", "20", "--solvers", "ddpm"), "hierdiff calibrate"),
         (("--evaluations", "2.4", "--solvers", "heun"), "--solvers"),
