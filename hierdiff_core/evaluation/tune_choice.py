@@ -52,7 +52,7 @@ class Verdict(StrEnum):
 
     HOLDS = "holds"  # the whole interval reaches the wanted quality
     SHORT = "falls short"  # the whole interval stays below it
-    UNSURE = "cannot be told"
+    UNSURE = "undecided"
 
 
 # Settings in, what was measured of them on a half out; those without complete figures are left out.
@@ -152,11 +152,11 @@ def _share(means: np.ndarray) -> float:
 
 def _best(standards: Sequence[Measured]) -> Measured:
     if not standards:
-        hint = "no standard setting could be measured whole; run the same command again"
+        hint = "no standard setting has complete figures; run the same command again"
         raise InvalidSetting(setting="solvers", value=0, hint=hint)
     best = max(standards, key=lambda each: (each.mean, -each.per_image))
     if best.mean <= 0:
-        hint = "it gives the best standard setting nothing, so no share of that can be held"
+        hint = "it scores the best standard setting 0 or less, so no share can be stated"
         raise InvalidSetting(setting="judge", value=best.mean, hint=hint)
     return best
 

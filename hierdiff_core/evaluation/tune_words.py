@@ -30,8 +30,8 @@ def sentences(choice: Choice, prompts: int) -> Iterator[str]:
     yield (
         f"score {chosen.measured.mean:.3f}, {_percent(chosen.share)} of the best standard "
         f"setting's {reference.measured.mean:.3f} ({words(reference.setting)}); wanted "
-        f"{100 * choice.quality:g} %, told on {len(chosen.measured.scores)} prompts that it was "
-        "not chosen on"
+        f"{100 * choice.quality:g} %, measured on {len(chosen.measured.scores)} prompts that "
+        "it was not chosen on"
     )
     yield f"{chosen.measured.per_image:.2f} evaluations per image{_instead(choice)}"
     yield from _unsure(choice, prompts)
@@ -64,7 +64,7 @@ def _unsure(choice: Choice, prompts: int) -> Iterator[str]:
     yield (
         f"cheaper may be possible, but the sample is too small to tell: {words(rung.setting)}, "
         f"{rung.measured.per_image:.2f} evaluations per image, has {_percent(rung.share)}; "
-        f"{enough} would tell"
+        f"{enough} would decide it"
     )
 
 
