@@ -1,6 +1,6 @@
-"""hierdiff's core: what a set of pictures shares, what it costs, and how it is denoised.
+"""hierdiff's core: which steps a set of pictures shares, what they cost, and how they are denoised.
 
-The names below are loaded when they are asked for, so that a plan can be read without a network
+The names below are loaded when they are first used, so that a plan can be read without a network
 library. `generate` is the whole method in one call; the others are its parts.
 """
 

@@ -1,4 +1,4 @@
-"""Budgets: how many evaluations a plan may take, asked for as people ask for it."""
+"""Budgets: how many evaluations a plan may take, as a saving or as steps per image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The denoiser: what the sampler needs of a model family, and nothing else.
+"""The denoiser: the sampler's view of a model family.
 
 Families differ in latents (channels and pixels, packed tokens, plain pixels) and in conditioning
 (embeddings, token states with masks). All of that stays behind these few names.

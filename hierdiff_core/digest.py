@@ -1,7 +1,4 @@
-"""Content digests: SHA-256 over canonical JSON.
-
-Knows how a value becomes a key; knows nothing of what the values mean.
-"""
+"""Content digests: SHA-256 over canonical JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embeddings of prompts: where they stand in trees, what steers the network, and its mean."""
+"""Embeddings of prompts: their vectors in trees, the conditioning of the network, and its mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Embedding with a cache: what is known is never embedded again."""
+"""Embedding with a cache: a known prompt is never embedded again."""
 
 from __future__ import annotations
 

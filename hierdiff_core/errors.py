@@ -1,4 +1,4 @@
-"""Every way in which the core refuses: one class each, its docstring is the message."""
+"""The errors that a user can fix: one class each, its docstring is the message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys of a plan's segments: under them finished work is found again.
+"""Keys of a plan's segments, by which finished work is found again.
 
 A key is a chain hash, so equal work has an equal key in any run, on any machine, on any night.
 """

@@ -1,7 +1,7 @@
 """The method as one call: pictures of a set of prompts, with early steps shared.
 
-No database, no bucket and no orchestrator; no file is read but the model's, none is written. A
-night makes the same pictures of the same prompts and plan.
+No database, no bucket and no orchestrator; no file is read but the model's, none is written. The
+nightly run makes the same pictures of the same prompts and plan.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Text inside XML: any prompt becomes text that every XML reader accepts.
-
-Knows what XML 1.0 allows; knows nothing of the documents it is put into.
-"""
+"""Text inside XML: any prompt becomes text that every XML reader accepts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Noise: every draw is a function of a seed, a key and a step, and of nothing else.
 
-Knows hashes and generators; knows nothing of batches, devices or the order of work. Because of
-that, a resumed run draws what the undisturbed run drew.
+Batches, devices and the order of work do not enter, so a resumed run draws what the undisturbed run
+drew.
 """
 
 from __future__ import annotations

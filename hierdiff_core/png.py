@@ -1,8 +1,7 @@
 """PNG files that say where a picture came from.
 
-Knows the three places where people and machines look (the `parameters` text of the common web
-interfaces, one JSON text of our own, an XMP packet) and how each is escaped. Knows nothing of how
-a picture was made or where its file is kept.
+The provenance is written to the three places that people and programs read: the `parameters` text
+of the common web interfaces, one JSON text of our own, and an XMP packet.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The probe: how many rows at once suit a device.
 
-Knows rows per second and when more slots are no longer worth their memory. Knows nothing of plans;
-the clock is the caller's.
+More slots are tried until they are no longer worth their memory; the clock is the caller's.
 """
 
 from __future__ import annotations

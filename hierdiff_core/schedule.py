@@ -1,7 +1,4 @@
-"""The schedule: how alike prompts must be at each step to share it, and the tau of a budget.
-
-Knows thresholds and costs of cutting a tree; knows nothing of segments or models.
-"""
+"""The schedule: how alike prompts must be at each step to share it, and the tau of a budget."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Shards: a plan divided into a trunk and balanced groups of whole subtrees.
-
-Knows segments and their cost; knows nothing of who runs a shard or when.
-"""
+"""Shards: a plan divided into a trunk and balanced groups of whole subtrees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Solvers: one denoising step of each row, whatever step the row stands at.
+"""Solvers: one denoising step of each row, whatever step the row is at.
 
 Their names and arithmetic are in `solvers`.
 """

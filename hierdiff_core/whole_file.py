@@ -1,7 +1,4 @@
-"""Files that are there whole or not at all.
-
-Knows bytes and paths; knows nothing of what they mean.
-"""
+"""Files that are there whole or not at all."""
 
 from __future__ import annotations
 

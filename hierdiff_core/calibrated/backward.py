@@ -1,6 +1,5 @@
 """Cuts built backwards: who shares each step, merged from the last step to the first at one price.
 
-Knows points per step and the price of an evaluation; knows nothing of prompts, solvers or plans.
 At the last step everyone is alone. For k = K-1 .. 1 the clusters of step k+1 merge by Ward's
 criterion on the points of step k while a merge costs no more than the price, so that the cuts are
 nested. `docs/method.md` says when that is the optimum.

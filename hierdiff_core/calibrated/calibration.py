@@ -1,9 +1,8 @@
 """A model's calibration: what sharing steps down to a noise level costs, for any two prompts.
 
-Knows maps and levels; knows nothing of files, of how maps were measured (`readings`) or of plans.
-Where a prompt shares its first steps with prompts whose mean lies x away from it, its picture
-misses what was asked by x A x' more: the excess. A depends on the level that the prompt's first own
-step lands on; it is nothing at the start and grows.
+Where a prompt shares its first steps with prompts whose mean lies x away from it, the misfit of its
+picture grows by x A x': the excess. A depends on the noise level that the prompt's
+first own step lands on; it is 0 at the highest level and grows as the level falls.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The file of a calibration: its bytes, and where it lies beside a model.
-
-Knows safetensors and names of files; knows nothing of what the numbers mean.
-"""
+"""The file of a calibration: its bytes, and its path beside a model."""
 
 from __future__ import annotations
 

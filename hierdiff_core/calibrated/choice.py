@@ -1,7 +1,6 @@
 """The choice by calibration alone: which solver and steps are predicted to spend a budget best.
 
-Knows ways to denoise, the calibration that holds for each, and budgets; knows nothing of judges or
-of where calibrations are kept. No picture is made: what is compared is the predicted misfit.
+No picture is made and no judge is asked: solvers and steps are compared by their predicted misfit.
 """
 
 from __future__ import annotations

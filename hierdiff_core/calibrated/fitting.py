@@ -1,7 +1,4 @@
-"""From readings to a calibration: the settled share of each level, and what sharing comes to.
-
-Knows readings, regressions and how well they predict; knows no network.
-"""
+"""From readings to a calibration: how far each level settles pictures, and what sharing costs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Noise levels: how noisy a solver's latents are before each step.
 
-A level is
-sigma = sqrt((1 - abar) / abar), noise over signal; for flow matching it is t / (1 - t).
+A level is sigma = sqrt((1 - abar) / abar), noise over signal; for flow matching it is t / (1 - t).
 """
 
 from __future__ import annotations

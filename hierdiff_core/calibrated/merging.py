@@ -1,9 +1,9 @@
 """Merging weighted points by Ward's criterion up to a price, without an N x N matrix.
 
-Knows points, weights and which two clusters merge; knows nothing of prompts or steps. Memory is
-O(N), time O(N^2) at worst and far less where the price is low: a cluster whose nearest neighbour is
-too dear is never looked at again, since merging others brings nothing nearer (Ward's linkage is
-reducible), and for the same reason all pairs that are each other's nearest merge at once.
+Memory is O(N), time O(N^2) at worst and far less where the price is low: a cluster whose nearest
+neighbour is too expensive is dropped for good, since no merge brings clusters nearer to each other
+(Ward's linkage is reducible). For the same reason all pairs of mutual nearest neighbours merge at
+once.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The plan of least excess: which clusters share which steps, by what each step settles.
 
-Knows points per step, budgets and plans; knows nothing of networks or of how points were found. A
-plan's predicted excess is, summed over steps and clusters, the squared distance of the members'
+A plan's predicted excess is, summed over steps and clusters, the squared distance of the members'
 points from their mean; per image, in the squared units of the points.
 """
 

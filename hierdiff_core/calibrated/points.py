@@ -1,6 +1,6 @@
-"""Points per step: where each prompt stands at each step, so that distances are what sharing costs.
+"""Points per step: positions of prompts whose squared distances are what sharing that step costs.
 
-Knows numbers only; `calibration` makes points of conditionings.
+`calibration` makes the points of conditionings.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Pooling: noisy values of things much alike, each taken towards what all of them say.
-
-Knows numbers and how noisy they are; knows nothing of what they measure.
-"""
+"""Pooling: random-effects shrinkage of similar, noisy values (DerSimonian and Laird)."""
 
 from __future__ import annotations
 

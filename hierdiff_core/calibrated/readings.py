@@ -1,8 +1,7 @@
 """Readings: what pictures become when prompts share their first steps, measured on a few.
 
-Knows denoisers, solvers, conditionings and how a picture is embedded; knows nothing of maps or
-plans. Everything comes in named readings, so that whoever keeps them can go on after a stop: hand
-back what is there, and only the rest is measured.
+Each reading has a name, so that a measurement can be resumed after a stop: pass in the readings
+that are kept, and only the missing ones are measured.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Regions: parts of a set too large to be merged as one, which share no step with each other.
 
-Knows points, clusters and cuts; knows nothing of budgets. What is lost is that the clusters of the
-first steps are not joined across regions: a handful of evaluations of each region.
+The price of dividing a set is that the clusters of the first steps are not joined across regions: a
+handful of evaluations per region.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Ridge regression towards a stretch: a symmetric map from few rows, judged by those left out.
-
-Knows matrices; knows no prompt and no network.
-"""
+"""Ridge regression shrunk towards a multiple of the identity, tuned on left-out rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,1 @@
-"""Trees: who is near whom, from pairs of vectors to one binary tree over all prompts.
-
-Knows vectors, distances and which two clusters merge; knows nothing of steps, plans or models.
-"""
+"""Trees: from pairwise distances of vectors to one binary tree over all prompts."""

@@ -1,7 +1,6 @@
 """The nearest-neighbour chain: all merges of a linkage under which merging brings nothing nearer.
 
-Knows a matrix of distances and how it changes when two clusters become one; knows no vectors.
-Spoils the matrix that it is given, since a copy of it would double the memory of planning.
+Overwrites the matrix that it is given, since a copy would double the memory of planning.
 """
 
 from __future__ import annotations

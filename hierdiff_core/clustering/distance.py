@@ -1,8 +1,8 @@
 """Distances between all clusters at once: the matrix that a linkage starts from.
 
-Knows vectors and groups of them; knows nothing of merging. Rows stand group by group: group g is
-rows starts[g] to starts[g + 1] - 1, and a group may be a single row. A matrix is square, of the
-vectors' own type, and the only thing here that takes O(N^2) memory; rows are multiplied in blocks.
+Rows stand group by group: group g is rows starts[g] to starts[g + 1] - 1, and a group may be a
+single row. A matrix is square, of the vectors' own type, and the only thing here that takes O(N^2)
+memory; rows are multiplied in blocks.
 """
 
 from __future__ import annotations

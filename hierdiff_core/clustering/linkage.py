@@ -1,9 +1,9 @@
 """Linkages: which two clusters merge next, and at what distance.
 
-Knows vectors and merges; knows nothing of prompts or steps. A linkage maps (N, D) vectors, N >= 2,
-to children (N-1, 2) and heights (N-1,): merge i makes cluster N + i. Where rows are given in groups
-(`starts`, as in `distance`), each group is a leaf that weighs as much as its rows. All take O(N^2)
-memory, one matrix of the vectors' own type, and about O(N^2) time after the matrix.
+A linkage maps (N, D) vectors, N >= 2, to children (N-1, 2) and heights (N-1,): merge i makes
+cluster N + i. Where rows are given in groups (`starts`, as in `distance`), each group is a leaf
+that weighs as much as its rows. All take O(N^2) memory, one matrix of the vectors' own type, and
+about O(N^2) time after the matrix.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Each row's nearest rows, without looking at every pair.
+"""Each row's nearest rows, without comparing every pair.
 
-Knows vectors and shards of alike ones; knows nothing of merging. Rows are divided into shards by
-k-means, and a row's neighbours are sought in the shards that lie nearest to its own.
+Rows are divided into shards by k-means, and a row's neighbours are searched in the shards that are
+nearest to its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The cluster tree: prompts as leaves, each merge with its heterogeneity.
+"""The cluster tree: prompts as leaves, merges as nodes with heights.
 
 A node's height is its heterogeneity: how unlike the two clusters were that it merges.
 """

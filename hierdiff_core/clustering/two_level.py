@@ -1,7 +1,6 @@
 """Trees of more rows than one matrix can hold: near rows become twigs, an exact tree joins those.
 
-Knows vectors and merges; knows nothing of prompts or steps. What is lost against the exact tree is
-that low merges are sought among near neighbours only, as found by `neighbours`.
+The price is that low merges are searched among near neighbours only, as found by `neighbours`.
 """
 
 from __future__ import annotations

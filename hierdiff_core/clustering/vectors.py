@@ -1,4 +1,4 @@
-"""The vectors that trees stand on, and what makes one of no use."""
+"""The vectors that trees are built on, and the check for unusable ones."""
 
 from __future__ import annotations
 

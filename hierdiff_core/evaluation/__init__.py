@@ -1,5 +1,4 @@
-"""The evaluation: what to run, what came out, and what may be said of it.
+"""The evaluation: which trials to run, their results, and the report on them.
 
-Knows prompt sets, settings, statistics, tables and pictures of figures. Knows nothing of networks
-or files: `tasks.evaluation` makes the pictures and keeps the results.
+No network runs here: `tasks.evaluation` makes the pictures and keeps the results.
 """

@@ -1,6 +1,6 @@
-"""Resampling: what a figure would have been with other prompts of the same kind.
+"""Resampling: a figure's 95 % interval over other prompts of the same kind.
 
-Knows arrays of paired scores; knows nothing of settings. Every draw comes from a fixed seed.
+Every draw comes from a fixed seed.
 """
 
 from __future__ import annotations

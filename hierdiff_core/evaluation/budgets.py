@@ -1,8 +1,7 @@
-"""Budgets: what is bought with one, by a calibrated plan, by the paper's trees, by fewer steps.
+"""Budgets: the quality that one buys by a calibrated plan, by the paper's trees and by fewer steps.
 
-Knows rungs of evaluations per image and what was measured at them; knows nothing of how plans are
-made. The calibrated plan of a rung is chosen by its prediction alone: no score is looked at. Its
-rivals are the best in hindsight.
+The calibrated plan of a rung is chosen by its prediction alone, without a score. Its rivals are the
+best in hindsight.
 """
 
 from __future__ import annotations

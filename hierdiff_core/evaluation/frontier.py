@@ -1,8 +1,4 @@
-"""The frontier: what quality costs, and what sharing saves at equal quality.
-
-Knows evaluations per image and mean scores of measured settings; knows nothing of how they were
-measured.
-"""
+"""The frontier: what quality costs, and what sharing saves at equal quality."""
 
 from __future__ import annotations
 

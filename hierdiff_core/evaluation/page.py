@@ -1,4 +1,4 @@
-"""The page: what sections tell, and all of it as markdown and as JSON."""
+"""The page: the reports of all sections, as markdown and as JSON."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Calibrated plans and their rivals on a set: which settings are measured, and what they came to.
+"""Calibrated plans and their rivals on a set: the settings that are measured, and their results.
 
-Knows the grid's rungs and where results are looked up; a rung's meaning is in `budgets`.
+`budgets` defines a rung.
 """
 
 from __future__ import annotations

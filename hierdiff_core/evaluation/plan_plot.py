@@ -1,4 +1,4 @@
-"""Calibrated plans of one set as a plot: what a budget buys, and how much more than otherwise."""
+"""Calibrated plans of one set as a plot: the score at each budget, and the gain over its rivals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Results: what has been measured so far, looked up by what was to be measured.
+"""Results: the outcomes so far, looked up by trial.
 
-Knows outcomes and the features of reference pictures. A unit that was not run, or of which a
-picture failed, has no figures: a failed picture is never counted as a draw.
+A unit that was not run, or of which a picture failed, has no figures: a failed picture is never
+counted as a draw.
 """
 
 from __future__ import annotations

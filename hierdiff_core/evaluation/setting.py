@@ -1,7 +1,4 @@
-"""Settings: how a set's pictures are made, and what people call it.
-
-Knows names and numbers; knows nothing of how a method makes its plan.
-"""
+"""Settings: how a set's pictures are made, and what people call it."""
 
 from __future__ import annotations
 

@@ -1,21 +1,22 @@
-"""The choice: the cheapest setting of which it is known that it holds a wanted quality.
+"""The choice: the cheapest setting that is known to hold a wanted quality.
 
-Knows costs and paired scores; knows nothing of how they are measured. Quality is a share of the
-mean score of the best standard setting, decided by the 95 % interval of that share (bootstrap over
-prompts, paired).
+Quality is a share of the mean score of the best standard setting, decided by the 95 % interval of
+that share (bootstrap over prompts, paired).
 
 A sample is split, so that the luckiest of many settings is not taken for the best: all candidates
-are tried on the *choosing* half, and what is stated is measured on the *telling* half, of which
-the choosing knew nothing.
+are tried on the *choosing* half, and the reported figures are measured on the *telling* half, which
+took no part in the choice.
 
 1. On the choosing half the standard settings come first, since they are few. Best is the highest
-   mean; of its solver's settings that cannot be told from it, the one with the most steps counts,
-   or a small sample would take a lucky setting of few steps for all that the model can do.
+   mean; among its solver's settings that are not significantly worse, the one with the most steps
+   becomes the reference, or a small sample would take a lucky setting of few steps for all that the
+   model can do.
 2. A ladder of sharing settings is followed from its mildest saving on, as far as it costs less
    than the cheapest standard setting that seems to hold, and given up once it is known to fall
    short.
-3. What seems to hold becomes a ladder, the surest rung first: the best standard setting, then
-   whatever nothing cheaper is surer than, where surer is a higher lower end of the interval.
+3. The reference and the settings that seem to hold become a ladder, the surest first, where surer
+   is a higher lower end of the interval. A setting is left out where a cheaper one is surer; a
+   standard setting only where a cheaper standard one is.
 4. The ladder is climbed on the telling half, and the climb ends at the first rung that does not
    hold for sure. The cheapest that does is chosen. Rungs are tested in an order that was fixed
    beforehand, so the chance that the chosen one falls short stays that of a single test, 2.5 %,

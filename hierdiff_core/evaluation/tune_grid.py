@@ -1,7 +1,4 @@
-"""What a tuning may choose from, as data: standard settings, and ladders of sharing settings.
-
-Knows what `quick`, `default` and `full` stand for; decides nothing.
-"""
+"""What a tuning may choose from, as data: standard settings, and ladders of sharing settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The frontier of a catalogue as a plot: what is held of the best score against what it costs."""
+"""The frontier of a catalogue as a plot: the share of the best score against its cost."""
 
 from __future__ import annotations
 

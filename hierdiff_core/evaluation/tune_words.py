@@ -1,7 +1,4 @@
-"""A tuning in words: what was chosen, how sure that is, and what it costs.
-
-Knows how numbers are written; decides nothing.
-"""
+"""A tuning in words: the chosen setting, its score with its interval, and its cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Units of work: a set, a sample of it and a setting; and what came out of one."""
+"""Units of work, a set, a sample of it and a setting; and the outcome of one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The surroundings of a plan's tiles: frame, steps, profile and legend.
-
-Knows where a leaf and a step lie on the page. Knows nothing of what is drawn inside the frame.
-"""
+"""The surroundings of a plan's tiles: frame, steps, profile and legend."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The picture of a plan: a flame graph as one SVG string.
 
-Knows how tiles are labelled and put together with their axes. Knows nothing of the pictures'
-storage: whoever shows the figure may hand in names and thumbnails of the leaves.
+The caller may pass in names and thumbnails of the leaves.
 """
 
 from __future__ import annotations

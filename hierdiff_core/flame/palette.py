@@ -1,7 +1,7 @@
 """The colours of a plan's picture, as one stylesheet for light and dark.
 
-Knows class names and custom properties (all begin with `hd`), so that a page around the picture
-can set other colours. Knows nothing of geometry.
+All class names and custom properties begin with `hd`, so that a page around the picture can set
+other colours.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """The plan as tiles of a flame graph: leaves along x, steps down y.
 
-Knows which rectangles to draw and what each stands for, down to a smallest width below which
-neighbours are drawn as one. Knows nothing of pixels, colours or SVG.
+Neighbours below a smallest width are drawn as one tile. Widths are in leaves, not in pixels.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The attribute judge: is everything in the picture that the sentence names?
 
-Knows the miniature's kind of picture and a vocabulary; stands where VQAScore stands for real
-models. It was trained on drawings alone and shares nothing with the model that it judges.
+It judges the miniature's pictures, as VQAScore judges those of real models. It was trained on
+drawings alone and shares nothing with the model that it judges.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Which judge a name means.
-
-Knows the judges' names; loads one only when it is asked for.
-"""
+"""Which judge a name means; a model is loaded only when its judge is asked for."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """CLIP score and CLIP diversity.
 
-Knows the two halves of CLIP, as transformers saves them whole or as Kandinsky's prior folder holds
-them; knows nothing of how pictures were made.
+Reads a CLIP as transformers saves it whole, or its two halves from the folder of Kandinsky's prior.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The Frechet distance between two sets of pictures, in a judge's features.
-
-Knows arrays; knows neither pictures nor networks.
-"""
+"""The Frechet distance between two sets of pictures, in a judge's features."""
 
 from __future__ import annotations
 

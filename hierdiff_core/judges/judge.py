@@ -1,7 +1,4 @@
-"""What every judge can do.
-
-Knows the one question that is put to all of them; knows none of them.
-"""
+"""The protocol of all judges."""
 
 from __future__ import annotations
 

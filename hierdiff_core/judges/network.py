@@ -1,7 +1,4 @@
-"""The attribute judge's network: one small convolutional net, one head for each attribute.
-
-Knows layers; knows neither words nor files.
-"""
+"""The attribute judge's network: one small convolutional net, one head for each attribute."""
 
 from __future__ import annotations
 

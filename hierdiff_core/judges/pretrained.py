@@ -1,7 +1,4 @@
-"""Loads what transformers saved, by folder or hub name, for the judges of real models.
-
-Knows how a refusal is told; knows no judge.
-"""
+"""Loads what transformers saved, by folder or hub name, for the judges of real models."""
 
 from __future__ import annotations
 

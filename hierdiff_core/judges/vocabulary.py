@@ -1,7 +1,5 @@
-"""Which attributes a sentence names.
-
-Knows words and their synonyms, as the JSON file beside a judge's weights lists them; knows no
-picture.
+"""Which attributes a sentence names, by the words and synonyms in the JSON file beside a judge's
+weights.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""VQAScore: how likely a vision-language model says "Yes, that is what the figure shows".
-
-Knows how transformers' models are asked and answer; knows no model by name.
-"""
+"""VQAScore: how likely a vision-language model says "Yes, that is what the figure shows"."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The allocator of the C library: what a network frees is kept for its next call.
+"""The allocator of the C library: memory that a network frees is kept for its next call.
 
-Knows glibc's settings; other systems are left as they are. By default glibc gives large blocks back
-at once, and the next layer's are zeroed and mapped anew, page by page: thousands of page faults in
-every call of a denoiser on a CPU, a tenth of its time.
+For glibc; other systems are left as they are. By default glibc returns large blocks at once, and
+the next layer's are zeroed and mapped anew, page by page: thousands of page faults in every call of
+a denoiser on a CPU, a tenth of its time.
 """
 
 from __future__ import annotations

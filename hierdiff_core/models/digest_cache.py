@@ -1,8 +1,7 @@
-"""Digests of files, kept in a file so that gigabytes of weights are read once and not by each
-process.
+"""Digests of files, cached in a file: gigabytes of weights are read once, not by every process.
 
-Knows a file by its path, size, time of change and inode; knows nothing of models. The memory is a
-convenience: damaged or unwritable, it is as if it were empty.
+A file is recognised by its path, size, modification time and inode. The cache is a convenience:
+damaged or unwritable, it counts as empty.
 """
 
 from __future__ import annotations

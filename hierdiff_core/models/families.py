@@ -1,7 +1,7 @@
-"""The model families that there are, found by the pipeline class that a model's folder names.
+"""The model families, found by the pipeline class that a model's folder names.
 
-A family is one file beside this one, a module that is a `Family`; it is loaded when it is asked
-for, since that takes torch and diffusers.
+A family is one file beside this one, a module that is a `Family`; it is loaded when it is needed,
+since that takes torch and diffusers.
 """
 
 from __future__ import annotations

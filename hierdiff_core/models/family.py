@@ -1,6 +1,6 @@
-"""What the rest of the house needs of a model family, and nothing else.
+"""The protocol of a model family: all that the rest of the code asks of one.
 
-A family has two sides that may live on different machines: the text side makes embeddings of
+A family has two sides that may run on different machines: the text side makes embeddings of
 prompts, the picture side denoises and decodes. To add one, write a module that is a `Family` and
 name its pipeline class in `families`.
 """

@@ -1,4 +1,4 @@
-"""Recipes of a model: what is asked for, and the model's own word where nothing is."""
+"""Recipes of a model: the settings that are asked for, the model's own for the rest."""
 
 from __future__ import annotations
 

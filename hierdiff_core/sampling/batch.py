@@ -1,7 +1,4 @@
-"""The batch: the slots' tensors on the device, and one call of the denoiser for some of them.
-
-Knows latents, histories, conditionings and noise of rows; knows nothing of which row comes next.
-"""
+"""The batch: the slots' tensors on the device, and one call of the denoiser for some of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Decoding: pictures of final latents, none of which depends on what ended beside it."""
+"""Decoding: pictures of final latents, none of which depends on the others in its call."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Clipping: how a predicted x_0 is kept in range.
-
-Knows values and bounds of one row; knows no noise schedule.
-"""
+"""Clipping: how a predicted x_0 is kept in range."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one arithmetic of all solvers: a step is a sum of few terms, each with a weight per step.
 
-Knows rows, weights and the step that each row stands at. Knows no noise schedule: weights come
-from the solvers' own files. Sums are taken in float64 and rounded once, to float32.
+The weights come from the solvers' own files. Sums are taken in float64 and rounded once, to
+float32.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What a network predicts, and what x_0 and noise follow from it.
+"""What a network predicts, and the x_0 and noise that follow from it.
 
-Knows x_t = alpha x_0 + sigma epsilon and the three names that diffusers has for predictions. Each
-function returns the two weights of (x_t, prediction), tables of one number per step.
+x_t = alpha x_0 + sigma epsilon. Each function takes one of diffusers' names for a prediction and
+returns the weights of (x_t, prediction), tables of one number per step.
 """
 
 from __future__ import annotations

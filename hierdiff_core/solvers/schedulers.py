@@ -1,7 +1,4 @@
-"""The diffusers scheduler that a solver takes its noise levels from, and what is refused of it.
-
-Knows scheduler classes and their configs; knows nothing of steps' arithmetic.
-"""
+"""The diffusers scheduler that gives a solver its noise levels, and checks of its config."""
 
 from __future__ import annotations
 
