@@ -30,7 +30,7 @@ class Budget:
 
     @property
     def is_set(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether a budget is asked for."""
         return self.saving is not None or self.steps_per_image is not None
 
     def evaluations(self, images: int, steps: int) -> int:
@@ -49,11 +49,14 @@ class Budget:
             )
         mean = (1 - (self.saving or 0.0)) * steps
         mean = mean if self.steps_per_image is None else self.steps_per_image
-        # A hair more, or .7 of 10 steps for 10 images would be 69.
+        # The excess makes up for rounding, which could otherwise cost an evaluation.
         return math.floor(mean * images + 1e-6)
 
     def require(self, least: int, images: int, steps: int) -> int:
-        """Return the evaluations allowed; raise InvalidSetting, in its own words, below `least`."""
+        """Return the evaluations allowed; raises InvalidSetting where they are below `least`.
+
+        The error states the limit in the unit of the budget.
+        """
         allowed = self.evaluations(images, steps)
         if allowed >= least:
             return allowed

@@ -22,22 +22,22 @@ class Denoiser(Protocol):
 
     @property
     def latent_shape(self) -> tuple[int, ...]:
-        """Of one row, such as (4, 64, 64)."""
+        """Shape of one row's latents, such as (4, 64, 64)."""
         ...
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that the weights are on."""
         ...
 
     @property
     def noise_schedule(self) -> NoiseSchedule:
-        """What solvers take their noise levels from."""
+        """The schedule that solvers take their noise levels from."""
         ...
 
     @property
     def slots(self) -> Sequence[Slot]:
-        """The tensors that it is steered by, and how a cluster's are made."""
+        """The tensors of its conditioning, and how those of a cluster are made."""
         ...
 
     def predict(
@@ -56,6 +56,6 @@ class Denoiser(Protocol):
     def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
         """Return pictures (B, height, width, 3) of final latents (B, *latent_shape).
 
-        NoiseSource no noise; a picture depends on its own latents alone.
+        Draws no noise; a picture depends on its own latents alone.
         """
         ...

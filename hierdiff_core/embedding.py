@@ -11,21 +11,21 @@ import numpy.typing as npt
 import safetensors.torch
 import torch
 
-_VECTOR = "tree_vector"  # in a packed embedding, beside the tensors that steer
+_VECTOR = "tree_vector"  # in a packed embedding, beside the conditioning
 
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """One of the tensors that a family's network is steered by, and how a cluster's is made."""
+    """One tensor of a family's conditioning, and how a cluster's is made."""
 
     name: str
     kind: Literal["vector", "tokens", "mask", "constant"]
-    mask: str = ""  # of tokens: the slot that says which of them count; none: all do
+    mask: str = ""  # for tokens: the slot that masks them; empty: all tokens count
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What steers the denoiser, for N prompts: each tensor is (N, ...) on the CPU."""
+    """The denoiser's conditioning for N prompts: each tensor is (N, ...) on the CPU."""
 
     tensors: Mapping[str, torch.Tensor]
 
@@ -41,8 +41,9 @@ class Conditioning:
         """Return the mean over the members, one row: y_c = 1/|c| sum of y in c (Eq. 4).
 
         Summed in float64 and in ascending order, so that equal sets give equal bits; a cluster of
-        one keeps its own. Tokens under a mask are averaged, place by place, over those members that
-        have one there, and a mask is the union of theirs. A slot that is not named is a vector.
+        one keeps its own. Masked tokens are averaged, position by position, over the members that
+        have a token there, and a mask is the union of theirs. A slot that is not listed is a
+        vector.
         """
         rows = self.take(sorted(members))
         kinds = {slot.name: slot for slot in slots}
@@ -56,14 +57,14 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class Embedding:
-    """What the text side makes of one prompt."""
+    """One prompt after the text side."""
 
-    vector: npt.NDArray[np.float32]  # (D,) where the prompt stands in trees and calibrations
-    conditioning: Conditioning  # one row, what the network is given
+    vector: npt.NDArray[np.float32]  # (D,) the prompt's position in trees and calibrations
+    conditioning: Conditioning  # one row, the network's input
 
 
 def stack(rows: Sequence[Conditioning]) -> Conditioning:
-    """Return conditionings of one or more prompts each as one, in the order given."""
+    """Return one conditioning of all rows, in the order given."""
     names = rows[0].tensors
     return Conditioning({name: torch.cat([row.tensors[name] for row in rows]) for name in names})
 
@@ -81,7 +82,7 @@ def unpack(packed: bytes) -> Embedding:
     """Return the embedding that `pack` wrote."""
     tensors = safetensors.torch.load(packed)
     vector = tensors.pop(_VECTOR, None)
-    if vector is None:  # the one tensor that steers is also where the prompt stands
+    if vector is None:  # the conditioning's only tensor is also the vector
         vector = next(iter(tensors.values())).flatten()
     return Embedding(vector.numpy(), Conditioning(tensors))
 

@@ -17,7 +17,7 @@ from hierdiff_core.prompt import Prompt, embedding_key, negative_key
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.whole_file import write_whole
 
-# Embeddings are kept after so many prompts, so that a crash repeats no more than these.
+# Prompts per write to the cache: a crash repeats at most these.
 _CHUNK = 64
 _FOUND = 512  # embeddings that are read from a cache at once
 
@@ -28,7 +28,7 @@ class EmbeddingCache(Protocol):
     """Packed embeddings by key, wherever they are kept."""
 
     def find(self, keys: Collection[str]) -> Mapping[str, bytes]:
-        """Return those that are known."""
+        """Return the embeddings that the cache holds, by key."""
         ...
 
     def keep(self, rows: Mapping[str, bytes]) -> None:
@@ -38,7 +38,7 @@ class EmbeddingCache(Protocol):
 
 @dataclass(frozen=True)
 class FolderCache:
-    """Embeddings in a folder, a file each; an EmbeddingCache."""
+    """An EmbeddingCache in a folder, one file per embedding."""
 
     folder: Path
 
@@ -48,17 +48,17 @@ class FolderCache:
         return {key: file.read_bytes() for key, file in files.items() if file.is_file()}
 
     def keep(self, rows: Mapping[str, bytes]) -> None:
-        """See EmbeddingCache; a stop between two files loses none that is there."""
+        """See EmbeddingCache; an interruption loses no file that is already written."""
         for key, body in rows.items():
             write_whole(self.folder / f"{key}.safetensors", body)
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """What became of prompts."""
+    """The outcome of `embed_missing`."""
 
     made: int  # embeddings that were not in the cache
-    faults: Mapping[Prompt, InvalidEmbedding]  # prompts whose embedding is of no use
+    faults: Mapping[Prompt, InvalidEmbedding]  # prompts whose embedding cannot be used
 
 
 def embed_missing(
@@ -69,8 +69,8 @@ def embed_missing(
 ) -> Embedded:
     """Put the embedding of every prompt, and of every recipe's negative prompt, into the cache.
 
-    `report` hears how many of the missing ones are done. Nothing is kept of a prompt whose
-    embedding is of no use. Raises UnknownModel, WrongRevision.
+    `report(done, total)` counts the missing ones. An embedding that cannot be used is not kept.
+    Raises UnknownModel, WrongRevision.
     """
     missing = _missing(prompts, cache)
     _embed_negatives({prompt.recipe for prompt in prompts}, models, cache)
@@ -88,7 +88,7 @@ def embed_missing(
 
 
 def find_embeddings(cache: EmbeddingCache, prompts: Iterable[Prompt]) -> dict[Prompt, Embedding]:
-    """Return the embeddings that are known."""
+    """Return the embeddings that the cache holds."""
     keys = {prompt: embedding_key(prompt) for prompt in prompts}
     found = cache.find(set(keys.values()))
     return {prompt: unpack(found[key]) for prompt, key in keys.items() if key in found}
@@ -110,7 +110,7 @@ def find_vectors(
 
 
 def find_negative(cache: EmbeddingCache, recipe: Recipe) -> Conditioning | None:
-    """Return what guidance steers away from, or None where it is not known."""
+    """Return the negative conditioning, or None where the cache does not hold it."""
     key = negative_key(recipe)
     found = cache.find([key])
     return unpack(found[key]).conditioning if key in found else None
@@ -138,7 +138,7 @@ def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache
 
 
 def _by_encoder(prompts: Iterable[Prompt]) -> list[list[Prompt]]:
-    """Return prompts in groups that one encoder takes together."""
+    """Return prompts in groups that one encoder embeds together."""
     groups: dict[object, list[Prompt]] = {}
     for prompt in prompts:
         recipe = prompt.recipe

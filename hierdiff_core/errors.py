@@ -6,14 +6,14 @@ import inspect
 
 
 class HierdiffError(Exception):
-    """Something that the user can mend."""
+    """An error that the user can fix."""
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
         super().__init__(" ".join(inspect.cleandoc(self.__doc__ or "").format(**facts).split()))
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword facts do not survive Exception's own protocol, and workers send errors about.
+        # Exception's own pickling drops keyword arguments, and errors cross process borders.
         return _rebuild, (type(self), self.facts)
 
 

@@ -28,7 +28,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Forest:
-    """A batch's groups, their trees, and the one plan over all leaves, numbered on."""
+    """A batch's groups, their trees, and the one plan over all leaves, numbered in group order."""
 
     groups: tuple[Group, ...]
     trees: tuple[ClusterTree, ...]
@@ -39,7 +39,7 @@ class Forest:
 def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
     """Return the groups in the order of their compatibility keys; equal prompts become one leaf.
 
-    The order of the prompts changes nothing but which of equal ones stands for them.
+    The order of the prompts decides only which of several equal ones represents them.
     """
     leaves: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:

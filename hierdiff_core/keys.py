@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from hierdiff_core.digest import digest
 from hierdiff_core.plan import Plan, Segment
 
-# Raised whenever equal keys would no longer mean equal latents in a layout that is still read.
+# Incremented whenever equal keys would no longer mean equal latents in a layout that is still read.
 VERSION = 2
 
 

@@ -30,15 +30,15 @@ from hierdiff_core.sampling.decode import decode_latents
 from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
 
-SLOTS = 16  # rows that are denoised at once, where nothing is asked
-SAVING = 0.5  # that is planned for, where nothing is asked and the batch allows it
+SLOTS = 16  # most rows that `auto` denoises at once
+SAVING = 0.5  # default saving, where the batch allows it
 
-Progress = Callable[[int, int], None]  # evaluations done, of how many
+Progress = Callable[[int, int], None]  # evaluations done, evaluations in total
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Pictures of prompts, in their order, and how they came about."""
+    """Pictures of prompts, in their order, and the plan that made them."""
 
     pictures: npt.NDArray[np.uint8]  # (N, height, width, 3)
     latents: npt.NDArray[np.float32]  # (N, *latent_shape), as stock pipelines return them
@@ -80,10 +80,11 @@ def generate(
     """Return the pictures of N prompts; equal prompts get one picture.
 
     Ask for a saving, for mean steps per image, or for a tau of the paper; with none of them half is
-    saved, or as much as the batch allows. What is None is the model's own. `initial_noise`
-    (N, *latent_shape) replaces the draws of roots: one that several prompts share takes the first
-    one's. `options` are those of the model's family. Raises UnknownModel, EmptyPrompt,
-    PromptTooLong, InvalidEmbedding, and InvalidSetting for anything else that cannot be done.
+    saved, or as much as the batch allows. A parameter that is None takes the model's default.
+    `initial_noise` (N, *latent_shape) replaces the draws of roots: a root that several prompts
+    share takes the noise of one of them. `options` are those of the model's family. Raises
+    UnknownModel, EmptyPrompt, PromptTooLong, InvalidEmbedding, and InvalidSetting for anything else
+    that is not possible.
     """
     recipe = pin_recipe(
         make_recipe(
@@ -136,7 +137,7 @@ def _read_prompts(texts: Sequence[str], recipe: Recipe) -> list[Prompt]:
 
 
 def _embed(group: Group, models: Models) -> tuple[list[Embedding], Conditioning]:
-    """Return the leaves' embeddings and the negative one; the text side is let go of after that."""
+    """Return the leaves' embeddings and the negative one; then release the text side."""
     encoder = models.encoder(group.recipe)
     embedded = encoder.embed(group.prompts), encoder.embed_negative(group.recipe)
     models.forget_encoders()
@@ -163,7 +164,7 @@ def _plan_settings(
 
 
 def _read_slots(slots: int | Literal["auto"], plan: Plan) -> int:
-    # More than the plan's steps fill on average would only be padding.
+    # More slots than a step fills on average would mostly be padding.
     return max(1, min(SLOTS, plan.evaluations // plan.steps)) if slots == "auto" else slots
 
 

@@ -9,9 +9,10 @@ _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#13;"
 
 
 def xml_text(text: str) -> str:
-    """Return text escaped for XML content and quoted attributes; what XML forbids becomes a space.
+    """Return text escaped for XML content and quoted attributes.
 
-    Forbidden are control characters, halves of surrogate pairs and two non-characters (XML 1.0,
-    production 2). A carriage return is escaped because readers would turn it into a line feed.
+    Characters that XML forbids become spaces: control characters, halves of surrogate pairs and two
+    non-characters (XML 1.0, production 2). A carriage return is escaped because readers would turn
+    it into a line feed.
     """
     return "".join(_ESCAPES.get(each, each) for each in _NOT_XML.sub(" ", text))

@@ -17,7 +17,7 @@ def initial_noise(seed: int, key: str, shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def step_noise(seed: int, key: str, step: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """Return the noise that the node with this content key takes at this step (from 0)."""
+    """Return the noise for the node with this content key at this step (from 0)."""
     return _draw(f"{seed}/{key}/{step}", shape)
 
 

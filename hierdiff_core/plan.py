@@ -39,7 +39,7 @@ class Segment:
 
     @property
     def size(self) -> int:
-        """Leaves that share it."""
+        """Leaves that share the segment."""
         return self.last - self.first
 
 
@@ -50,10 +50,10 @@ class Plan:
     steps: int  # K
     order: tuple[int, ...]  # leaves from left to right, so that members are contiguous
     segments: tuple[Segment, ...]
-    planner: str  # what made it, such as `paper` or `calibrated`
+    planner: str  # its name, such as `paper` or `calibrated`
     linkage: str | None = None  # of the paper's trees
-    tau: float | None = None  # the scale of the paper's thresholds that the trees were cut by
-    price: float | None = None  # of an evaluation, in predicted excess: that of a calibrated plan
+    tau: float | None = None  # scale of the thresholds that cut the paper's trees
+    price: float | None = None  # of an evaluation, in predicted excess; of a calibrated plan
 
     @property
     def size(self) -> int:
@@ -110,7 +110,7 @@ class Plan:
         return self.segments[self._leaf_segments[leaf]]
 
     def is_leaf(self, segment: Segment) -> bool:
-        """Tell whether the segment ends in a picture."""
+        """Return whether the segment ends in a picture."""
         return segment.stop == self.steps
 
     def path(self, segment: Segment) -> tuple[Segment, ...]:
@@ -121,7 +121,7 @@ class Plan:
         return tuple(reversed(path))
 
     def subtree(self, root: int) -> Iterator[int]:
-        """Yield a segment and all below it, depth first."""
+        """Yield a segment and its descendants, depth first."""
         waiting = [root]
         while waiting:
             here = waiting.pop()
@@ -173,8 +173,8 @@ def cut_tree(
 ) -> tuple[tuple[int, ...], tuple[Segment, ...]]:
     """Return order and segments where each node (2N-1,) takes the steps from start to stop.
 
-    A node whose start is not below its stop takes none. A segment starts from the nearest one
-    that holds it.
+    A node whose start is not below its stop takes none. A segment's parent is the nearest segment
+    that contains its leaves.
     """
     nodes = np.flatnonzero(starts < stops)
     spans = tree.spans
@@ -195,8 +195,8 @@ def cut_tree(
 def join_plans(plans: Sequence[Plan]) -> Plan:
     """Return plans of one planner, of the same steps, as one forest.
 
-    Leaves, nodes and segments of later plans are numbered on from the earlier ones; a plan of n
-    leaves is given 2n - 1 node numbers. Raises InvalidSetting for no plans.
+    Leaves, nodes and segments of later plans take the numbers after those of earlier ones; a plan
+    of n leaves takes 2n - 1 node numbers. Raises InvalidSetting for no plans.
     """
     if not plans:
         raise InvalidSetting(setting="plans", value=0, hint="a forest needs at least one plan")

@@ -27,23 +27,23 @@ class PlanSettings:
     """How a batch is planned."""
 
     budget: Budget = field(default_factory=Budget)
-    tau: float = 0.25  # of the paper's thresholds, where no budget is set
+    tau: float = 0.25  # scale of the paper's thresholds, where no budget is set
     linkage: str = "average"  # of the paper's trees
     exact: int = EXACT  # prompts up to which a tree, or a plan, is exact
-    planner: str = "auto"  # of PLANNERS, or auto: calibrated where every recipe's model is
+    planner: str = "auto"  # a name of PLANNERS; auto: calibrated where every recipe's model is
 
 
-# Groups that share nothing with each other and their vectors (N, D) in, a plan for each out.
+# Takes groups that share nothing with each other and their vectors (N, D); returns a plan for each.
 Planner = Callable[[Sequence[Group], Sequence[Vectors], PlanSettings], tuple[PlannedTree, ...]]
 
 
 def plan_forest(
     groups: Sequence[Group], vectors: Sequence[Vectors], settings: PlanSettings
 ) -> Forest:
-    """Return the forest of groups whose prompts stand at these vectors (N, D).
+    """Return the forest of groups whose prompts have these vectors (N, D).
 
     Raises InvalidEmbedding, which names a prompt's row; InvalidSetting for an unknown planner, a
-    budget that cannot be met, or a calibration that is asked for and is not there.
+    budget that cannot be met, or a calibration that is asked for and missing.
     """
     for group, rows in zip(groups, vectors, strict=True):
         check_vectors(rows, [prompt.row for prompt in group.prompts])

@@ -41,7 +41,7 @@ class Provenance:
     node_path: tuple[int, ...]  # tree nodes from the root to the leaf
     split_steps: tuple[int, ...]  # steps already taken at each split on that path
     own_evaluations: int  # denoiser evaluations for this picture alone
-    shared_evaluations: int  # and those that it had in common with others
+    shared_evaluations: int  # evaluations that it shared with other pictures
 
 
 def trace(plan: Plan, leaf: int, *, prompt: Prompt, run: str, content_key: str) -> Provenance:
@@ -67,15 +67,15 @@ def encode_png(
     """Return a PNG file of (H, W, 3) pixels that carries its provenance.
 
     Equal input gives equal bytes. Without the prompt, the negative prompt stays out too; the
-    source type (IPTC: made by a trained algorithm) is always written. Of a model that lies in a
-    local folder only the last two names are written, so that no file tells where it was made.
+    source type (IPTC: made by a trained algorithm) is always written. The path of a local model is
+    cut to its last two names, so that no file reveals where it was made.
     """
     facts = replace(provenance, recipe=_without_folders(provenance.recipe))
     if not with_prompt:
         facts = replace(facts, text="", recipe=replace(facts.recipe, negative_prompt=""))
     height, width = pixels.shape[:2]
     info = PngInfo()
-    # All texts stand before the pixels: readers of metadata stop at the first IDAT.
+    # All texts come before the pixels: metadata readers stop at the first IDAT.
     info.add_itxt(XMP_KEY, _xmp(facts))
     info.add_text("parameters", _writable(_parameters(facts, width, height)))
     info.add_itxt(KEY, json.dumps(_to_json(facts), sort_keys=True))
@@ -110,7 +110,7 @@ def _from_json(fields: Mapping[str, Any]) -> Provenance:
         run=fields["run"],
         reference=fields["reference"],
         text=fields.get("prompt", ""),
-        # The first pictures were of the only family that there was, and do not name it.
+        # The first pictures were made when there was one family, and do not name it.
         recipe=Recipe.from_json({"family": "", **fields["recipe"]}),
         content_key=fields["content_key"],
         node_path=tuple(fields["node_path"]),
@@ -138,7 +138,7 @@ def _parameters(facts: Provenance, width: int, height: int) -> str:
 
 
 def _quoted(value: object) -> str:
-    # Their own rule: JSON quotes where a value holds one of their separators.
+    # The web interfaces' own rule: JSON quotes where a value contains one of their separators.
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if set(text) & set(",:\n") else text
 

@@ -15,14 +15,14 @@ from hierdiff_core.embedding import Conditioning
 
 FEWEST = 4  # slots that are tried first
 _GAIN = 1.05  # rows per second that doubled slots must bring
-_CALLS = 2  # of each width; the faster one counts
+_CALLS = 2  # per width; the faster one counts
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a device did with so many rows at once."""
+    """A device's throughput by the width of a call."""
 
-    slots: int  # the best
+    slots: int  # the best number
     rates: dict[int, float]  # rows per second, by width of the call
 
 
@@ -32,7 +32,7 @@ def probe_slots(
 ) -> Probe:
     """Double the slots until it gains less than 5 %, the memory ends or `most` is reached.
 
-    `conditioning` has one row or more; the first stands for all. `clock` gives seconds.
+    Only the first row of `conditioning` is used. `clock` returns seconds.
     """
     width = min(FEWEST, most)
     _seconds(denoiser, conditioning, width, clock)  # the first call of all is slower

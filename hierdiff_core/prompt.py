@@ -15,9 +15,9 @@ from hierdiff_core.recipe import Recipe, recipe_facts, text_facts
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One picture that is asked for."""
+    """One requested picture."""
 
-    row: int  # where it stands in the source, from 1
+    row: int  # its row in the source, from 1
     reference: str  # the user's own name for it, such as an article number
     text: str
     recipe: Recipe
@@ -29,15 +29,15 @@ def content_key(prompt: Prompt) -> str:
 
 
 def embedding_key(prompt: Prompt) -> str:
-    """Return the key of a prompt's embedding: its text and what the text side depends on.
+    """Return the key of a prompt's embedding: its text and the text side's part of the recipe.
 
-    Runs that differ in the picture side alone find each other's embeddings.
+    Runs that differ only in the picture side find each other's embeddings.
     """
     return digest("embedding", _normal(prompt.text), *text_facts(prompt.recipe))
 
 
 def negative_key(recipe: Recipe) -> str:
-    """Return the key of what guidance steers away from, one for all prompts of a recipe."""
+    """Return the key of the negative conditioning, one for all prompts of a recipe."""
     stand_in = Prompt(0, "", recipe.negative_prompt, recipe)
     return digest("negative", embedding_key(stand_in))
 
@@ -66,7 +66,7 @@ def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prom
 
 
 def refuse_column(row: int, error: InvalidSetting) -> WrongType:
-    """Return the error of a setting as that of the row's column that asked for it."""
+    """Return the error of a setting as the error of the column that set it, naming the row."""
     column, wanted = error.facts["setting"], str(error.facts["hint"]).removeprefix("use ")
     return WrongType(row=row, column=column, value=error.facts["value"], wanted=wanted)
 
@@ -78,7 +78,7 @@ def _normal(text: str) -> str:
 def _read_text(row: int, column: str, value: object) -> str:
     if not isinstance(value, str):
         raise WrongType(row=row, column=column, value=value, wanted="text")
-    # Neither has a place in a database or in UTF-8: a null, and half of a surrogate pair.
+    # A database refuses a null, and UTF-8 cannot encode half of a surrogate pair.
     if _UNWRITABLE.search(value):
         raise WrongType(
             row=row, column=column, value=value, wanted="text without null or surrogate characters"
@@ -98,7 +98,7 @@ def _read_number(row: int, column: str, value: object) -> float:
 
 def _read_whole_number(row: int, column: str, value: object) -> int:
     try:
-        # Straight to int, since a float would round the long seed of a text or a decimal.
+        # Directly to int, since a float would round a long seed given as text or a decimal.
         number = int(value)  # type: ignore[call-overload]
     except (TypeError, ValueError, OverflowError):
         number = None

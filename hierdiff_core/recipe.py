@@ -18,7 +18,7 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Options(Mapping[str, Any]):
-    """What only a recipe's family asks for: a mapping that cannot change and can be a key."""
+    """A recipe's family-specific parameters: an immutable, hashable mapping."""
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         self._values = dict(sorted((values or {}).items()))
@@ -43,7 +43,7 @@ class Options(Mapping[str, Any]):
 class Recipe:
     """Every parameter that changes a picture, except the prompt.
 
-    `hierdiff_core.models.make_recipe` fills in what the model's family says where nothing is asked.
+    `hierdiff_core.models.recipes.make_recipe` fills in the model's defaults.
     """
 
     family: str  # of FAMILIES
@@ -53,13 +53,13 @@ class Recipe:
     guidance: float
     height: int  # pixels
     width: int
-    revision: str = ""  # pins the weights of the picture side; filled in when they are found
-    text_revision: str = ""  # pins those of the text side
+    revision: str = ""  # pins the weights of the picture side; empty until they are found
+    text_revision: str = ""  # pins the weights of the text side
     negative_prompt: str = ""
     seed: int = 0
     initial_noise: str = "root"  # one draw per root, or one "shared" by all roots
     dtype: str = "float32"  # of the networks; latents are float32 throughout
-    options: Options = field(default_factory=Options)  # what only the family asks for
+    options: Options = field(default_factory=Options)  # the family's own parameters
 
     def __post_init__(self) -> None:
         _check_one_of("solver", self.solver, tuple(SOLVERS))
@@ -79,12 +79,12 @@ class Recipe:
             raise InvalidSetting(setting="seed", value=self.seed, hint="use 0 to 2**63 - 1")
 
     def option(self, name: str) -> Any:
-        """Return an option, the family's default where it was added after the recipe was made."""
+        """Return an option; the family's default where the recipe is older than the option."""
         option = next(each for each in _options(self) if each.name == name)
         return type(option.default)(self.options.get(name, option.default))
 
     def to_json(self) -> dict[str, object]:
-        """Return the fields as JSON values, the options among them."""
+        """Return the fields as JSON values, with the options among them."""
         fields = {name: getattr(self, name) for name in _FIELDS}
         return {**fields, **self.options}
 
@@ -102,16 +102,16 @@ _KEY_NAMES = {"text_revision": "prior_revision"}
 
 
 def compatibility_key(recipe: Recipe) -> str:
-    """Return the key of those who may share steps: all that is equal in every parameter."""
+    """Return the key of recipes that may share steps: they are equal in every parameter."""
     return digest("recipe", recipe_facts(recipe))
 
 
 def recipe_facts(recipe: Recipe) -> dict[str, object]:
-    """Return what of a recipe decides pictures, as it stands in keys.
+    """Return the parameters that decide pictures, as they enter keys.
 
-    Where weights lie changes no picture: once they are pinned, their place is left out, so that
-    equal work is found again from another folder or machine. An option that was added to a family
-    later is left out while it has its default, so that earlier work is found again too.
+    The location of weights changes no picture: once they are pinned, it is left out, so that equal
+    work is found again from another folder or machine. An option that was added to a family later
+    is left out while it has its default, so that earlier work is found again too.
     """
     facts = {_KEY_NAMES.get(name, name): getattr(recipe, name) for name in _FIELDS}
     del facts["family"]  # the weights decide it
@@ -123,7 +123,7 @@ def recipe_facts(recipe: Recipe) -> dict[str, object]:
 
 @lru_cache(maxsize=1024)
 def text_facts(recipe: Recipe) -> tuple[object, ...]:
-    """Return what of a recipe decides embeddings, as it stands in keys, the weights first."""
+    """Return the parameters that decide embeddings, as they enter keys, the weights first."""
     options = [option for option in _options(recipe) if option.text]
     places = [recipe.option(option.name) for option in options if option.weights]
     facts: list[object] = [recipe.text_revision or (places[0] if places else recipe.model)]

@@ -48,9 +48,9 @@ def solve_tau(
     steps: int,
     budget: Budget,
 ) -> Schedule:
-    """Return the schedule with the smallest tau that keeps within a budget, over all the trees.
+    """Return the schedule with the smallest tau that meets a budget over all the trees.
 
-    A merge of height s spares one evaluation at step k once tau (1 - k/K) > s, so the cost falls by
+    A merge of height s saves one evaluation at step k once tau (1 - k/K) > s, so the cost falls by
     one at each of the values s / (1 - k/K): the tau of a budget is the smallest number above one
     of them. Raises InvalidSetting for no trees, and where the budget cannot be met even when all
     prompts share all but the last step.

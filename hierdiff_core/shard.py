@@ -8,7 +8,7 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan
 
 # The heaviest subtree may weigh this part of a fair share; less would lengthen the trunk, which
-# everyone waits for, and more would leave the shards uneven.
+# every shard waits for, and more would leave the shards uneven.
 _GRAIN = 0.5
 
 

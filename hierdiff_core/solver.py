@@ -19,11 +19,11 @@ from hierdiff_core.solvers.prediction import PREDICTIONS
 
 
 class Solver(Protocol):
-    """What the sampler needs of a solver."""
+    """A solver as the sampler uses it."""
 
     @property
     def timesteps(self) -> torch.Tensor:
-        """(K,) int64 or float32, what the network is told at each step."""
+        """(K,) int64 or float32, the network's timestep at each step."""
         ...
 
     @property
@@ -33,7 +33,7 @@ class Solver(Protocol):
 
     @property
     def initial_scale(self) -> float:
-        """What the initial noise is multiplied by."""
+        """Factor of the initial noise."""
         ...
 
     @property
@@ -46,13 +46,13 @@ class Solver(Protocol):
         ...
 
     def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
-        """Return what the network is shown of latents (B, C, ...) before steps (B,)."""
+        """Return latents (B, C, ...) before steps (B,), scaled for the network."""
         ...
 
     def predicted_x0(
         self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
     ) -> torch.Tensor:
-        """Return x_0 (B, C, ...) as the network predicts it of latents before steps (B,)."""
+        """Return x_0 (B, C, ...) by the network's prediction for latents before steps (B,)."""
         ...
 
     def step(
@@ -73,16 +73,16 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """How noisy a model's latents are at which time, as its family says."""
+    """How noisy a model's latents are at each time, as its family states it."""
 
     kind: Kind
-    config: Mapping[str, Any]  # a diffusers scheduler's
+    config: Mapping[str, Any]  # of a diffusers scheduler
 
 
 def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
     """Return the solver of that name over K steps of a model's noise schedule.
 
-    Raises InvalidSetting for what no solver here can do.
+    Raises InvalidSetting for a name, steps or a schedule that no solver here supports.
     """
     if name not in SOLVERS:
         raise InvalidSetting(setting="solver", value=name, hint=f"use one of {', '.join(SOLVERS)}")
@@ -95,7 +95,7 @@ def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
 
 
 def _check_fits(name: str, schedule: NoiseSchedule) -> None:
-    """Refuse a flow's solver for a model of noise, and the other way round."""
+    """Refuse a flow's solver for a diffusion model, and the reverse."""
     if SOLVERS[name].kind != schedule.kind:
         fitting = ", ".join(key for key, entry in SOLVERS.items() if entry.kind == schedule.kind)
         was = "was" if schedule.kind == "flow" else "was not"

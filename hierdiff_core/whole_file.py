@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_whole(file: Path, body: bytes) -> None:
-    """Write a file so that readers, and whoever comes after a crash, see all of it or what was."""
+    """Write a file atomically: readers, also after a crash, see the new content or the old."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.{os.getpid()}")
     unfinished.write_bytes(body)

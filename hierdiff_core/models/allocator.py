@@ -16,16 +16,16 @@ _LARGEST = (1 << 30, 32 << 20)  # bytes of a block that comes from the heap; old
 
 
 def keep_freed_memory() -> bool:
-    """Let this process keep what it frees; return False where the C library has no such setting.
+    """Let this process keep memory that it frees; return False where the C library cannot.
 
-    Holds for the whole process, and for threads that have not allocated yet. It holds on to as much
-    as its largest call took, which the next one takes again.
+    Applies to the whole process, and to threads that have not allocated yet. The memory of the
+    largest call stays with the process for the next one.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return False
-    # One heap for all threads: those of others are small, and unmapped as soon as they are empty.
+    # One heap for all threads: the heaps of other threads are small, and unmapped once empty.
     mallopt(_ARENA_MAX, 1)
     return bool(mallopt(_TRIM_THRESHOLD, _KEPT)) and any(
         mallopt(_MMAP_THRESHOLD, size) for size in _LARGEST

@@ -1,4 +1,4 @@
-"""Autoencoders: by how much they shrink a picture, and pictures from what they decode."""
+"""Autoencoders: their scale, and pictures from decoded values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hierdiff_core.models.folder import read_config, read_number
 def to_pixels(decoded: torch.Tensor, height: int, width: int) -> npt.NDArray[np.uint8]:
     """Return pictures (B, height, width, 3) of decoded values (B, 3, h, w) between -1 and 1.
 
-    What was decoded beyond the size is cut off.
+    Pixels beyond the size are cropped.
     """
     share = (decoded.float() * 0.5 + 0.5).clamp(0, 1)
     whole = (share * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
@@ -21,7 +21,7 @@ def to_pixels(decoded: torch.Tensor, height: int, width: int) -> npt.NDArray[np.
 
 
 def autoencoder_scale(model: str, part: str) -> int:
-    """Return how many pixels a side has for each latent, read from a model's config alone."""
+    """Return the pixels of a side per latent, read from a model's config alone."""
     channels = read_config(model, part).get("block_out_channels")
     if not isinstance(channels, list):
         hint = f"the config.json of its part {part} has no block_out_channels; fetch it again"

@@ -27,7 +27,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def put_on(pipeline: Any, device: str) -> Any:
-    """Return the pipeline on the device of a name; on a CPU its process keeps what it frees."""
+    """Return the pipeline on the named device; on a CPU the process keeps memory that it frees."""
     chosen = choose_device(device)
     if chosen.type == "cpu":
         keep_freed_memory()
@@ -45,7 +45,7 @@ def choose_dtype(recipe: Recipe, device: str) -> torch.dtype:
 
 
 def prepare_network(network: Any, autoencoder: Any, *, compiled: bool) -> None:
-    """Lay a network and an autoencoder out for the device that they are on, and compile the first.
+    """Lay out a network and an autoencoder for the device that they are on; compile the network.
 
     On a GPU convolutions read channels last; a CPU was measured to be slower that way. Attention is
     torch's own fused kernel, which diffusers chooses by itself.

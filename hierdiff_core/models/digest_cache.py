@@ -16,7 +16,7 @@ from hierdiff_core.whole_file import write_whole
 
 
 def file_digests(paths: Iterable[Path], memory: Path | None = None) -> dict[Path, str]:
-    """Return each file's SHA-256, from the memory where the file has not changed since."""
+    """Return each file's SHA-256, from the cache file `memory` where the file has not changed."""
     known = _read(memory) if memory is not None else {}
     found = {path: _known_digest(path, known) for path in paths}
     made = {path: digest or _digest(path) for path, digest in found.items()}

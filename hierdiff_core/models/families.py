@@ -25,12 +25,12 @@ class Option:
     """A parameter that one family alone asks for."""
 
     name: str
-    default: Any  # says the type, too
+    default: Any  # its type is the option's type
     meaning: str  # in a few words, for people
     least: float | None = None
-    text: bool = False  # changes what the text side makes of a prompt
+    text: bool = False  # changes embeddings
     weights: bool = False  # names a folder of weights, which a revision pins
-    added: bool = False  # later than the family: in no key while it has its default
+    added: bool = False  # after the family's release: in no key while it has its default
 
 
 def load_module(name: str) -> ModuleType:

@@ -26,7 +26,7 @@ EmbedPictures = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a model is asked for where nobody says otherwise."""
+    """The settings of a model that a recipe takes where it sets none."""
 
     solver: str
     steps: int
@@ -48,48 +48,48 @@ class Encoder(Protocol):
 
     @property
     def embed_pictures(self) -> EmbedPictures | None:
-        """Pictures (B, height, width, 3) to vectors (B, D) in the space of prompts' vectors.
+        """Maps pictures (B, height, width, 3) to vectors (B, D) in the space of prompts' vectors.
 
-        None where no such space is shared; the model can then not be calibrated.
+        None where pictures and prompts share no space; the model cannot be calibrated then.
         """
         ...
 
     def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
-        """Return an embedding for each prompt, whatever its company.
+        """Return an embedding for each prompt, which does not depend on the others.
 
         Prompts agree in the options of the text side; their seeds may differ.
         """
         ...
 
     def embed_negative(self, recipe: Recipe) -> Conditioning:
-        """Return what guidance steers away from, one row for the whole recipe."""
+        """Return the conditioning that guidance steers away from, one row for the whole recipe."""
         ...
 
 
 class Family(Protocol):
-    """A module: what is said here, and functions of these names."""
+    """A module with these constants and functions."""
 
     OPTIONS: tuple[Option, ...]
     TEXT_DRAWS: bool  # whether embedding a prompt draws noise, so that the seed changes it
 
     def read_defaults(self, model: str) -> Defaults:
-        """Return what a model is made for, read from its configs; raises UnknownModel."""
+        """Return a model's default settings, read from its configs; raises UnknownModel."""
         ...
 
     def text_parts(self, recipe: Recipe) -> Parts:
-        """Return what the text side loads, which `text_revision` pins."""
+        """Return the files that the text side loads, which `text_revision` pins."""
         ...
 
     def picture_parts(self, recipe: Recipe) -> Parts:
-        """Return what the picture side loads, which `revision` pins."""
+        """Return the files that the picture side loads, which `revision` pins."""
         ...
 
     def check(self, recipe: Recipe) -> None:
-        """Raise InvalidSetting or UnknownModel for what cannot be made, before weights are read."""
+        """Raise InvalidSetting or UnknownModel for an impossible recipe, before reading weights."""
         ...
 
     def load_check(self, recipe: Recipe) -> Callable[[Prompt], None]:
-        """Return what raises PromptTooLong for a prompt; the tokenizer alone is loaded."""
+        """Return a check that raises PromptTooLong for a prompt; loads the tokenizer alone."""
         ...
 
     def load_schedule(self, recipe: Recipe) -> NoiseSchedule:
@@ -108,7 +108,7 @@ class Family(Protocol):
         ...
 
     def fit(self, networks: Any, recipe: Recipe, negative: Conditioning) -> Denoiser:
-        """Return the denoiser of one recipe over what `load_networks` returned."""
+        """Return the denoiser of one recipe, with the networks of `load_networks`."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Folders of weights: where they are, what pins them, and how a pipeline is loaded from one."""
+"""Folders of weights: their location, their revisions, and how a pipeline is loaded from one."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _UNREACHABLE = (
 def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
     """Return the folder of a model: shipped, or the one named, or the hub's snapshot of that name.
 
-    Raises UnknownModel where it is none, or one of the parts (without any: of all) is missing.
+    Raises UnknownModel where there is no such folder, or a part is missing (no parts: any part).
     """
     try:
         folder = SHIPPED.get(model) or Path(model).expanduser()
@@ -46,7 +46,7 @@ def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
         hint = "it is neither a folder nor a hub name that can be reached; name one that is"
         raise UnknownModel(model=model, hint=hint) from None
     wanted = parts or tuple(_parts(_read_index(model, folder)))
-    # Left to themselves, libraries make up a tokenizer where there is none.
+    # Without this check, libraries make up a tokenizer where there is none.
     missing = [part for part in wanted if not (folder / part).is_dir()]
     if missing:
         hint = f"its part {missing[0]} is missing; fetch it again"
@@ -55,10 +55,10 @@ def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
 
 
 def find_revision(parts: Parts, cache: Path | None = None) -> str:
-    """Return what pins the weights: a digest of every file that is loaded, 16 hex digits.
+    """Return the revision that pins the weights: a digest of every loaded file, 16 hex digits.
 
-    The content is read, so the same weights have the same revision wherever they lie; with a
-    `cache` only where a file has changed since it was read last.
+    It depends on content alone, so equal weights have equal revisions in any folder. With a `cache`
+    only files that have changed since they were last read are read again.
     """
     folder = find_folder(parts.model, parts.folders)
     places = [folder / part for part in parts.folders] or [folder]
@@ -94,7 +94,7 @@ def read_number(model: str, part: str, name: str) -> int:
 
 
 def load_pipeline(kind: Any, model: str, parts: tuple[str, ...], dtype: torch.dtype) -> Any:
-    """Return `kind.from_pretrained(model)` with these parts alone, or all of them without any.
+    """Return `kind.from_pretrained(model)` with these parts alone; an empty tuple means all parts.
 
     Raises UnknownModel. Weights are read from safetensors only: pickles run code, and revisions do
     not cover them.
@@ -138,7 +138,7 @@ def _read_index(model: str, folder: Path) -> Mapping[str, Any]:
 
 
 def _read_json(file: Path) -> dict[str, Any] | None:
-    """Return a JSON object, or None for a file that is none."""
+    """Return a JSON object, or None where the file does not hold one."""
     try:
         read = json.loads(file.read_bytes())
     except (OSError, ValueError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-# Latents (B, ...), timesteps (B,) and conditioning (B, ...) in, a prediction (B, C or 2C, ...) out.
+# Takes latents (B, ...), timesteps (B,), conditioning (B, ...); returns (B, C or 2C, ...).
 Network = Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
 
 

@@ -1,6 +1,6 @@
 """Kandinsky 2.2: a prior from text to image embedding, a decoder from image embedding to picture.
 
-What steers the decoder is the image embedding that the prior predicts; trees stand on it, too.
+The image embedding that the prior predicts conditions the decoder; trees are built on it, too.
 The module is a `Family`, its classes are an `Encoder` and a `Denoiser`.
 """
 

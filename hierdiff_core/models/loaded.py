@@ -15,11 +15,11 @@ from hierdiff_core.recipe import Recipe
 
 @dataclass
 class Models:
-    """Encoders and networks that are loaded as they are asked for, and kept."""
+    """Encoders and networks, loaded when they are first needed and then kept."""
 
     device: str = "auto"
     compiled: bool = False
-    digests: Path | None = None  # file in which the digests of weights are remembered
+    digests: Path | None = None  # file that caches the digests of weights
     checked: bool = True  # whether weights are compared with the revision they were pinned to
     _loaded: dict[tuple[object, ...], Any] = field(default_factory=dict)
 
@@ -49,6 +49,6 @@ class Models:
             check_revision(parts, wanted, self.digests)
 
     def forget_encoders(self) -> None:
-        """Let go of the text sides, whose memory the picture side then has."""
+        """Release the text sides, so that the picture side has their memory."""
         for key in [key for key in self._loaded if key[0] == "text"]:
             del self._loaded[key]

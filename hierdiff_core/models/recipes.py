@@ -20,11 +20,11 @@ from hierdiff_core.recipe import Options, Recipe
 
 
 def make_recipe(model: str, options: Mapping[str, Any] | None = None, **asked: Any) -> Recipe:
-    """Return the recipe of a model: fields of Recipe and options of its family, None for its own.
+    """Return the recipe of a model: fields of Recipe, options of its family, its defaults for None.
 
-    Options may be text, as an environment gives them. Nothing is loaded but configs. Raises
-    UnknownModel, and InvalidSetting for an option that the family does not have, a size that it
-    cannot make, or parts that do not fit together.
+    Options may be text, as an environment gives them. Only configs are loaded. Raises
+    UnknownModel, also for parts that do not fit together, and InvalidSetting for an unknown or
+    invalid option or a size that the model cannot make.
     """
     name = family_of_class(model, read_class_name(model))
     family, given = (
@@ -51,7 +51,7 @@ def make_recipe(model: str, options: Mapping[str, Any] | None = None, **asked: A
 
 
 def pin_recipe(recipe: Recipe, cache: Path | None = None) -> Recipe:
-    """Return the recipe with the revisions of the weights that are there now.
+    """Return the recipe with the revisions of the weights in its folders now.
 
     With a `cache`, weights that have not changed are not read again. Raises UnknownModel.
     """
@@ -64,10 +64,10 @@ def pin_recipe(recipe: Recipe, cache: Path | None = None) -> Recipe:
 
 
 def load_prompt_check(recipe: Recipe) -> Callable[[Prompt], None]:
-    """Return what raises for a prompt that the model cannot take, naming its row.
+    """Return a check that raises, naming the row, for a prompt that the model cannot take.
 
-    Raises PromptTooLong, and WrongType for a size that the model cannot make. The tokenizer alone
-    is loaded; raises UnknownModel.
+    The check raises PromptTooLong, and WrongType for a size that the model cannot make. Only the
+    tokenizer is loaded; raises UnknownModel.
     """
     family = load_family(recipe.family)
     check_text, check_recipe = family.load_check(recipe), lru_cache(family.check)
@@ -90,7 +90,7 @@ def check_revision(parts: Parts, wanted: str, cache: Path | None = None) -> None
 
 
 def _read(option: Option, chosen: Mapping[str, Any]) -> Any:
-    """Return an option's value, of the type and in the range that it has."""
+    """Return an option's value, checked for its type and range."""
     value = chosen.get(option.name, option.default)
     kind = type(option.default)
     try:

@@ -1,8 +1,8 @@
 """Stable Diffusion 1 and 2: CLIP's tokens steer a U-Net in the space of an autoencoder.
 
-Trees stand on the end token's last hidden state, which has seen every word. The safety checker,
-which blacks pictures out, is not loaded. The module is a `Family`, its classes are an `Encoder` and
-a `Denoiser`.
+Trees are built on the end token's last hidden state, which depends on every word. The safety
+checker, which blacks pictures out, is not loaded. The module is a `Family`, its classes are an
+`Encoder` and a `Denoiser`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What text encoders share: how long a prompt may be, and calls of one size."""
+"""For all text encoders: the check of a prompt's length, and calls of one size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Item = TypeVar("Item")
 class PromptCheck:
     """Raises PromptTooLong where a text encoder would drop the end of a prompt.
 
-    Pipelines truncate with a warning; a picture that ignores half a prompt is no picture.
+    Pipelines truncate with a warning, and the picture then ignores the end of its prompt.
     """
 
     tokenizer: Any
@@ -31,9 +31,10 @@ class PromptCheck:
 
 
 def equal_calls(items: Sequence[Item], size: int) -> Iterator[tuple[list[Item], int]]:
-    """Yield items in calls of one size, the last filled up with its last, and how many are asked.
+    """Yield calls of `size` items, the last one padded with its last item, and their real count.
 
-    Rounding follows the shape of a call; so what is made of an item does not depend on company.
+    Rounding depends on the shape of a call, so equal shapes make an item's result independent of
+    the others.
     """
     for first in range(0, len(items), size):
         call = list(items[first : first + size])
