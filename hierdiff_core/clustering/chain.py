@@ -14,17 +14,17 @@ from hierdiff_core.clustering.distance import Matrix
 
 Merges = tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
 Sizes = npt.NDArray[np.floating]
-# The row of two clusters as one, from their rows, all sizes, their own sizes and their distance.
+# Lance-Williams: (row a, row b, all sizes, size of a, size of b, d(a, b)) -> row of the merged one.
 Update = Callable[[Matrix, Matrix, Sizes, float, float, float], Matrix]
 
-_FOLD = 0.7  # rows are closed up when fewer than this part of them still stand for a cluster
+_FOLD = 0.7  # the matrix is compacted when fewer than this part of its rows are still clusters
 
 
 def merge_by_chain(matrix: Matrix, sizes: Sizes, update: Update) -> Merges:
     """Return children and heights of the merges, ascending by height.
 
-    Follows nearest neighbours until two are each other's, merges them and goes on from what is left
-    of the chain (Murtagh 1983). `matrix` is symmetric with an infinite diagonal. O(N^2) time.
+    Follows nearest neighbours until two are mutual, merges them and continues from the rest of the
+    chain (Murtagh 1983). `matrix` is symmetric with an infinite diagonal. O(N^2) time.
     """
     size = len(sizes)
     clusters = _Clusters(matrix, sizes.astype(matrix.dtype), update)
@@ -49,15 +49,15 @@ def fold(matrix: Matrix, keep: npt.NDArray[np.int64]) -> Matrix:
 
 
 class _Clusters:
-    """The clusters that are left; a row that was merged into another is infinitely far."""
+    """The remaining clusters; a row that was merged into another has infinite distances."""
 
     def __init__(self, matrix: Matrix, sizes: Sizes, update: Update) -> None:
         self.matrix, self.sizes, self.update = matrix, sizes, update
-        self.slot = np.arange(len(sizes))  # which cluster a row stands for; -1 for none
+        self.slot = np.arange(len(sizes))  # each row's cluster; -1 for none
         self.heights = np.zeros(len(sizes))
 
     def close_up(self) -> dict[int, int]:
-        """Drop the rows that stand for none; return where the others have gone."""
+        """Drop rows without a cluster; return the new places of the others."""
         keep = np.flatnonzero(self.slot >= 0)
         self.matrix = fold(self.matrix, keep)
         self.slot, self.sizes = self.slot[keep], self.sizes[keep]
@@ -65,7 +65,7 @@ class _Clusters:
         return dict(zip(keep.tolist(), range(len(keep)), strict=True))
 
     def follow(self, chain: list[int]) -> None:
-        """Go on along the chain until its last two are each other's nearest."""
+        """Extend the chain until its last two are mutual nearest neighbours."""
         if not chain:
             chain.append(int(np.argmax(self.slot >= 0)))
         while True:
@@ -85,13 +85,13 @@ class _Clusters:
         matrix[here], matrix[:, here], matrix[:, gone] = row, row, np.inf
         sizes[here] += sizes[gone]
         self.slot[gone], self.slot[here] = -1, cluster
-        # Rounding may put a cluster a hair's breadth below what it is made of.
+        # Rounding may put a cluster slightly below its parts.
         self.heights[here] = max(distance, self.heights[gone], self.heights[here])
         return float(self.heights[here])
 
 
 def _ascending(made: npt.NDArray[np.int64], heights: npt.NDArray[np.float64]) -> Merges:
-    """Return the merges in the order of their heights and number them so."""
+    """Return the merges ordered and numbered by their heights."""
     size = len(made) + 1
     order = np.argsort(heights, kind="stable")
     number = np.arange(2 * size - 1)

@@ -24,7 +24,7 @@ def ward_matrix(vectors: Vectors, starts: Starts) -> Matrix:
     """Return Ward's squared distances between groups, infinite on the diagonal.
 
     With d the cosine distance, W(A, B) = |A||B| / (|A| + |B|) (2 E d_ab^2 - E d_aa'^2 - E d_bb'^2),
-    which is d^2 for single rows and what the Lance-Williams update makes of larger groups.
+    which is d^2 for single rows and equals the Lance-Williams update for larger groups.
     """
     units, sizes = _units(vectors), _sizes(vectors, starts)
     matrix = np.zeros((len(starts), len(starts)), dtype=units.dtype)
@@ -93,7 +93,7 @@ def _sum_groups(values: Matrix, starts: Starts, first: int, left: int, here: int
 
 
 def _mirror(matrix: Matrix) -> None:
-    """Copy what is right of the diagonal to the left of it."""
+    """Copy the upper triangle to the lower one."""
     for first, last in _blocks(len(matrix)):
         matrix[last:, first:last] = matrix[first:last, last:].T
         square = matrix[first:last, first:last]
@@ -101,7 +101,7 @@ def _mirror(matrix: Matrix) -> None:
 
 
 def _without_diagonal(matrix: Matrix) -> Matrix:
-    np.maximum(matrix, 0, out=matrix)  # rounding alone takes the distance of equals below
+    np.maximum(matrix, 0, out=matrix)  # only rounding makes a distance negative
     np.fill_diagonal(matrix, np.inf)
     return matrix
 

@@ -26,19 +26,19 @@ from hierdiff_core.clustering.distance import (
 
 
 class Merge(Protocol):
-    """Rows, perhaps in groups, to merges."""
+    """A function from rows, possibly in groups, to merges."""
 
     def __call__(self, vectors: Vectors, starts: Starts | None = None) -> Merges:
         """Return children and heights."""
 
 
-# Heights of pairs of clusters, from <sum a, sum b>, <sum a, sum a>, <sum b, sum b> and both sizes.
+# (<sum a, sum b>, <sum a, sum a>, <sum b, sum b>, size of a, size of b) -> heights of the pairs.
 Height = Callable[[Sizes, Sizes, Sizes, Sizes, Sizes], Sizes]
 
 
 @dataclass(frozen=True)
 class Linkage:
-    """A linkage over all pairs, and over such pairs as one likes."""
+    """A linkage over all pairs (`merge`), and over chosen pairs (`height`)."""
 
     merge: Merge
     height: Height
@@ -100,20 +100,20 @@ def _average_row(a: Matrix, b: Matrix, sizes: Sizes, m: float, n: float, distanc
     return np.asarray((m * a + n * b) / (m + n))
 
 
-# Rows are closed up when fewer than this part of them still stand for a cluster.
+# The matrix is compacted when fewer than this part of its rows are still clusters.
 _FOLD = 0.7
 
 
 class _Nearest:
     """For each live row a, its nearest live row b > a; `distance` never exceeds the true one.
 
-    A row that stands for a cluster no more has a similarity of minus infinity to every other.
+    A row that is no longer a cluster has an infinite distance to every other.
     """
 
     def __init__(self, gram: Matrix) -> None:
         size = len(gram)
         self.gram = gram
-        self.slot = np.arange(size)  # which cluster a row stands for; -1 for none
+        self.slot = np.arange(size)  # each row's cluster; -1 for none
         self.inverse_norm = _inverse_norm(np.diagonal(gram))
         self.barred = np.zeros(size, dtype=gram.dtype)  # infinite where there is no cluster
         self.neighbour = np.full(size, size)
@@ -123,7 +123,7 @@ class _Nearest:
             self._search(row)
 
     def close_up(self, left: int) -> None:
-        """Drop the rows that stand for none, once they are many."""
+        """Drop rows without a cluster, once they are many."""
         if len(self.slot) * _FOLD <= left:
             return
         keep = np.flatnonzero(self.slot >= 0)
@@ -143,7 +143,7 @@ class _Nearest:
         return row, int(self.neighbour[row]), max(0.0, float(self.distance[row]))
 
     def merge(self, gone: int, grown: int, cluster: int) -> None:
-        """Add row `gone` to row `grown`, which stands for `cluster` from now on."""
+        """Add row `gone` to row `grown`, which is `cluster` from now on."""
         gram = self.gram
         gram[grown] += gram[gone]
         gram[grown, grown] += gram[grown, gone]
@@ -152,7 +152,7 @@ class _Nearest:
         self.barred[gone], self.distance[gone] = np.inf, np.inf
         self.inverse_norm[grown] = _inverse_norm(gram[grown, grown])
         # The others were no nearer than the lost neighbour, so its distance is still a lower
-        # bound: the search can wait until such a row comes out first.
+        # bound: the search can wait until such a row has the smallest distance.
         self.stale |= (self.neighbour == gone) | (self.neighbour == grown)
         distances = self._distances(grown, slice(0, grown))
         rows = np.flatnonzero(distances < self.distance[:grown])
@@ -176,19 +176,19 @@ class _Nearest:
 
 
 def _inverse_norm(squared: Matrix) -> Matrix:
-    # Opposite embeddings may sum to nothing; such a mean is at distance 1 from everything.
+    # Opposite embeddings may sum to zero; such a mean is at distance 1 from everything.
     return np.asarray(1 / np.sqrt(np.maximum(squared, np.finfo(squared.dtype).tiny)))
 
 
 def _ward_height(products: Sizes, aa: Sizes, bb: Sizes, m: Sizes, n: Sizes) -> Sizes:
-    """Ward's distance as if all pairs between two clusters, or within one, were at their mean."""
+    """Ward's distance if all pairs between two clusters, or within one, had their mean distance."""
     apart = (1 - products / (m * n)) ** 2
     spread = 2 * apart - _within(aa, m) - _within(bb, n)
     return np.sqrt(np.maximum(spread * m * n / (m + n), 0))
 
 
 def _within(square: Sizes, size: Sizes) -> Sizes:
-    # The mean over pairs with themselves is less by (m - 1) / m than that over different rows.
+    # The mean over pairs that include a row with itself is (m - 1) / m of that over different rows.
     return np.asarray((1 - square / size**2) ** 2 * size / np.maximum(size - 1, 1))
 
 

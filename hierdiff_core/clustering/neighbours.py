@@ -15,8 +15,8 @@ from hierdiff_core.clustering.distance import Vectors
 
 Rows = npt.NDArray[np.int64]
 
-_SHARD = 1_500  # rows of a shard, more or less
-_SEARCHED = 16  # shards in which the neighbours of a shard's rows are sought, itself among them
+_SHARD = 1_500  # rows of a shard, roughly
+_SEARCHED = 16  # shards that are searched for neighbours of a shard's rows, itself among them
 _PASSES = 3  # of k-means over the rows: the search across shards mends their borders
 _BATCH = 4_096
 _BLOCK = 2**24  # numbers in a block of scalar products
@@ -43,7 +43,7 @@ def nearest_pairs(units: Vectors, count: int) -> npt.NDArray[np.int64]:
 
 def divide(units: Vectors) -> tuple[list[Rows], Vectors]:
     """Return the rows of each shard, ascending, and the shards' centres."""
-    # Here, since it loads for a second and only batches beyond an exact tree are divided.
+    # Imported here, since it loads for a second and only batches beyond an exact tree need it.
     from sklearn.cluster import MiniBatchKMeans
 
     count = max(1, len(units) // _SHARD)

@@ -19,10 +19,10 @@ from hierdiff_core.errors import InvalidSetting
 
 Vectors = npt.NDArray[np.floating]
 
-# Prompts up to which a tree is exact: its matrix of 32-bit numbers then takes 1.6 GB.
+# Prompts up to which a tree is exact: the matrix of 32-bit numbers then takes 1.6 GB.
 EXACT = 20_000
 
-# Rows up to which distances are 64-bit numbers; above it half the memory counts for more.
+# Rows up to which distances are 64-bit numbers; above, half the memory matters more.
 _DOUBLE = 4_000
 
 
@@ -49,7 +49,7 @@ class ClusterTree:
     @cached_property
     def spans(self) -> npt.NDArray[np.int64]:
         """(2N-1, 2) half-open range of each node's leaves in `order`."""
-        children = self.children.tolist()  # Python's own numbers: one by one they are faster
+        children = self.children.tolist()  # Python's own numbers are faster one by one
         sizes = [1] * self.size
         for left, right in children:
             sizes.append(sizes[left] + sizes[right])
@@ -82,7 +82,7 @@ def build_tree(
     Rows are taken in the order of their keys (of their bytes, without keys), which breaks ties;
     so the same rows in any order make the same tree. Heights are the monotone envelope
     height*(c) = max(height(c), height*(children)), since centroid linkage inverts. The tree of more
-    than `exact` rows is made in two levels (`twigs`), in O(exact^2) memory beside the vectors.
+    than `exact` rows is made in two levels (`two_level`), in O(exact^2) memory beside the vectors.
     Raises InvalidSetting for an unknown linkage or no rows, InvalidEmbedding for a row that is
     zero or not finite.
     """

@@ -23,10 +23,10 @@ _CHUNK = 4_096  # pairs whose vectors are gathered at once
 def merge_by_twigs(vectors: Vectors, linkage: str, most: int) -> Merges:
     """Return the merges of (N, D) vectors without a matrix of more than `most` rows.
 
-    1. Each row is paired with its nearest rows. 2. Clusters that are each other's nearest are
+    1. Each row is paired with its nearest rows. 2. Clusters that are mutual nearest neighbours are
     merged, round after round, lowest first, until `most` twigs are left: under a linkage in which
-    merging brings nothing nearer this is what the exact tree does, as far as the pairs hold each
-    cluster's nearest. 3. The exact tree over the twigs, with their weights and their true
+    merging brings nothing nearer these are the exact tree's merges, as far as the pairs contain
+    each cluster's nearest. 3. The exact tree over the twigs, with their weights and their true
     distances, goes on top. Heights are on the linkage's own scale throughout, but may fall where
     the levels meet. Memory: the vectors twice and a matrix of most^2.
     """
@@ -77,7 +77,7 @@ class _Level:
         return order, np.searchsorted(self.label[order], np.arange(self.count))
 
     def merge_nearest(self, most: int) -> None:
-        """Merge near clusters, until `most` are left or no pair of neighbours is."""
+        """Merge near clusters until `most` clusters or no pairs of neighbours are left."""
         norms = np.sqrt(np.maximum(self.squares, np.finfo(self.sums.dtype).tiny))
         pairs = nearest_pairs(self.sums / norms[:, None].astype(self.sums.dtype), _NEIGHBOURS)
         heights = self._heights(pairs)
@@ -100,7 +100,7 @@ class _Level:
     def _join(
         self, pairs: Pairs, heights: Heights
     ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Merge pairs without a cluster in common; return where clusters went, and which grew."""
+        """Merge disjoint pairs of clusters; return the clusters' new places, and which grew."""
         kept, gone = pairs.T
         self._merges.append((self.cluster[pairs], heights))
         self.sums[kept] += self.sums[gone]
@@ -125,10 +125,10 @@ def _squares(vectors: Vectors) -> Heights:
 
 
 def _reciprocal(pairs: Pairs, heights: Heights, count: int) -> npt.NDArray[np.int64]:
-    """Return the lower half of the pairs that are each other's nearest, ascending by height."""
+    """Return the lower half of the mutual nearest pairs, ascending by height."""
     ascending = np.argsort(heights, kind="stable")
     nearest = np.empty(count, dtype=np.int64)
-    # Written last is written for good: the lowest pair of each cluster.
+    # The last write wins: the lowest pair of each cluster.
     nearest[pairs[ascending[::-1]].ravel()] = np.repeat(ascending[::-1], 2)
     a, b = pairs[ascending].T
     both = ascending[(nearest[a] == ascending) & (nearest[b] == ascending)]

@@ -11,7 +11,7 @@ from hierdiff_core.errors import InvalidEmbedding
 
 
 def check_vectors(vectors: npt.NDArray[np.floating], rows: Sequence[int] | None = None) -> None:
-    """Raise InvalidEmbedding, naming the row, where a vector of (N, D) is not finite or is zero."""
+    """Raise InvalidEmbedding, naming the row, where a row of (N, D) is not finite or is zero."""
     finite = np.isfinite(vectors).all(axis=1)
     nonzero = (vectors != 0).any(axis=1)
     for good, reason in ((finite, "is not finite"), (nonzero, "is zero")):

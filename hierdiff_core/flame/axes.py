@@ -23,7 +23,7 @@ class Frame:
     strip: float  # height of the row of thumbnails, 0 without
 
     def x(self, leaf: float) -> float:
-        """Return the left edge of the leaf at a place of the order."""
+        """Return the left edge of the leaf at this position of the order."""
         return self.left + (self.right - self.left) * leaf / self.columns
 
     def y(self, step: float) -> float:
@@ -42,7 +42,7 @@ class Frame:
 
     @property
     def height(self) -> float:
-        """Of the whole figure."""
+        """Height of the whole figure."""
         return self.bottom + self.strip + (34 if self.wide else 52)
 
     @property
@@ -68,7 +68,7 @@ def place(plan: Plan, width: int, pictures: bool) -> Frame:
 
 
 def axes(plan: Plan, frame: Frame) -> Iterator[str]:
-    """Yield the step numbers and what stands along the axes."""
+    """Yield the step numbers and the labels of the axes."""
     strides = (each for each in (1, 5, 10, 20, 50, 100, 200, 500) if each * frame.row >= 18)
     stride = next(strides, 1000)
     marks = {1, plan.steps} | set(range(stride, plan.steps - stride // 2, stride))
@@ -92,7 +92,7 @@ def axes(plan: Plan, frame: Frame) -> Iterator[str]:
 
 
 def cells(frame: Frame) -> Iterator[str]:
-    """Yield hairlines between steps: what was paid is then there to be counted."""
+    """Yield hairlines between steps, so that evaluations can be counted."""
     if frame.row < 5:
         return
     lines = "".join(
@@ -136,5 +136,5 @@ def legend(plan: Plan, frame: Frame) -> Iterator[str]:
 
 
 def count(number: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it needs one."""
+    """Return a number with its noun, in the plural where needed."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

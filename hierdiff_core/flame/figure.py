@@ -14,7 +14,7 @@ from hierdiff_core.markup import xml_text
 from hierdiff_core.plan import Plan
 
 NARROWEST = 1.5  # pixels; thinner neighbours are drawn as one
-THINNEST = 0.75  # pixels; a loner between wide neighbours is still seen
+THINNEST = 0.75  # pixels; a single thin tile between wide ones stays visible
 NAMED = 4  # leaves that a hover text names
 
 
@@ -89,7 +89,7 @@ def _label(tile: Tile, frame: Frame) -> str:
 
 
 def describe(plan: Plan, tile: Tile, names: Mapping[int, str]) -> str:
-    """Return what a tile stands for, in up to three lines of plain text."""
+    """Return the hover text of a tile, up to three lines of plain text."""
     steps = f"Steps {tile.start + 1} to {tile.stop}"
     if tile.stop == tile.start + 1:
         steps = f"Step {tile.stop}"

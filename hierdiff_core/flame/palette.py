@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from hierdiff_core.flame.tiles import LEVELS
 
-# From a leaf's own steps to those that most prompts share; in the dark, shared steps glow.
+# From a leaf's own steps to the most widely shared ones; in dark mode, shared steps are brighter.
 LIGHT = ("#e8e3da", "#f7dcb9", "#f3c188", "#ea9f58", "#d97b33", "#b7561d", "#873a15")
 DARK = ("#33302c", "#4b3a2b", "#6a472a", "#8a5728", "#c27a33", "#e6984b", "#ffbd7c")
 

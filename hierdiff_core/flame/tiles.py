@@ -17,10 +17,10 @@ LEVELS = 7  # 0: a leaf's own steps; 1 to 6: shared by two up to the widest shar
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A rectangle: its area is what would have been paid, `evaluations` is what was paid."""
+    """A rectangle: its area is the evaluations without sharing, `evaluations` those with it."""
 
     segment: int  # the segment drawn, or the first of those drawn as one
-    first: int  # plan.order[first:last] lie below it
+    first: int  # its leaves are plan.order[first:last]
     last: int
     start: int  # first step, from 0
     stop: int  # one past the last step
@@ -30,7 +30,7 @@ class Tile:
 
     @property
     def size(self) -> int:
-        """Leaves below it."""
+        """Leaves below the tile."""
         return self.last - self.first
 
     @property
@@ -54,7 +54,7 @@ def rows_at_each_step(segments: Iterable[Segment], steps: int) -> list[int]:
 
 
 def top_level(widest: int) -> int:
-    """Return the level of a plan's widest sharing: small families do not need the whole range."""
+    """Return the level of a plan's widest sharing; small clusters do not use the whole range."""
     return 0 if widest < 2 else min(LEVELS - 1, 2 + int(math.log2(widest)))
 
 

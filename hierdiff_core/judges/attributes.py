@@ -27,7 +27,7 @@ _WEIGHTS, _WORDS = "model.safetensors", "vocabulary.json"
 
 @dataclass(frozen=True, eq=False)
 class Verdicts:
-    """What one look at B pictures tells of them."""
+    """The verdicts on B pictures."""
 
     scores: NDArray[np.float64]  # (B,)
     right: Mapping[str, np.ma.MaskedArray]  # (B,) for each attribute, masked where not named
@@ -35,7 +35,7 @@ class Verdicts:
 
 @dataclass(frozen=True)
 class AttributeJudge:
-    """A loaded judge; it looks at pictures of 64 x 64 pixels."""
+    """A loaded judge of pictures of 64 x 64 pixels."""
 
     network: AttributeNetwork
     vocabulary: Vocabulary
@@ -46,7 +46,7 @@ class AttributeJudge:
         return self.verdicts(pictures, prompts).scores
 
     def verdicts(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> Verdicts:
-        """Return scores and what is right, of one look.
+        """Return scores and the attributes that are right, in one pass of the network.
 
         A score is the product of the named values' softmax probabilities. Rows whose prompt does
         not name an attribute are masked there, so `.mean()` leaves them out. Raises InvalidSetting
@@ -73,7 +73,7 @@ class AttributeJudge:
         }
 
     def features(self, pictures: NDArray[np.uint8]) -> NDArray[np.float64]:
-        """Return (B, 144), what the Frechet distance compares: how fine and of what texture."""
+        """Return (B, 144) features of detail and texture, for the Frechet distance."""
         parts = [self.network.texture(batch) for batch in _batches(pictures)]
         return torch.cat(parts).double().numpy()
 

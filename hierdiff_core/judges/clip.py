@@ -99,7 +99,7 @@ def load_clip(model: str, device: str = "auto") -> ClipScore:
     """
     where = choose_device(device)
     inside = is_pipeline(model)
-    # the halves of a whole CLIPModel do not always repeat the size of the embedding that they share
+    # the two halves of a CLIPModel do not always repeat the size of their shared embedding
     options = {} if inside else {"projection_dim": _shared_size(model)}
 
     def place(part: str) -> dict[str, str]:

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 
 class Judge(Protocol):
-    """Tells how well a picture shows what its prompt asks for."""
+    """Scores how well a picture shows what its prompt asks for."""
 
     @property
     def name(self) -> str:
-        """Under which the scores are reported."""
+        """Name under which the scores are reported."""
 
     def scores(self, pictures: NDArray[np.uint8], prompts: Sequence[str]) -> NDArray[np.float64]:
         """Return (B,) for pictures (B, H, W, 3) and as many prompts; higher is better."""

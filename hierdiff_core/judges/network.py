@@ -20,13 +20,13 @@ _CELLS = 4  # on a side of the last stage
 class AttributeNetwork(nn.Module):
     """(B, 3, 64, 64) in -1 to 1 to logits for each attribute.
 
-    The heads read the averages of the earlier stages, which tell how fine the texture is, and the
-    last 4 x 4 places one by one, which tell what stands where.
+    The heads read the averages of the earlier stages, which measure how fine the texture is, and
+    the last 4 x 4 places one by one, which show what is where.
     """
 
     def __init__(self, values: Sequence[int]) -> None:
         super().__init__()
-        # not normalised, since contrast is what tells a sharp picture from a blurred one
+        # not normalised, since contrast distinguishes a sharp picture from a blurred one
         self.stem = nn.Conv2d(3, _STEM, 5, stride=2, padding=2)
         widths = (_STEM, *_WIDTHS)
         self.stages = nn.ModuleList(map(_Stage, widths[:-1], widths[1:]))
@@ -38,7 +38,7 @@ class AttributeNetwork(nn.Module):
         return self.judge(self.features(pictures))
 
     def features(self, pictures: Tensor) -> Tensor:
-        """Return what the heads read, (B, 96)."""
+        """Return the input of the heads, (B, 96)."""
         *averages, last = self._look(pictures)
         return self.gather(torch.cat([*averages, last], dim=1))
 

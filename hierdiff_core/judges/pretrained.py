@@ -31,7 +31,7 @@ def load_pretrained(kind: Any, model: str, **options: Any) -> Any:
 
 
 def load_network(kind: Any, model: str, device: torch.device, **options: Any) -> Any:
-    """Return a network for looking only, on its device: float32 on a CPU, bfloat16 on a GPU.
+    """Return a network for inference, on its device: float32 on a CPU, bfloat16 on a GPU.
 
     Weights are read from safetensors only, since pickles run code.
     """
@@ -41,7 +41,7 @@ def load_network(kind: Any, model: str, device: torch.device, **options: Any) ->
 
 
 def is_pipeline(model: str) -> bool:
-    """Tell whether a folder or hub name holds a pipeline of diffusers."""
+    """Return whether a folder or hub name holds a pipeline of diffusers."""
     if model in SHIPPED:
         return True
     folder = Path(model).expanduser()
@@ -50,4 +50,4 @@ def is_pipeline(model: str) -> bool:
     try:
         return bool(hf_hub_download(model, "model_index.json"))
     except _UNREACHABLE:
-        return False  # a model of transformers, or nothing at all, which loading will tell
+        return False  # a model of transformers, or no model at all: loading it raises then

@@ -26,7 +26,7 @@ class Vocabulary:
         """Return the attributes that the prompt names, each with the position of its value.
 
         Longest match first: in "on a wooden table" nothing is left for "table". Raises
-        InvalidSetting where nothing is named, or one attribute twice: then no score would mean
+        InvalidSetting where no attribute is named, or one has two values: no score would mean
         anything.
         """
         found: dict[str, int] = {}
@@ -34,7 +34,7 @@ class Vocabulary:
         for phrase, axis, value in self._phrases:
             if not phrase.search(rest):
                 continue
-            rest = phrase.sub("|", rest)  # a bar, so that what stood on both sides stays apart
+            rest = phrase.sub("|", rest)  # a bar, so that the words on both sides stay apart
             if found.setdefault(axis, value) != value:
                 raise InvalidSetting(setting="prompt", value=prompt, hint=self._twice(axis))
         if not found:
@@ -73,7 +73,7 @@ def load_vocabulary(path: Path) -> Vocabulary:
 
 
 def save_vocabulary(vocabulary: Vocabulary, path: Path) -> None:
-    """Write what `load_vocabulary` reads."""
+    """Write the file that `load_vocabulary` reads."""
     axes = {
         axis: {value: list(synonyms) for value, synonyms in values.items()}
         for axis, values in vocabulary.axes.items()

@@ -76,7 +76,7 @@ class VqaScore:
 
 
 def load_vqa(model: str, device: str = "auto") -> VqaScore:
-    """Return the judge that asks the vision-language model of a folder or hub name.
+    """Return the judge that asks the vision-language model of this folder or hub name.
 
     Any model that `AutoModelForImageTextToText` knows: those that chat, and those with an encoder
     and a decoder (BLIP-2 and InstructBLIP on Flan-T5). Raises UnknownModel.

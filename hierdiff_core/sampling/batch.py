@@ -21,7 +21,7 @@ from hierdiff_core.solver import Solver
 
 @dataclass(frozen=True)
 class NoiseSource:
-    """What a row's noise follows from."""
+    """All that decides a row's noise."""
 
     plan: Plan
     content_keys: Sequence[str]  # per leaf
@@ -31,7 +31,7 @@ class NoiseSource:
 
 
 class RowBatch:
-    """Slots on the device; a call takes any of them, padded to the width that is asked for."""
+    """Slots on the device; a call takes any of them, padded to a given width."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class RowBatch:
     def place(self, row: Row, above: State | None) -> None:
         """Put a row's state and conditioning into its slot; without a state it starts from noise.
 
-        Raises CorruptCheckpoint for a state that lacks what the solver has to remember.
+        Raises CorruptCheckpoint for a state without the solver's past predictions.
         """
         self.keys[row.slot] = self._key(row.segment)
         state = self._initial(row) if above is None else above
@@ -90,9 +90,9 @@ class RowBatch:
             past[slots[:count]] = new[:count]
 
     def states(self, rows: Sequence[Row]) -> list[State]:
-        """Return the states that rows stand at, on the device."""
+        """Return the current states of rows, on the device."""
         last = self.draws.plan.steps
-        # No step follows the last one, so its history is of no use.
+        # No step follows the last one, so its history is not needed.
         return [
             State(
                 self.latents[row.slot].clone(),
@@ -103,7 +103,7 @@ class RowBatch:
         ]
 
     def _send(self, tensor: torch.Tensor) -> torch.Tensor:
-        # From pinned memory a copy waits for nothing; from any other for all that runs.
+        # A copy from pinned memory is asynchronous; any other waits for the device.
         if self.on_gpu and tensor.device.type == "cpu":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
@@ -118,7 +118,7 @@ class RowBatch:
         else:
             key = "shared" if self.draws.shared else self.keys[row.slot]
             noise = initial_noise(self.draws.seed, key, self.denoiser.latent_shape)
-        # Zeros rather than what the slot last held, which may not be finite.
+        # Zeros rather than the slot's old values, which may not be finite.
         history = tuple(torch.zeros_like(noise) for _ in self.history)
         return State(noise * self.solver.initial_scale, row.segment.start, history)
 

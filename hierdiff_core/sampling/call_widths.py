@@ -38,7 +38,7 @@ def rehearse(
 ) -> dict[int, array[int]]:
     """Return, for each segment of a part, the width of the call of each of its steps.
 
-    The part is walked as if all above it were done and nothing ever went wrong.
+    The part is walked as if all segments above it were finished and nothing ever failed.
     """
     done = {above for each in part if (above := plan.segments[each].parent) is not None}
     queue = ReadyQueue(plan, part, done.difference(part), slots)
@@ -54,8 +54,8 @@ def rehearse(
 
 
 def fit_width(rows: int, slots: int, *, few: bool) -> int:
-    """Return the width of a call for so many rows: just that, or the next power of two.
+    """Return the width of a call of `rows` rows: the same, or with `few` the next power of two.
 
-    A compiled network wants few shapes; any other is best off without padding.
+    A compiled network needs few shapes; any other is fastest without padding.
     """
     return min(slots, 1 << (rows - 1).bit_length()) if few else rows

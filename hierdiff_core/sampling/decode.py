@@ -28,6 +28,6 @@ def decode_latents(
             pictures += list(denoiser.decode(torch.cat([call, padding]))[: len(call)])
             continue
         except torch.OutOfMemoryError:
-            pass  # out of the handler, whose traceback holds on to what did not fit
+            pass  # retried outside the handler, whose traceback keeps the failed call's memory
         pictures += [denoiser.decode(row[None])[0] for row in call]
     return pictures

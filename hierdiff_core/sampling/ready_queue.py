@@ -1,7 +1,7 @@
 """The ready queue: which segment takes which slot, and when.
 
-Pure bookkeeping of numbers, without a tensor or a device, so that a run can be rehearsed before it
-is made. Depth first: the segment that became ready last is taken first.
+Pure bookkeeping, without a tensor or a device, so that a run can be rehearsed before it is made.
+Depth first: the segment that became ready last is taken first.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from hierdiff_core.plan import Plan, Segment
 
 @dataclass(eq=False)
 class Row:
-    """A segment on its way, in a slot of its own."""
+    """A segment under way, in a slot of its own."""
 
     segment: Segment
     slot: int
@@ -53,7 +53,7 @@ class ReadyQueue:
         return started
 
     def collect(self) -> list[Row]:
-        """Take out the rows that have ended, free their slots, make their children ready."""
+        """Remove and return ended rows; free their slots and make their children ready."""
         ended = [row for row in self.rows if row.step == row.segment.stop]
         if ended:
             self.rows = [row for row in self.rows if row.step < row.segment.stop]

@@ -33,15 +33,15 @@ class Round:
     started: tuple[int, ...]  # segments whose first step this was
     evaluations: int  # rows that were evaluated, padding not counted
     padding: int  # rows that were computed for the shape of a call alone
-    finished: tuple[Finished, ...]  # on a GPU those of the round before
+    finished: tuple[Finished, ...]  # on a GPU those of the previous round
     slots: int  # rows that fit the device, fewer than the job's once its memory ran out
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be denoised; everything here decides the latents, `only` aside.
+    """One plan to denoise; all fields but `only` decide the latents.
 
-    Slots, parts and `few_shapes` decide no more than the last bits: they set the shapes of calls.
+    Slots, parts and `few_shapes` decide only their last bits: they set the shapes of calls.
     """
 
     plan: Plan
@@ -52,8 +52,8 @@ class Job:
     slots: int = 16  # rows in flight at once
     only: Collection[int] | None = None  # segments to run; None for all
     parts: Sequence[Collection[int]] | None = None  # segments that are run apart; None for one part
-    few_shapes: bool = False  # calls of 1, 2, 4, 8 ... rows only, which a compiled network wants
-    noise: torch.Tensor | None = None  # (N, *latent_shape) instead of draws, of a root's first leaf
+    few_shapes: bool = False  # calls of 1, 2, 4, 8 ... rows only, for a compiled network
+    noise: torch.Tensor | None = None  # (N, *latent_shape) instead of draws; a root's lowest leaf
 
 
 def run(
@@ -68,15 +68,15 @@ def run(
 def rounds(
     job: Job, denoiser: Denoiser, solver: Solver, finished: Mapping[int, State] | None = None
 ) -> Iterator[Round]:
-    """Yield the outcome of each round until nothing is left to do.
+    """Yield the outcome of each round until no segment is left.
 
-    To resume, hand the states of finished segments back in; a state is looked up only when a
-    child starts from it, so the mapping may load lazily. A row depends on its own segment alone:
-    its calls have the shapes that the plan gives them, so its bits are the same whatever its
-    neighbours and interruptions. Rows in memory follow the slots and the depth of the plan.
-    Where the device's memory runs out, calls are made half as wide from there on (their last bits
-    may then differ); no step is lost. Raises InvalidSetting for slots below 1, or for a segment
-    whose parent is neither finished nor among `only`.
+    To resume, pass in the states of finished segments; a state is read only when a child starts
+    from it, so the mapping may load lazily. A row depends on its own segment alone: its calls have
+    the shapes that the plan gives them, so its bits are the same whatever its neighbours and
+    interruptions. Rows in memory follow the slots and the depth of the plan. Where the device runs
+    out of memory, later calls are half as wide (their last bits may then differ); no step is lost.
+    Raises InvalidSetting for slots below 1, or for a segment whose parent is neither finished nor
+    among `only`.
     """
     if job.slots < 1:
         raise InvalidSetting(setting="slots", value=job.slots, hint="use a whole number above 0")
@@ -109,14 +109,14 @@ class _RunState:
         self.limit = job.slots
 
     def fill(self) -> tuple[int, ...]:
-        """Start ready segments in free slots; return which."""
+        """Start ready segments in free slots; return their ids."""
         started = self.queue.fill(self.limit)
         for row in started:
             self.batch.place(row, self.parents.take(row.segment))
         return tuple(row.segment.id for row in started)
 
     def step(self) -> tuple[int, int]:
-        """Take one step of every row; return how many rows that was, and how much padding."""
+        """Take one step of every row; return the number of rows, and of padding rows."""
         waiting, padding = list(self.queue.rows), 0
         evaluations = len(waiting)
         while waiting:
@@ -131,7 +131,7 @@ class _RunState:
         return evaluations, padding
 
     def collect(self) -> None:
-        """Send off what has ended and keep what its children start from."""
+        """Send off the states of ended segments and keep them for their children."""
         ended = self.queue.collect()
         for row, state in zip(ended, self.batch.states(ended), strict=True):
             self.transfers.put(row.segment, state)
@@ -150,7 +150,7 @@ class _RunState:
             self.limit = (width + 1) // 2
         else:
             return True
-        # Out of the handler, whose traceback holds on to what did not fit.
+        # Outside the handler, whose traceback keeps the failed call's memory.
         if self.batch.on_gpu:
             torch.cuda.empty_cache()
         return False
@@ -158,14 +158,14 @@ class _RunState:
 
 @dataclass
 class _ParentStates:
-    """The states that segments start from: handed in, or kept until the last child has started."""
+    """The states that segments start from: passed in, or kept until the last child has started."""
 
     finished: Mapping[int, State]
     states: dict[int, State] = field(default_factory=dict)
     unstarted: dict[int, int] = field(default_factory=dict)  # children that still need a state
 
     def keep(self, segment: Segment, state: State, children: int) -> None:
-        """Keep the state that a segment ended in for its children."""
+        """Keep a segment's final state for its children."""
         if children:
             self.states[segment.id], self.unstarted[segment.id] = state, children
 

@@ -20,12 +20,12 @@ def advance(
     conditioning: Mapping[str, torch.Tensor],
     noise: torch.Tensor | None,
 ) -> tuple[torch.Tensor, History, torch.Tensor]:
-    """Return latents and history after one step of each row, and what the network predicted.
+    """Return latents and history after one step of each row, and the network's prediction.
 
     Latents and noise (B, *latent_shape), history as `Solver` keeps it, steps (B,) from 0,
-    conditioning (B, ...), all on the denoiser's device, where the solver's tables are too; noise
-    is None where the solver draws none. Rows may stand at different steps, and a row's result
-    depends on that row alone.
+    conditioning (B, ...), all on the denoiser's device, as the solver's tables; noise is None where
+    the solver draws none. Rows may be at different steps, and a row's result depends on that row
+    alone.
     """
     shown = solver.scale(latents, steps)
     prediction = denoiser.predict(shown, solver.timesteps[steps], conditioning)

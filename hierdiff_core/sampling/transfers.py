@@ -1,7 +1,7 @@
 """Transfers: states of ended segments on their way off the device.
 
 On a GPU a round's states are copied to pinned memory and handed out a round later, so that the
-device never waits for the host. On a CPU they are there at once.
+device never waits for the host. On a CPU they are available at once.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hierdiff_core.plan import Segment
 
 @dataclass(frozen=True)
 class Finished:
-    """A segment and the state that it ended in."""
+    """A segment and its final state."""
 
     segment: Segment
     state: State  # on the CPU
@@ -26,11 +26,11 @@ class Finished:
 @dataclass
 class _Sending:
     finished: list[Finished] = field(default_factory=list)
-    arrival: torch.cuda.Event | None = None  # None where nothing has to be waited for
+    arrival: torch.cuda.Event | None = None  # None where there is no copy to wait for
 
 
 class Transfers:
-    """Filled while a round is recorded; `lag` rounds may be on their way at once."""
+    """Copies of finished states; those of `lag` rounds may be in flight at once."""
 
     def __init__(self, device: torch.device, lag: int | None = None) -> None:
         self.on_gpu = device.type == "cuda"
@@ -39,13 +39,13 @@ class Transfers:
         self.sent: deque[_Sending] = deque()
 
     def put(self, segment: Segment, state: State) -> None:
-        """Send off the state that a segment ended in."""
+        """Send off a segment's final state."""
         past = tuple(map(self._send, state.history))
         sent = State(self._send(state.latents), state.step, past) if self.on_gpu else state
         self.filling.finished.append(Finished(segment, sent))
 
     def close_round(self) -> None:
-        """Note that the round has nothing more to send."""
+        """Close the round: it has nothing more to send."""
         if self.on_gpu and self.filling.finished:
             self.filling.arrival = torch.cuda.Event()
             self.filling.arrival.record()
@@ -53,7 +53,7 @@ class Transfers:
         self.filling = _Sending()
 
     def take(self, *, all_of_it: bool = False) -> tuple[Finished, ...]:
-        """Return what has arrived: of the rounds before the last `lag`, or all of it."""
+        """Return the states of the rounds before the last `lag`, or of all; waits for copies."""
         arrived: list[Finished] = []
         while len(self.sent) > (0 if all_of_it else self.lag):
             sending = self.sent.popleft()

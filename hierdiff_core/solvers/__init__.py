@@ -15,11 +15,11 @@ Kind = Literal["diffusion", "flow"]
 
 @dataclass(frozen=True, slots=True)
 class SolverEntry:
-    """A solver that there is."""
+    """One solver's entry."""
 
-    label: str  # as people write it
+    label: str  # for people
     kind: Kind  # of the models that it is for
-    maker: str  # module:function, loaded when a solver is made, since that takes torch
+    maker: str  # module:function, imported when a solver is made, since that imports torch
 
 
 SOLVERS: Mapping[str, SolverEntry] = {

@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class Clipping:
-    """Not at all, to a range, or by dynamic thresholding."""
+    """No clipping, clipping to a range, or dynamic thresholding."""
 
     range: float | None = None
     quantile: float | None = None  # dynamic thresholding (Imagen, section 2.3), per row
@@ -33,14 +33,14 @@ NO_CLIPPING = Clipping()
 
 
 def read_clipping(config: Any) -> Clipping:
-    """Return what the config of DDIM or DDPM asks for."""
+    """Return the clipping that a config of DDIM or DDPM asks for."""
     if config.thresholding or not config.clip_sample:
         return read_thresholding(config)
     return Clipping(range=config.clip_sample_range)
 
 
 def read_thresholding(config: Any) -> Clipping:
-    """Return what a config asks for whose class knows no fixed range, though it may hold one."""
+    """Return the clipping for a class without a fixed range, whatever range its config holds."""
     if not config.thresholding:
         return NO_CLIPPING
     return Clipping(quantile=config.dynamic_thresholding_ratio, largest=config.sample_max_value)

@@ -20,13 +20,13 @@ _VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")
 
 @dataclass(frozen=True)
 class LearnedVariance:
-    """DDPM whose network predicts, behind x_0 or noise, where sigma_t lies; a Solver.
+    """A Solver: DDPM whose network also predicts sigma_t, in a second half of its channels.
 
     Nichol & Dhariwal 2021, Eq. 15: sigma_t^2 = exp(v log beta + (1 - v) log smallest).
     """
 
     mean: Linear  # its noise has weight 1, or 0 at the last step
-    logs: torch.Tensor  # (2, K): of beta and of the smallest variance
+    logs: torch.Tensor  # (2, K): log beta and log of the smallest variance
     draws_noise: bool = True
     initial_scale: float = 1.0
     history_size: int = 0

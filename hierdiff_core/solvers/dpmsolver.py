@@ -1,8 +1,8 @@
-"""DPM-Solver++ (2M) (Lu et al. 2022, Alg. 2, midpoint), which remembers the x_0 before.
+"""DPM-Solver++ (2M) (Lu et al. 2022, Alg. 2, midpoint), which keeps the previous x_0.
 
 x' = (sigma'/sigma) x + alpha' (1 - e^-h) (x_0 + (x_0 - x_0 before) h / (2 h before)), where h is
-the step in lambda = log(alpha/sigma). What lambda was belongs to the step, so that the x_0 before
-is all the history there is. The first step is of first order, and the last where diffusers' is.
+the step in lambda = log(alpha/sigma). Lambda follows from the step, so the previous x_0 is the
+whole history. The first step is of first order, and the last wherever diffusers' is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Euler in the space of sigma (Karras et al. 2022, Alg. 1 without churn).
 
-Latents are x_0 + sigma epsilon, and x' = x + (sigma' - sigma) (x - x_0) / sigma. The network is
-shown latents at the scale that it was trained at, x / sqrt(sigma^2 + 1).
+Latents are x_0 + sigma epsilon, and x' = x + (sigma' - sigma) (x - x_0) / sigma. The network gets
+latents at the scale that it was trained at, x / sqrt(sigma^2 + 1).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Euler for flow matching (Lipman et al. 2023): x' = x + (sigma' - sigma) velocity.
 
 Latents are (1 - sigma) x_0 + sigma epsilon, the velocity is epsilon - x_0, and timesteps are
-sigma times 1000, not whole numbers. The shift is the one that the config states for all sizes.
+sigma times 1000, not whole numbers. The config's shift applies to all sizes.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from hierdiff_core.solvers.clipping import NO_CLIPPING, Clipping
 Table = torch.Tensor  # (K,) float64, one weight per step
 History = tuple[torch.Tensor, ...]  # past predictions, each (B, C, ...) float32
 
-# The terms: latents, prediction of the network, x_0 predicted from both, the x_0 before it, noise.
+# The terms: latents, the network's prediction, x_0 from both, the previous x_0, noise.
 X, F, X0, PAST, Z = "x", "f", "x0", "past", "z"
 
 
@@ -30,7 +30,7 @@ class Linear:
     weights: torch.Tensor  # (terms, K)
     x0: torch.Tensor  # (2, K): weights of x and f in x_0
     clipping: Clipping = NO_CLIPPING  # of x_0
-    shown: torch.Tensor | None = None  # (1, K): weight of x in what the network is shown
+    shown: torch.Tensor | None = None  # (1, K): scale of x in the network's input
     initial_scale: float = 1.0
 
     @property
@@ -83,7 +83,7 @@ class Linear:
             (terms[PAST],), history = history, (terms[X0].float(),)
         weights = zip(self.terms, at(self.weights, steps, latents), strict=True)
         first, *rest = (weight * terms[name] for name, weight in weights if name in terms)
-        # Products and sums one by one: fused ones would round the last rows of a batch otherwise.
+        # Products and sums one by one: fused ones round the last rows of a batch differently.
         for product in rest:
             first.add_(product)
         return first.float(), history
@@ -96,7 +96,7 @@ class Linear:
 
 
 def at(tables: torch.Tensor, steps: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Return each of the tables (n, K) at each row's step, (B, 1, ...) as `like` has dimensions."""
+    """Return the tables (n, K) at the rows' steps, each (B, 1, ...) to broadcast with `like`."""
     rows = tables.index_select(1, steps)
     return rows.view(*rows.shape, *[1] * (like.dim() - 1)).unbind()
 
@@ -111,8 +111,8 @@ def make_linear(
 ) -> Linear:
     """Return the solver of these weights; raises InvalidSetting where one is not finite.
 
-    Where x_0 is neither clipped nor remembered it is itself linear, and its two terms are added to
-    those of x and f.
+    Where x_0 is neither clipped nor kept for the next step it is linear itself, and its two terms
+    are added to those of x and f.
     """
     needed = dict(weights)
     if clipping.changes_nothing and PAST not in needed:

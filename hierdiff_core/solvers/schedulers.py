@@ -11,7 +11,7 @@ from hierdiff_core.errors import InvalidSetting
 
 
 def load_scheduler(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
-    """Return the scheduler, set to K steps; raises InvalidSetting where it has no such steps."""
+    """Return the scheduler, set to K steps; raises InvalidSetting where it cannot take K steps."""
     scheduler = kind.from_config(dict(config))
     scheduler.set_timesteps(steps)
     trained = scheduler.config.num_train_timesteps
@@ -31,7 +31,7 @@ def check_levels(levels: torch.Tensor, steps: int) -> None:
 
 
 def check_config(config: Any, done: Mapping[str, object]) -> None:
-    """Raise InvalidSetting for a setting of the scheduler that has not the one value done here."""
+    """Raise InvalidSetting where the config has another value than the one supported here."""
     for name, wanted in done.items():
         if config[name] != wanted:
             raise InvalidSetting(setting=name, value=config[name], hint=f"use {wanted}")
