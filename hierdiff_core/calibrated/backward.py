@@ -16,11 +16,11 @@ import numpy as np
 from hierdiff_core.calibrated.merging import Merging, merge_by_weighted_ward
 from hierdiff_core.calibrated.points import StepPoints, cluster_means
 
-_SLACK = 0.005  # a price is good enough when its cuts leave over so little of the budget
+_SLACK = 0.005  # share of the budget that a price may leave unspent
 _TRIALS = 24  # prices that are tried
 _RANGE = 40.0  # between the logarithms of the lowest price and the highest
-_STRIDE = 0.25  # away from the first guess
-_SAMPLE = 500  # rows and more are first solved on every fourth of them
+_STRIDE = 0.25  # first step of the search, in log price
+_SAMPLE = 500  # rows from which every fourth one is solved first
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,8 +29,8 @@ class Cuts:
 
     size: int  # N
     price: float
-    merges: tuple[Merging, ...]  # each of the clusters that all merges of the one before leave
-    made: tuple[int, ...]  # the first so many of each are made at their step
+    merges: tuple[Merging, ...]  # each of the clusters that the previous one leaves
+    made: tuple[int, ...]  # how many of each step's merges are made, the cheapest first
 
     @property
     def steps(self) -> int:
@@ -55,13 +55,13 @@ def merge_backwards(points: StepPoints, price: float) -> Cuts:
 
 
 def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
-    """Return cuts of each set that together take so many evaluations, at one price.
+    """Return cuts of each set that spend the evaluations together, at one price.
 
-    Give at most K N evaluations and at least N + K - 1, summed over the sets. Near K N fewer than K
-    of them may be left over: a merge that all steps share is taken back whole or not at all. The
+    `evaluations` is at most K N and at least N + K - 1, summed over the sets. Near K N up to K - 1
+    of them may stay unspent: a merge that all steps share is undone at all of them or at none. The
     price is searched on a logarithmic scale. Evaluations need not fall steadily with the price,
-    since merges at late steps decide which are offered at early ones; so the search keeps the
-    dearest cuts found that fit, and takes merges back for what these leave over, the dearest first.
+    since merges at late steps decide which are possible at early ones; so the search keeps the
+    cuts that fit and spend most, and then undoes merges, the dearest first, to spend the rest.
     """
     if evaluations >= sum(each.size * each.steps for each in sets):
         return _cut(sets, -1.0)
@@ -78,7 +78,7 @@ def _evaluations(cuts: Sequence[Cuts]) -> int:
 
 
 def _search(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
-    """Return cuts that take at most so many evaluations, and at best few less."""
+    """Return cuts that take at most `evaluations`, and hardly fewer where the search succeeds."""
     slack = max(1, int(_SLACK * evaluations))
     high = math.log(max(map(_most, sets)))
     low, best = high - _RANGE, _cut(sets, math.exp(high))
@@ -100,14 +100,14 @@ def _search(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
 
 
 def _most(points: StepPoints) -> float:
-    """Return a price at which all of a set is one cluster at every step but the last."""
+    """Return a price at which a whole set is one cluster at every step but the last."""
     steps = range(max(1, points.steps - 1), points.steps)
     spread = sum(float(np.var(points.at(k), axis=0).sum()) for k in steps)
     return spread * points.size * 1.01 + 1e-300
 
 
 def _guess(sets: Sequence[StepPoints], evaluations: int, low: float, high: float) -> float:
-    """Return the logarithm of a price to start from: that of every fourth row."""
+    """Return the logarithm of a price to start from, found on every fourth row."""
     size = sum(each.size for each in sets)
     if size < _SAMPLE:
         return (low + high) / 2

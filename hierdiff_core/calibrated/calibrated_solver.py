@@ -1,4 +1,4 @@
-"""A calibration at the noise levels of one solver's K steps: what plans of least excess need."""
+"""A calibration at the noise levels of one solver's K steps, from which plans are made."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hierdiff_core.solver import NoiseSchedule, make_solver
 
 @dataclass(frozen=True, eq=False)
 class CalibratedSolver:
-    """What one solver's steps settle, for any prompts of one model."""
+    """A calibration with one solver's levels, for any prompts of one model."""
 
     calibration: Calibration
     levels: Levels  # (K,) sigma before each step

@@ -26,9 +26,9 @@ _ENTRY = "hierdiff"
 
 
 def calibration_path(recipe: Recipe) -> Path:
-    """Return where the calibration of a pinned recipe lies: one for each way to denoise.
+    """Return the path of a pinned recipe's calibration.
 
-    What it holds for is in the name: revision, solver, guidance and size. Raises UnknownModel.
+    The name holds revision, solver, guidance and size. Raises UnknownModel.
     """
     size = f"{recipe.width}x{recipe.height}"
     name = f"{recipe.revision}-{recipe.solver}-{recipe.guidance:g}-{size}.safetensors"
@@ -38,16 +38,16 @@ def calibration_path(recipe: Recipe) -> Path:
 def find_calibration(recipe: Recipe) -> Calibration | None:
     """Return the calibration of a pinned recipe, or None where the model has none.
 
-    That of its own solver, or else of another one: what has settled by a noise level depends on
-    the solver far less than on the level. Raises UnknownModel for a model or a file that is
-    damaged.
+    The calibration of its own solver is preferred to that of another one: the settled share depends
+    on the solver far less than on the noise level. Raises UnknownModel for an unknown model or a
+    damaged file.
     """
     path = _find(recipe)
     return None if path is None else load_calibration(path)
 
 
 def is_calibrated(recipe: Recipe) -> bool:
-    """Tell whether `find_calibration` would find one; raises UnknownModel for a model."""
+    """Return whether `find_calibration` would find one; raises UnknownModel for the model."""
     return _find(recipe) is not None
 
 
@@ -61,7 +61,7 @@ def find_calibrated_solver(recipe: Recipe) -> CalibratedSolver | None:
 
 
 def calibration_digest(recipe: Recipe) -> list[str]:
-    """Return the digests of all calibrations that plans of a pinned recipe may be made by."""
+    """Return the digests of all calibrations that may plan a pinned recipe."""
     paths = [calibration_path(replace(recipe, solver=each)) for each in SOLVERS]
     return [sha256(each.read_bytes()).hexdigest() for each in paths if each.is_file()]
 
@@ -73,7 +73,7 @@ def _find(recipe: Recipe) -> Path | None:
 
 
 def save_calibration(calibration: Calibration, path: Path) -> None:
-    """Write it as safetensors, whole or not at all; equal calibrations make equal files."""
+    """Write a calibration as safetensors, atomically; equal calibrations make equal files."""
     tensors = {
         "levels": calibration.levels,
         "basis": calibration.basis.astype(np.float32),
@@ -90,7 +90,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
 
 
 def load_calibration(path: Path) -> Calibration:
-    """Return what `save_calibration` wrote; raises UnknownModel, which names the file."""
+    """Return the calibration of a file; raises UnknownModel, which names the file."""
     try:
         with safe_open(path, framework="numpy") as file:
             rest = json.loads(file.metadata()[_ENTRY])

@@ -23,20 +23,20 @@ Way = tuple[str, int]  # a solver and its K
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a way to denoise is predicted to make of a budget."""
+    """The predicted result of spending a budget with one solver and K."""
 
     solver: str
     steps: int  # K
     saving: float  # share of the plain steps to save; 0: nothing is shared
-    evaluations: float  # per image, that the plan takes
+    evaluations: float  # of the plan, per image
     misfit: float  # predicted, per image: |embedding of the picture - conditioning|^2
 
 
 def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
-    """Return the ways by which N images can spend so many evaluations each.
+    """Return the ways by which N images can spend this mean of evaluations per image.
 
-    No image takes more than K, and N of them take N + K - 1 together at the least: all steps but
-    the last shared by all. Raises InvalidSetting where there is no such way.
+    No image takes more than K, and N of them together take at least N + K - 1: all steps but the
+    last shared by all. Raises InvalidSetting where there is no such way.
     """
     enough = [each for each in ways if each[1] >= evaluations]
     found = [each for each in enough if size + each[1] - 1 <= evaluations * size + 1e-6]
@@ -58,7 +58,7 @@ def predict_ways(
     evaluations: float,
     exact: int = EXACT,
 ) -> Iterator[Prediction]:
-    """Yield what each way makes of so many evaluations per image, in the order given.
+    """Yield the prediction of each way at this mean of evaluations per image, in the order given.
 
     Vectors (N, D) are the conditionings of all prompts, keys break ties between prompts. Each way's
     plan is that of least excess (`plan_points`). Raises InvalidSetting for a budget that a way
@@ -75,5 +75,5 @@ def predict_ways(
 
 
 def rank(predictions: Iterable[Prediction]) -> list[Prediction]:
-    """Return them by predicted misfit, the least first; of equals the one of fewer steps."""
+    """Return predictions by misfit, the least first; of equal ones the one with fewer steps."""
     return sorted(predictions, key=lambda each: (each.misfit, each.steps))

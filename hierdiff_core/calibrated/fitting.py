@@ -17,17 +17,17 @@ from hierdiff_core.calibrated.pooling import pool
 from hierdiff_core.calibrated.readings import Design, Reading, plain_places
 from hierdiff_core.calibrated.ridge import Fit, Matrix, fit_towards, positive_part
 
-_RANK = 64  # directions that get a share of their own, at the most
+_RANK = 64  # most directions of the basis
 _KEPT = 0.999  # of the variance of the conditionings
 
 
 @dataclass(frozen=True, eq=False)
 class _Fork:
-    """What was measured of the m prompts that forked after so many shared steps."""
+    """The measurements of the m prompts that forked after one number of shared steps."""
 
-    away: Matrix  # (m, D) from a prompt to the mean of its party
-    moved: Matrix  # (m, D) from the picture's embedding alone to that which shared
-    excess: npt.NDArray[np.float64]  # (m,) by how much more a picture misses what was asked
+    away: Matrix  # (m, D) from a prompt's conditioning to the mean of its party
+    moved: Matrix  # (m, D) from the embedding of the picture made alone to the one that shared
+    excess: npt.NDArray[np.float64]  # (m,) increase of the picture's misfit by sharing
     party: npt.NDArray[np.int64]  # (m,)
 
 
@@ -40,8 +40,8 @@ def fit_calibration(
 ) -> Calibration:
     """Return the calibration of readings (`readings.measure`) on prompts of these vectors (n, D).
 
-    `levels` are the highest there is and those that the forks' first own steps landed on, (1 + F,).
-    Whatever is said of how well a calibration predicts is said of left-out prompts.
+    `levels` (1 + F,) are the highest level and those that the forks' first own steps landed on.
+    The figures `r2` and `spearman` are of predictions for left-out prompts.
     """
     seen = _gather(readings)
     asked = np.asarray(vectors, dtype=np.float64)[: seen.shape[1]]
@@ -74,7 +74,7 @@ def fit_calibration(
 
 
 def _gather(readings: Mapping[str, Reading]) -> npt.NDArray[np.float64]:
-    """Return embeddings of pictures (1 + F, n, D): alone, and after each fork or NaN."""
+    """Return embeddings of pictures (1 + F, n, D): alone, then after each fork (NaN: not run)."""
     blocks = sorted((name for name in readings if name.startswith("forked-")), key=_number)
     return np.concatenate([readings[name] for name in blocks], axis=1).astype(np.float64)
 
@@ -93,7 +93,7 @@ def _fork(asked: Matrix, alone: Matrix, forked: Matrix, together: int) -> _Fork:
 
 
 def _basis(vectors: Matrix) -> Matrix:
-    """Return the directions (D, r) that hold nearly all of the vectors' variance."""
+    """Return the directions (D, r) that contain nearly all of the vectors' variance."""
     _, strengths, axes = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
     held = np.cumsum(strengths**2) / max(float((strengths**2).sum()), 1e-300)
     return np.asarray(axes[: min(_RANK, int(np.searchsorted(held, _KEPT)) + 1)].T)
@@ -109,11 +109,11 @@ def _shares(forks: Sequence[_Fork]) -> npt.NDArray[np.float64]:
 def _scales(
     forks: Sequence[_Fork], fits: Sequence[Fit], shares: npt.NDArray[np.float64], basis: Matrix
 ) -> npt.NDArray[np.float64]:
-    """Return how much more a picture misses for each unit that it moves, at each fork (F,).
+    """Return the excess per unit of predicted movement, at each fork (F,).
 
-    How far a picture moves towards the mean tells directions and levels apart best, since what
-    sharing does to it at random cancels out; how much it then misses is what sharing costs. The
-    first forks' ratios are mostly noise, so all are pooled; how noisy they are, the parties tell.
+    The movement of a picture towards the mean distinguishes directions and levels best, since the
+    random effects of sharing cancel out in it; the excess is what sharing costs. The first forks'
+    ratios are mostly noise, so all are pooled; their variances come from the parties.
     """
     found = [_ratio(*each, basis) for each in zip(forks, fits, shares, strict=True)]
     ratios, variances = np.array(found).T
@@ -121,7 +121,7 @@ def _scales(
 
 
 def _ratio(fork: _Fork, fit: Fit, share: float, basis: Matrix) -> tuple[float, float]:
-    """Return excess over predicted movement, in sum, and its variance."""
+    """Return total excess over total predicted movement, and the variance of that ratio."""
     inside = fork.away @ basis
     outside = (fork.away**2).sum() - (inside**2).sum()
     moves = float(np.einsum("nd,de,ne->", inside, fit.map, inside) + share * outside)
@@ -135,7 +135,7 @@ def _accumulate(maps: Sequence[Matrix]) -> npt.NDArray[np.float64]:
     """Return symmetric matrices that grow from level to level, close to the maps, (F, r, r)."""
     found = [np.zeros_like(maps[0])]
     for each in maps:
-        # What has settled stays so: a level adds what its map has more, and takes nothing back.
+        # Settled directions stay settled: a level adds the positive part of the increase alone.
         found.append(found[-1] + positive_part(each - found[-1]))
     return np.stack(found[1:])
 
@@ -143,10 +143,10 @@ def _accumulate(maps: Sequence[Matrix]) -> npt.NDArray[np.float64]:
 def _misfits(
     asked: Matrix, alone: Matrix, readings: Mapping[str, Reading], design: Design
 ) -> dict[int, float]:
-    """Return how much plain pictures miss, by K.
+    """Return the misfit of plain pictures, by K.
 
-    In the design's K all prompts ran; in another some of them did, and what these miss more or less
-    in it is added.
+    All prompts ran with the design's K; for any other K some of them did, and the change of their
+    misfit is added to the mean of all.
     """
     missed = ((alone - asked) ** 2).sum(axis=1)
     places = plain_places(len(asked), design)
@@ -159,7 +159,7 @@ def _misfits(
 
 
 def _ranks(forks: Sequence[_Fork], fits: Sequence[Fit], basis: Matrix) -> list[float]:
-    """Return Spearman's correlation of predicted and measured movement towards the mean."""
+    """Return Spearman's correlation of predicted and measured movement to the mean, by fork."""
     found = []
     for fork, fit in zip(forks, fits, strict=True):
         away = fork.away @ basis

@@ -14,7 +14,7 @@ from hierdiff_core.solver import NoiseSchedule
 
 Levels = npt.NDArray[np.float64]  # (K,) one sigma per step, falling
 
-# Flow matching starts at pure noise, whose level is infinite; nothing is interpolated beyond this.
+# Flow matching starts at pure noise, whose level is infinite; levels are capped here.
 _HIGHEST = 1e4
 
 
@@ -32,15 +32,15 @@ def noise_levels(schedule: NoiseSchedule, timesteps: torch.Tensor) -> Levels:
 def landing_levels(levels: Levels) -> Levels:
     """Return for a fork before each of the steps (K,) the level that its first own step lands on.
 
-    That is the level before the step after it, and 0 for the last one. What a shared run has
+    That is the level before the next step, and 0 for the last one. How much a shared run has
     settled depends on this level and hardly on that of the fork: a step replaces the picture by
-    what its own conditioning predicts, all but the noise that it leaves.
+    the prediction under its own conditioning, except for the remaining noise.
     """
     return np.append(levels[1:], 0.0)
 
 
 def highest_level(schedule: NoiseSchedule) -> float:
-    """Return sigma of the first timestep of all, where every run begins or before it."""
+    """Return sigma at the highest timestep of training; no run starts above it."""
     trained = schedule.config.get("num_train_timesteps", 1000)
     last = torch.tensor([trained - (schedule.kind == "diffusion")])
     return float(noise_levels(schedule, last)[0])

@@ -27,10 +27,10 @@ class Merging:
 
     size: int  # N
     children: Ids  # (M, 2), M < N
-    increases: Weights  # (M,) by how much a merge raises the sum of weighted squared distances
+    increases: Weights  # (M,) increase of the sum of weighted squared distances by each merge
 
     def labels(self, first: int | None = None) -> Ids:
-        """Return each point's cluster (N,), numbered from 0, after the first merges or all."""
+        """Return each point's cluster (N,), numbered from 0, after `first` merges or all."""
         made = self.children[:first]
         owner = np.arange(self.size + len(made))
         owner[made] = self.size + np.arange(len(made))[:, None]
@@ -39,13 +39,13 @@ class Merging:
         return np.unique(owner[: self.size], return_inverse=True)[1]
 
     def left(self, first: int) -> Ids:
-        """Return which clusters are part of no other after the first merges, ascending."""
+        """Return the clusters that are not merged further after `first` merges, ascending."""
         free = np.ones(self.size + first, dtype=bool)
         free[self.children[:first]] = False
         return np.flatnonzero(free)
 
     def ascending(self) -> Merging:
-        """Return the same merges in the order of their increases; none comes before its parts."""
+        """Return the same merges in the order of their increases, none before its parts."""
         order = np.argsort(self.increases, kind="stable")
         number = np.arange(self.size + len(order))
         number[self.size + order] = self.size + np.arange(len(order))
@@ -71,20 +71,20 @@ def merge_by_weighted_ward(points: Points, weights: Weights, price: float = np.i
 
 
 def chain_merging(size: int) -> Merging:
-    """Return merges of N points one after the other, for where nothing tells them apart."""
+    """Return merges of N points one after the other, where any tree will do."""
     merged = np.concatenate([[0], size + np.arange(max(0, size - 2))])
     children = np.stack([np.arange(1, size), merged[: size - 1]], axis=1)
     return Merging(size, children, np.zeros(size - 1))
 
 
 class _Pool:
-    """Clusters that may still merge, each with its nearest neighbour where that is known."""
+    """Clusters that may still merge, each with its nearest neighbour where known."""
 
     def __init__(self, points: Points, weights: Weights, price: float) -> None:
         size = len(points)
         self.price, self.count = price, size
         self.means = np.zeros((2 * size, points.shape[1]))
-        # Near the origin rounding takes least from squared distances.
+        # Near the origin squared distances lose least to rounding.
         self.means[:size] = points - np.average(points, axis=0, weights=weights)
         self.weights = np.concatenate([weights, np.zeros(size)])
         self.floor = np.zeros(2 * size)  # the increase that made a cluster
@@ -94,7 +94,7 @@ class _Pool:
         self.made = np.empty((0, 2), dtype=np.int64)
 
     def search(self) -> None:
-        """Find the neighbours that are not known; drop clusters whose neighbour is too dear."""
+        """Find unknown neighbours; drop clusters whose nearest neighbour is too expensive."""
         unknown = self.alive[self.nearest[self.alive] < 0]
         place = np.searchsorted(self.alive, unknown)
         left, right, inverse = _factors(self.means[self.alive], self.weights[self.alive])
@@ -110,12 +110,12 @@ class _Pool:
         self.alive = self.alive[~dear]
 
     def mutual(self) -> tuple[Ids, Weights]:
-        """Return the pairs that are each other's nearest, and their increases, within the price."""
+        """Return the mutual nearest pairs within the price, and their increases."""
         nearest = self.nearest[self.alive]
         mutual = (self.nearest[nearest] == self.alive) & (self.alive < nearest)
         left = self.alive[mutual]
         if not len(left) and len(self.alive):
-            # Equal distances may lead in a circle, and rounding too: then the closest pair.
+            # Equal distances or rounding may lead in a circle: then the closest pair merges.
             left = self.alive[[np.argmin(self.distance[self.alive])]]
         pairs = np.stack([left, self.nearest[left]], axis=1)
         raised = self._increase(pairs[:, 0], pairs[:, 1])
@@ -131,7 +131,7 @@ class _Pool:
         share = (self.weights[b] / (self.weights[a] + self.weights[b]))[:, None]
         self.means[new] = self.means[a] + share * (self.means[b] - self.means[a])
         self.weights[new] = self.weights[a] + self.weights[b]
-        # Rounding may put a cluster a hair's breadth below what it is made of.
+        # Rounding may put a cluster slightly below its parts.
         np.maximum(raised, np.maximum(self.floor[a], self.floor[b]), out=raised)
         self.floor[new] = raised
         self.count += len(pairs)
@@ -139,7 +139,7 @@ class _Pool:
         gone = np.zeros(self.count, dtype=bool)
         gone[pairs] = True
         self.alive = np.concatenate([self.alive[~gone[self.alive]], new])
-        # A neighbour may have merged, or been dropped as too dear for itself.
+        # A neighbour may have merged, or been dropped as too expensive.
         here = np.zeros(self.count, dtype=bool)
         here[self.alive] = True
         lost = ~here[self.nearest[self.alive]]
@@ -155,7 +155,7 @@ def _factors(means: Points, weights: Weights) -> tuple[Singles, Singles, Singles
     """Return two factors of all squared gaps between means, and 1 / weights.
 
     |m - m'|^2 = (|m|^2, m, 1) . (1, -2 m', |m'|^2), and w w' / (w + w') = 1 / (1 / w + 1 / w').
-    Single precision is enough to find a neighbour; what a merge costs is reckoned in double.
+    Single precision is enough to find a neighbour; the increase of a merge is computed in double.
     """
     squares = np.einsum("nd,nd->n", means, means)[:, None]
     ones = np.ones_like(squares)

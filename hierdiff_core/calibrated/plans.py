@@ -29,7 +29,7 @@ from hierdiff_core.plan import CALIBRATED, Plan, PlannedTree, cut_tree
 
 
 def least_evaluations(sets: Sequence[StepPoints]) -> int:
-    """Return what sharing all steps but the last takes, N + K - 1 for each set."""
+    """Return the evaluations if all steps but the last are shared, N + K - 1 for each set."""
     return sum(each.size + each.steps - 1 for each in sets)
 
 
@@ -39,11 +39,11 @@ def plan_points(
     keys: Sequence[Sequence[str]],
     exact: int = EXACT,
 ) -> tuple[PlannedTree, ...]:
-    """Return each set's plan, all at one price and within so many evaluations together.
+    """Return each set's plan, all at one price and together within the evaluations.
 
     Rows are taken in the order of their keys, which breaks ties. A set of more than `exact` rows
     is planned in regions that share no step with each other (`regions`). Raises InvalidSetting
-    where sharing all steps but the last takes more.
+    where they are fewer than `least_evaluations`.
     """
     if evaluations < (least := least_evaluations(sets)):
         hint = f"this batch needs at least {least}"
@@ -63,10 +63,11 @@ def plan_points(
 def predicted_misfit(
     plan: Plan, vectors: npt.NDArray[np.floating], calibration: Calibration, levels: Levels
 ) -> float:
-    """Return by how much the pictures of any plan miss what was asked, in the mean.
+    """Return the predicted mean misfit of the pictures of any plan.
 
-    Squared distance of a picture's embedding from its conditioning: that of K plain steps, and
-    what sharing adds. Vectors (N, D) are those of the plan's leaves, levels (K,) its solver's.
+    Misfit is the squared distance of a picture's embedding from its conditioning: that of K plain
+    steps, plus the excess of sharing. Vectors (N, D) are those of the plan's leaves, levels (K,)
+    its solver's.
     """
     excess = predicted_excess(plan, calibration.points(vectors, levels))
     return calibration.misfit(plan.steps) + excess
@@ -102,8 +103,8 @@ def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> PlannedTree:
 def _number(points: StepPoints, cuts: Cuts) -> tuple[list[Ids], Ids, Weights]:
     """Return the tree's number of each cluster of each step, and its merges with their increases.
 
-    Merges are numbered from the last step to the first. What never shares a step is merged at the
-    end as if it shared the first, since a tree has one root.
+    Merges are numbered from the last step to the first. Clusters that never share a step are merged
+    at the end as if they shared the first, since a tree has one root.
     """
     nodes = labels = np.arange(cuts.size)
     numbers, children, heights, first = list[Ids](), list[Ids](), list[Weights](), cuts.size

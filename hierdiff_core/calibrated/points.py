@@ -24,7 +24,7 @@ class StepPoints:
     steps: int  # K
     size: int  # N
     find: Callable[[int], Points]  # k -> (N, D_k)
-    rows: Ids | None = None  # which of them, in which order; None for all
+    rows: Ids | None = None  # a selection of the rows, in its order; None for all
 
     def at(self, k: int) -> Points:
         """Return the points of step k, float64."""
@@ -38,7 +38,7 @@ class StepPoints:
 
 
 def cluster_means(points: Points, labels: Ids) -> tuple[Points, Weights]:
-    """Return the mean of each cluster's points, by ascending label, and how many there are."""
+    """Return the mean and the number of each cluster's points, by ascending label."""
     order = np.argsort(labels, kind="stable")
     starts = np.flatnonzero(np.diff(labels[order], prepend=-1))
     sizes = np.diff(starts, append=len(labels)).astype(np.float64)
@@ -47,7 +47,7 @@ def cluster_means(points: Points, labels: Ids) -> tuple[Points, Weights]:
 
 def spread_within(points: Points, labels: Ids) -> float:
     """Return the sum of squared distances of points from the means of their clusters."""
-    points = points - points.mean(axis=0)  # rounding takes less from small numbers
+    points = points - points.mean(axis=0)  # smaller numbers lose less to rounding
     means, sizes = cluster_means(points, labels)
     within = np.vdot(points, points) - (sizes * np.einsum("nd,nd->n", means, means)).sum()
     return float(max(0.0, within))

@@ -7,15 +7,15 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 
-_LEAST = 1e-12  # beside a value's square: a variance as small is none
+_LEAST = 1e-12  # smallest variance, relative to the largest squared value
 
 
 def pool(values: Values, variances: Values) -> Values:
-    """Return the values (F,), each drawn to their mean the more the noisier it is.
+    """Return the values (F,), each shrunk towards their mean, noisier ones more.
 
-    Random effects: true values vary by tau^2 about their mean, which is estimated from how much
-    more the measured ones differ than their noise explains (DerSimonian and Laird, 1986). Where
-    noise explains it all, they are all the mean.
+    Random effects: true values vary about their mean with a variance tau^2, estimated from the
+    spread of the measured ones that their noise does not explain (DerSimonian and Laird, 1986).
+    Where noise explains all of it, every value becomes the mean.
     """
     noise = np.maximum(variances, _LEAST * max(float((values**2).max()), 1e-300))
     weights = 1 / noise

@@ -27,24 +27,24 @@ EmbedPictures = Callable[[npt.NDArray[np.uint8]], Reading]  # (B, h, w, 3) -> ve
 
 @dataclass(frozen=True)
 class Design:
-    """What is measured; together with the prompts it decides every evaluation."""
+    """The measurements of a calibration; with the prompts it decides every evaluation."""
 
     steps: int = 8  # K of the runs that fork
     together: int = 4  # prompts that share one run
-    first: int = 2  # shared steps of the earliest fork; before it next to nothing is settled
-    every: int = 4  # of so many readings one has all forks, the others the late ones alone
+    first: int = 2  # shared steps of the earliest fork; before it almost nothing is settled
+    every: int = 4  # every fourth reading has all forks, the others the late ones alone
     plain_steps: tuple[int, ...] = (2, 3, 4, 6, 12)  # K of the plain runs
-    plain: int = 32  # prompts of the plain runs, of as many parties as there are
-    rows: int = 16  # of one call of the denoiser, and of one reading
+    plain: int = 32  # prompts of the plain runs, spread over all parties
+    rows: int = 16  # most rows of one call of the denoiser, and of one reading
     seed: int = 0
 
     @property
     def forks(self) -> range:
-        """How many steps are shared before a fork."""
+        """The numbers of shared steps before a fork."""
         return range(self.first, self.steps)
 
     def forks_of(self, block: int) -> range:
-        """Return the forks of a reading; the late ones cost least and tell most."""
+        """Return the forks of a reading; the late ones cost least and are most informative."""
         late = max(self.first, self.steps - max(1, 3 * self.steps // 8))
         return range(self.first if block % self.every == 0 else late, self.steps)
 
@@ -55,7 +55,7 @@ class Design:
 
     @property
     def prompts_at_least(self) -> int:
-        """Prompts without which nothing can be fitted."""
+        """The fewest prompts that a calibration can be fitted to."""
         return max(self.plain, 16) // self.together * self.together
 
     def evaluations(self, prompts: int) -> int:
@@ -64,12 +64,12 @@ class Design:
         return self.plain * sum(self.plain_steps) + sum(map(self._of_party, parties))
 
     def _of_party(self, party: int) -> int:
-        """Return what a party takes: shared once, then each alone and forked."""
+        """Return a party's evaluations: shared once, then each prompt alone and forked."""
         K, forks = self.steps, self.forks_of(party // self.parties_at_once)
         return (K - 1) + self.together * (K + sum(K - fork for fork in forks))
 
     def prompts(self, evaluations: int) -> int:
-        """Return how many prompts so many evaluations are enough for; raises InvalidSetting."""
+        """Return how many prompts the evaluations allow; raises InvalidSetting for too few."""
         prompts = self.prompts_at_least
         if evaluations < self.evaluations(prompts):
             hint = f"use {self.evaluations(prompts)} or more"
@@ -95,11 +95,11 @@ def measure(
     design: Design,
     known: Mapping[str, Reading],
 ) -> Iterator[tuple[str, Reading]]:
-    """Yield the readings that are not known yet: those that `names` lists.
+    """Yield those readings of `names` that are not known yet.
 
-    forked-b (1 + F, B, D): embeddings of B prompts' pictures, party by party from one noise:
-    alone, then after each fork's shared steps, NaN for forks that it has not. plain-K (P, D): of
-    the P prompts of `plain_places`, alone, in K steps.
+    forked-b (1 + F, B, D): embeddings of B prompts' pictures, one noise per party: made alone, then
+    after each fork's shared steps, NaN for forks that the reading leaves out. plain-K (P, D): of
+    the P prompts of `plain_places`, made alone, in K steps.
     """
     desk = _Measurements(denoiser, embed_pictures, make, conditioning, design)
     for name in names(len(conditioning), design):
@@ -109,14 +109,14 @@ def measure(
 
 
 def names(prompts: int, design: Design) -> list[str]:
-    """Return what readings there are of so many prompts."""
+    """Return the names of the readings on this many prompts."""
     parties = prompts // design.together
     blocks = range(-(-parties // design.parties_at_once))
     return [f"forked-{each}" for each in blocks] + [f"plain-{each}" for each in design.plain_steps]
 
 
 def plain_places(prompts: int, design: Design) -> list[int]:
-    """Return which of so many prompts run alone in other K: each party's first, then its second."""
+    """Return the prompts of the plain runs: each party's first, then each party's second, ..."""
     parties = prompts // design.together
     return [at % parties * design.together + at // parties for at in range(design.plain)]
 
@@ -149,7 +149,7 @@ class _Measurements:
         self.conditioning, self.design = conditioning, design
 
     def forked(self, block: int) -> Reading:
-        """Return what becomes of a block of parties, (1 + F, B, D)."""
+        """Return the reading of a block of parties, (1 + F, B, D)."""
         design, solver = self.design, self.make(self.design.steps)
         size, at_once = design.together, design.parties_at_once
         last = len(self.conditioning) // size
@@ -171,7 +171,7 @@ class _Measurements:
         return np.concatenate([seen[:1], absent, seen[1:]])
 
     def plain(self, steps: int) -> Reading:
-        """Return what a few prompts' pictures are in so many steps, (P, D)."""
+        """Return the reading of the plain runs in K steps, (P, D)."""
         places = plain_places(len(self.conditioning), self.design)
         solver = self.make(steps)
         start = self._start(solver, places)

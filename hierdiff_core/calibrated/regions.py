@@ -16,13 +16,13 @@ from hierdiff_core.calibrated.backward import Cuts
 from hierdiff_core.calibrated.merging import Ids, Merging
 from hierdiff_core.calibrated.points import StepPoints
 
-_SHARE = 4  # regions have about a fourth of the most that is merged as one: time falls likewise
+_SHARE = 4  # regions have about a fourth of the rows that may merge as one, which saves time
 
 
 def split(points: StepPoints, most: int) -> list[Ids]:
     """Return the rows of each region, ascending; one region where there are no more than `most`.
 
-    k-means on the points of the step in the middle, where clusters are neither all nor one.
+    k-means on the points of the middle step, whose clusters are neither single rows nor everything.
     """
     if points.size <= most or points.steps == 1:
         return [np.arange(points.size)]
@@ -34,7 +34,7 @@ def split(points: StepPoints, most: int) -> list[Ids]:
 
 
 def join(cuts: Sequence[Cuts]) -> Cuts:
-    """Return the cuts of all regions as those of one set, whose rows are theirs in their order."""
+    """Return the cuts of all regions as those of one set, whose rows are the regions' in order."""
     if len(cuts) == 1:
         return cuts[0]
     places = _ranges([each.size for each in cuts])
@@ -55,7 +55,7 @@ def join(cuts: Sequence[Cuts]) -> Cuts:
 
 
 def _number(parts: Sequence[Merging], made: Sequence[int], places: Sequence[Ids]) -> list[Ids]:
-    """Return the joined number of each cluster of each region, those merged in this step behind.
+    """Return the joined number of each cluster of each region, clusters of this step's merges last.
 
     The merges that are made come before all others, as in the cuts of one set.
     """

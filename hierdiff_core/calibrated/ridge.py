@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float64]
 
-_RIDGES = 10.0 ** np.arange(-3, 3.01, 0.25)  # beside the rows' mean variance
-_FOLDS = 8  # parts of the groups, each of which is left out once
+_RIDGES = 10.0 ** np.arange(-3, 3.01, 0.25)  # relative to the mean eigenvalue of rows' rows
+_FOLDS = 8  # folds of the groups, each left out once
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,15 +20,15 @@ class Fit:
 
     map: Matrix
     left_out: Matrix  # (n, D) each row's value, predicted from other groups
-    explained: float  # share of the values' squares that those predictions explain
+    explained: float  # share of the values' sum of squares that these predictions explain
     ridge: float
 
 
 def fit_towards(stretch: float, rows: Matrix, values: Matrix, groups: npt.NDArray[np.int64]) -> Fit:
     """Return the symmetric map of rows (n, D) to values (n, D) that predicts left-out rows best.
 
-    What no row tells it takes from `stretch` times the identity: the ridge weighs the squared
-    difference from that. Rows of one group (n,) have noise in common and are left out together.
+    The ridge weighs the squared difference from `stretch` times the identity, so directions without
+    data take that. Rows of one group (n,) have noise in common and are left out together.
     """
     scale = max(float((rows**2).sum()) / max(1, min(rows.shape)), 1e-12)
     ridges, rest = _RIDGES * scale, values - stretch * rows
@@ -63,7 +63,7 @@ def _maps(rows: Matrix, values: Matrix, ridges: npt.NDArray[np.float64]) -> Iter
 
 
 def positive_part(matrix: Matrix) -> Matrix:
-    """Return the symmetric part without its negative eigenvalues."""
+    """Return the symmetric part of a matrix without its negative eigenvalues."""
     values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
     return np.asarray((vectors * np.maximum(values, 0)) @ vectors.T)
 
