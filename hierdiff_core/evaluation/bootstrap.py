@@ -20,21 +20,21 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure with its 95 % interval; infinite where there is none."""
+    """A figure with its 95 % interval; infinite where the figure does not exist."""
 
     value: float
     low: float
     high: float
 
     def to_json(self) -> dict[str, float | None]:
-        """Return the figure as JSON values; null where there is none."""
+        """Return the figure as JSON values; null where it is not finite."""
         found = {"value": self.value, "low": self.low, "high": self.high}
         return {name: each if math.isfinite(each) else None for name, each in found.items()}
 
 
 @lru_cache(maxsize=16)
 def weights(prompts: int, draws: int = DRAWS) -> Array:
-    """Return (B, P) how often each prompt is drawn, over P; each row sums to 1."""
+    """Return (B, P) the share of each prompt in each draw; rows sum to 1."""
     rng = np.random.default_rng([_SEED, prompts])
     return rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=draws) / prompts
 
@@ -42,7 +42,7 @@ def weights(prompts: int, draws: int = DRAWS) -> Array:
 def estimate(value: float, draws: Array) -> Estimate:
     """Return a figure with the 2.5 and 97.5 % points of its resampled values.
 
-    The points are values that were drawn, so that infinite ones may be among them.
+    The points are drawn values, not interpolated, since some may be infinite.
     """
     low, high = np.quantile(draws, (0.025, 0.975), method="inverted_cdf")
     return Estimate(float(value), float(low), float(high))

@@ -23,23 +23,23 @@ from hierdiff_core.evaluation.frontier import (
 )
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 
-BUDGETS = (0.2, 0.3, 0.5, 0.7)  # of the evaluations of the best standard setting
-TIGHT = 2  # of them, the first ones, are the tightest
-_TOLERANCE = 0.02  # by which a rung may exceed its budget
+BUDGETS = (0.2, 0.3, 0.5, 0.7)  # shares of the evaluations of the best standard setting
+TIGHT = 2  # the first budgets, which count as the tightest
+_TOLERANCE = 0.02  # share by which a rung may exceed its budget
 
 
 @dataclass(frozen=True)
 class JudgedPrediction:
-    """What was measured of a plan, and what had been predicted of it."""
+    """A plan's measured scores and misfit, with its predicted misfit."""
 
     measured: Measured
-    predicted: float  # misfit, in the mean over all prompts; lower is better
-    misfit: float  # squared distance of the pictures' embeddings to what was asked for
+    predicted: float  # mean misfit over all prompts; lower is better
+    misfit: float  # squared distance of the pictures' embeddings from their conditionings
 
 
 @dataclass(frozen=True)
 class Rung:
-    """One number of evaluations per image, and what each way to spend it scores."""
+    """One number of evaluations per image, and the scores of each way to spend it."""
 
     evaluations: float
     chosen: Measured  # the calibrated plan of the least predicted misfit
@@ -49,28 +49,28 @@ class Rung:
 
     @property
     def best_tree(self) -> Measured:
-        """Of all linkages."""
+        """The tree of the highest score over all linkages."""
         return max(self.trees.values(), key=lambda each: each.mean)
 
     @cached_property
     def over_trees(self) -> Estimate:
-        """By how much the chosen plan scores higher than the best tree."""
+        """The gain of the chosen plan's score over the best tree's."""
         return estimate_mean(self.chosen.scores - self.best_tree.scores)
 
     @cached_property
     def over_standard(self) -> Estimate:
-        """By how much the chosen plan scores higher than the standard setting."""
+        """The gain of the chosen plan's score over the standard setting's."""
         return estimate_mean(self.chosen.scores - self.standard.scores)
 
     @property
     def outbid(self) -> bool:
-        """Whether no standard setting is as cheap, so that the chosen plan meets a dearer one."""
+        """Whether the standard setting is dearer, since none is as cheap as the rung."""
         return self.standard.per_image > self.evaluations * (1 + _TOLERANCE)
 
 
 @dataclass(frozen=True)
 class Ladder:
-    """The rungs of one set that are measured, and its plans whose misfit was predicted."""
+    """The measured rungs of one set, and its plans with a predicted misfit."""
 
     prompts: PromptSet
     standards: Sequence[Measured]
@@ -79,16 +79,16 @@ class Ladder:
 
     @cached_property
     def rival(self) -> Measured:
-        """The cheapest standard setting that cannot be told from the best one."""
+        """The cheapest standard setting that is not significantly worse than the best one."""
         return best_standard(self.standards)
 
     def spent(self) -> dict[float, Rung | None]:
-        """Return the rung of each budget, by the budget's share; None where none is so cheap."""
+        """Return the rung of each budget, by the budget's share; None where all are dearer."""
         whole = self.rival.per_image
         return {share: dearest_within(self.rungs, share * whole) for share in BUDGETS}
 
     def saving(self) -> Estimate | None:
-        """Return what the chosen plans save over the rival at its score."""
+        """Return the saving of the chosen plans over the rival at its score."""
         return saving_over_best(self.chosen, self.standards) if self.rungs else None
 
     @property
@@ -98,7 +98,7 @@ class Ladder:
 
     @property
     def alike(self) -> Measured | None:
-        """The cheapest chosen plan whose score is not told below the rival's."""
+        """The cheapest chosen plan that does not score significantly below the rival."""
         return largest_within(self.chosen, self.rival)
 
 
@@ -108,15 +108,15 @@ def choose_plan(plans: Sequence[JudgedPrediction]) -> JudgedPrediction | None:
 
 
 def dearest_within(rungs: Sequence[Rung], budget: float) -> Rung | None:
-    """Return the dearest rung that a budget pays for, None where it pays for none."""
+    """Return the dearest rung within a budget, None where there is none."""
     able = [each for each in rungs if each.evaluations <= budget * (1 + _TOLERANCE)]
     return max(able, key=lambda each: each.evaluations, default=None)
 
 
 def best_affordable(standards: Sequence[Measured], evaluations: float) -> Measured:
-    """Return the standard setting of the highest score among those that are no dearer.
+    """Return the standard setting of the highest score at no more evaluations per image.
 
-    Where none is so cheap: among the cheapest.
+    Where all of them take more: the highest score among the cheapest.
     """
     limit = max(evaluations, min(each.per_image for each in standards))
     return max((each for each in standards if each.per_image <= limit), key=lambda each: each.mean)

@@ -12,8 +12,8 @@ from hierdiff_core.evaluation.bootstrap import Estimate, estimate_mean, resample
 from hierdiff_core.evaluation.setting import Setting
 
 Array = NDArray[np.float64]
-DETAIL = 0.05  # distances so near to each other count as equal
-NEVER = -np.inf  # the saving of a ladder that does not reach the wanted score
+DETAIL = 0.05  # relative difference below which distances count as equal
+NEVER = -np.inf  # the saving of a ladder that never reaches the wanted score
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Measured:
 
     @property
     def mean(self) -> float:
-        """Over the prompts."""
+        """The mean score over the prompts."""
         return float(self.scores.mean())
 
 
@@ -68,10 +68,10 @@ def saving_at_equal_score(ladder: Sequence[Measured], reference: Measured) -> Es
 
 
 def best_standard(standards: Sequence[Measured]) -> Measured:
-    """Return the cheapest standard setting that cannot be told from the best one.
+    """Return the cheapest standard setting that is not significantly worse than the best one.
 
-    Best is the highest mean score. A setting cannot be told from it where the 95 % interval of
-    their paired difference holds 0.
+    Best is the highest mean score. A setting is significantly worse where the 95 % interval of
+    their paired difference lies above 0.
     """
     best = max(standards, key=lambda each: each.mean)
     able = [each for each in standards if estimate_mean(best.scores - each.scores).low <= 0]
@@ -79,7 +79,7 @@ def best_standard(standards: Sequence[Measured]) -> Measured:
 
 
 def saving_over_best(shared: Sequence[Measured], standards: Sequence[Measured]) -> Estimate:
-    """Return what sharing saves over the best standard setting at that setting's score.
+    """Return the saving of sharing over the best standard setting at that setting's score.
 
     Negative where sharing needs more evaluations, NEVER where no shared setting reaches the score.
     The standard setting is chosen once: were it chosen anew for each draw of prompts, some draws
@@ -94,9 +94,9 @@ def saving_over_best(shared: Sequence[Measured], standards: Sequence[Measured]) 
 
 
 def largest_within(ladder: Sequence[Measured], reference: Measured) -> Measured | None:
-    """Return the cheapest setting of a ladder whose score is not told below the reference's.
+    """Return the cheapest setting of a ladder not significantly below the reference.
 
-    That is: the 95 % interval of their paired difference reaches 0.
+    That is: the 95 % interval of their paired difference of scores reaches 0.
     """
     able = [each for each in ladder if estimate_mean(each.scores - reference.scores).high >= 0]
     return min(able, key=lambda each: each.per_image, default=None)
@@ -105,10 +105,10 @@ def largest_within(ladder: Sequence[Measured], reference: Measured) -> Measured 
 def saving_at_equal_detail(
     shared: Sequence[tuple[float, float]], standards: Sequence[tuple[float, float]]
 ) -> float | None:
-    """Return what sharing saves at the detail of the cheapest standard setting that has it all.
+    """Return the saving of sharing at the detail of the cheapest standard setting with full detail.
 
-    Points are (evaluations, distance); the setting compared with is the cheapest whose distance is
-    within DETAIL of the smallest one. NEVER where no sharing has its detail, None without figures.
+    Points are (evaluations, distance); full detail is a distance within DETAIL of the smallest.
+    NEVER where no sharing reaches the detail, None without figures.
     """
     if not shared or not standards:
         return None

@@ -17,10 +17,10 @@ from hierdiff_core.solvers import SOLVERS
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is measured on each set."""
+    """The settings and sample sizes that are measured on each set."""
 
     name: str
-    sample: int  # prompts of a set whose pictures are made and judged
+    sample: int  # most prompts of a set whose pictures are made and judged
     held_out: int  # prompts on which each attribute is judged by itself
     standards: Mapping[str, tuple[int, ...]]  # K of the standard runs under each solver
     paper_steps: int  # K of the paper's reference, under DDPM
@@ -29,12 +29,12 @@ class Grid:
     fast_steps: Mapping[str, tuple[int, ...]]  # K of the sharing runs under solvers of few steps
     fast_savings: tuple[float, ...]
     linkages: tuple[str, ...]
-    diversity: int  # pictures that are compared with each other
+    diversity: int  # most pictures that are compared with each other
     rungs: tuple[float, ...]  # evaluations per image at which calibrated plans are measured
     plan_steps: Mapping[str, tuple[int, ...]]  # K of those plans under each solver
     tree_steps: Mapping[str, int]  # K of the trees that they are compared with
-    plan_sample: int  # prompts of a set whose pictures are judged where plans are compared
-    largest: int | None = None  # prompts that are taken of a set; None: all
+    plan_sample: int  # `sample` where plans are compared
+    largest: int | None = None  # most prompts of a set that are used; None: all
 
 
 _STANDARDS = {
@@ -42,7 +42,7 @@ _STANDARDS = {
     "ddim": (2, 3, 4, 6, 8, 12, 25),
     "dpmsolver++": (2, 3, 4, 6, 8, 12, 20),
 }
-# Fifths to seven tenths of 6 to 8 evaluations: what the best standard settings take.
+# A fifth to seven tenths of 6 to 8 evaluations, which the best standard settings take.
 _RUNGS = (1.2, 1.6, 1.8, 2.4, 3.0, 4.0, 4.2, 5.6)
 _PLAN_STEPS = {"dpmsolver++": (6, 8, 12), "ddim": (6, 8)}
 _TREE_STEPS = {"dpmsolver++": 8, "ddim": 8}
@@ -110,7 +110,7 @@ PAPER_METHOD = "ward"  # as in the authors' code
 
 @dataclass(frozen=True)
 class Study:
-    """A grid over prompt sets: which units there are to run."""
+    """A grid over prompt sets, and the units to run for it."""
 
     grid: Grid
     sets: tuple[PromptSet, ...]
@@ -124,7 +124,7 @@ class Study:
 
     @cached_property
     def paper_solver(self) -> str:
-        """DDPM, unless it was not asked for."""
+        """DDPM, or the first solver where DDPM was not asked for."""
         return PAPER_SOLVER if PAPER_SOLVER in self.solvers else self.solvers[0]
 
     @property
@@ -147,7 +147,7 @@ class Study:
         return list(dict.fromkeys([*found, self.reference]))
 
     def typical(self, prompts: PromptSet) -> Setting:
-        """Return one sharing run to show of a set: it saves half."""
+        """Return one sharing run to show for a set: it saves half."""
         return Setting(PAPER_METHOD, self.paper_solver, self.grid.paper_steps, saving=0.5)
 
     def paper_sharing(self, method: str = PAPER_METHOD) -> list[Setting]:
@@ -186,7 +186,7 @@ def known_solvers() -> tuple[str, ...]:
 
 
 def cut(sets: Sequence[Set], largest: int | None) -> tuple[Set, ...]:
-    """Return the sets with no more than so many prompts each."""
+    """Return the sets with at most `largest` prompts each."""
     return tuple(_cut(each, largest) for each in sets)
 
 

@@ -34,7 +34,7 @@ class PromptGroup:
     keys: Sequence[str]
 
 
-# Groups and a setting in, one plan over all their leaves out, numbered on group by group.
+# Takes groups and a setting; returns one plan over all their leaves, numbered group by group.
 Method = Callable[[Sequence[PromptGroup], Setting], Plan]
 
 
@@ -43,8 +43,8 @@ def make_setting_plan(
 ) -> Plan:
     """Return the plan of a setting over one or more groups that share nothing with each other.
 
-    `more` are methods that not every model has, such as its calibration's. Raises InvalidSetting
-    for an unknown method, or a saving that the groups cannot reach.
+    `more` are methods that not every model has, such as calibrated plans. Raises InvalidSetting for
+    an unknown method, or a saving that the groups cannot reach.
     """
     methods = {**METHODS, **(more or {})}
     if setting.method not in methods:
@@ -60,7 +60,7 @@ def _standard(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
 
 
 def linked(linkage: str, groups: Sequence[PromptGroup], setting: Setting) -> Plan:
-    """Return the plan of a tree of this linkage: the paper's way."""
+    """Return the paper's plan of a tree of this linkage."""
     return _cut([build_tree(group.vectors, linkage, group.keys) for group in groups], setting)
 
 
@@ -85,7 +85,7 @@ def calibrated_methods(
 ) -> Mapping[str, Method]:
     """Return the method of a calibrated model, plans of least excess, by its name.
 
-    `find` gives the calibration that holds for a solver.
+    `find` returns the calibration for a solver.
     """
 
     def plan(groups: Sequence[PromptGroup], setting: Setting) -> Plan:

@@ -21,7 +21,7 @@ class Table:
     columns: tuple[str, ...]
     rows: Sequence[Sequence[str]]
     caption: str = ""
-    folded: bool = False  # shown only to those who ask
+    folded: bool = False  # collapsed until the reader opens it
 
     def markdown(self) -> str:
         """Return the table as markdown; the first column is text, the others are figures."""
@@ -36,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class SectionReport:
-    """One section; pictures are drawn when they are wanted, by file name."""
+    """One section of the page; its pictures, by file name, are drawn on demand."""
 
     title: str
     sentences: Sequence[str] = ()
@@ -49,14 +49,14 @@ AnyStudy = TypeVar("AnyStudy", bound=Study, contravariant=True)
 
 
 class Section(Protocol[AnyStudy]):
-    """One part of an evaluation: what it needs, and what it tells of it."""
+    """One part of an evaluation: its trials, and the report on them."""
 
     def jobs(self, study: AnyStudy) -> Sequence[Trial]:
-        """Return the work that the section reads."""
+        """Return the trials whose outcomes the section reports on."""
         ...
 
     def tell(self, study: AnyStudy, results: Results) -> SectionReport:
-        """Return what can be told by now; what is not measured yet is said to be missing."""
+        """Return the report on the outcomes so far; it names what is not measured yet."""
         ...
 
 
@@ -65,17 +65,17 @@ Sections = Mapping[str, Section[Any]]  # by name, in the order of the page
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the figures depend on beside the study."""
+    """Everything else that the figures depend on."""
 
-    command: str  # that repeats them
+    command: str  # repeats them
     machine: Mapping[str, str]
     model: Mapping[str, str]
     judges: tuple[str, ...]
-    detail: str  # what pictures are compared with
+    detail: str  # the pictures that others are compared with
 
 
 def tell_all(sections: Sections, study: Study, results: Results) -> dict[str, SectionReport]:
-    """Return every section by name, told from what is there."""
+    """Return the report of every section, by name."""
     return {name: section.tell(study, results) for name, section in sections.items()}
 
 
@@ -96,7 +96,7 @@ def write_markdown(
 def write_json(
     study: Study, sections: Mapping[str, SectionReport], about: Circumstances
 ) -> dict[str, Any]:
-    """Return everything that was told, as JSON values."""
+    """Return all reports as JSON values."""
     found: dict[str, Any] = {
         "command": about.command,
         "machine": dict(about.machine),
@@ -159,7 +159,7 @@ def _sets(study: Study) -> Table:
 
 
 def _finite(value: Any) -> Any:
-    """Return JSON values with null for what is no number."""
+    """Return JSON values with null for infinite numbers and NaN."""
     if isinstance(value, Mapping):
         return {str(name): _finite(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

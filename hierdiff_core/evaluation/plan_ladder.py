@@ -22,21 +22,21 @@ from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import CALIBRATED
 
 LARGE = 500  # prompts of a set on which plans are compared
-_MOST_SAVED = 0.9  # by a plan: beyond, hardly a step is left to part in
+_MOST_SAVED = 0.9  # largest saving of a plan; beyond, almost no step is left to separate prompts
 _FACTS = ("predicted", "misfit")  # of outcomes that were measured with a calibration
 
 
 def plan_study(study: Study) -> Study:
     """Return the study with the samples on which plans are compared, larger than the others.
 
-    Plans are near each other, and a rival that is the best of several gains by every error.
+    Plans differ little, and a rival that is the best of several is favoured by every error.
     """
     return replace(study, grid=replace(study.grid, sample=study.grid.plan_sample))
 
 
 def plan_sets(study: Study) -> list[PromptSet]:
     """Return the sets on which plans are compared: the large ones."""
-    # A grid that cuts sets short is there to try things: it takes them as they are.
+    # A grid that cuts sets short is for trials: there, shorter sets count as large.
     least = min(LARGE, study.grid.largest or LARGE)
     return [each for each in study.sets if len(each) >= least]
 
@@ -71,12 +71,12 @@ def _trees_at(study: Study, rung: float, linkage: str) -> list[Setting]:
 
 
 def spending(method: str, solver: str, steps: int, evaluations: float) -> Setting:
-    """Return the setting that takes so many evaluations per image."""
+    """Return the setting that takes this many evaluations per image."""
     return Setting(method, solver, steps, saving=round(1 - evaluations / steps, 6))
 
 
 def read_ladder(study: Study, results: Results, prompts: PromptSet) -> Ladder | None:
-    """Return what is measured of a set, None where no standard setting is."""
+    """Return the ladder of a set, None where no standard setting is measured."""
     standards = results.all_measured(study, prompts, study.standards())
     if not standards:
         return None
@@ -88,7 +88,7 @@ def read_ladder(study: Study, results: Results, prompts: PromptSet) -> Ladder | 
 def _rung(
     study: Study, results: Results, prompts: PromptSet, standards: list[Measured], rung: float
 ) -> Rung | None:
-    """Return a rung with a plan to choose and a tree to compare it with, None without."""
+    """Return a rung, None where no calibrated plan or no tree is measured at it."""
     plans = _foreseen(study, results, prompts, _calibrated_at(study, rung))
     chosen = choose_plan(plans)
     trees = {
@@ -105,7 +105,7 @@ def _rung(
 def _foreseen(
     study: Study, results: Results, prompts: PromptSet, settings: list[Setting]
 ) -> list[JudgedPrediction]:
-    """Return the settings that are complete and of which a prediction is known."""
+    """Return the complete settings with a prediction."""
     found = []
     for setting in settings:
         outcome = results.whole(study.unit(prompts, setting))

@@ -22,7 +22,7 @@ from hierdiff_core.evaluation.setting import label
 TICKS = (1.2, 1.6, 2, 3, 4, 6, 8)
 ACROSS = "denoiser evaluations per image"
 CALIBRATED, TREE, STANDARD = SHARED[0], BLIND, ALONE[1]
-_BEYOND = 1.5  # of the dearest rung: how far standard settings are shown
+_BEYOND = 1.5  # standard settings are drawn up to this multiple of the dearest rung
 
 
 def draw_plans(ladder: Ladder) -> bytes:
@@ -57,7 +57,7 @@ def _scores(name: str, ladder: Sequence[Measured], colour: str, marker: str = "o
 
 
 def _standards(ladder: Ladder) -> list[Measured]:
-    """Return the standard settings that no other of their cost outscores, as far as they matter."""
+    """Return the best standard setting of each cost, up to _BEYOND times the dearest rung."""
     limit = _BEYOND * max(rung.evaluations for rung in ladder.rungs)
     best: dict[float, Measured] = {}
     for each in sorted(ladder.standards, key=lambda each: each.mean):

@@ -1,4 +1,4 @@
-"""Sentences on calibrated plans, written from what was measured of them."""
+"""Sentences on calibrated plans, written from their measurements."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from hierdiff_core.evaluation.page import number, percent, share
 from hierdiff_core.evaluation.setting import label
 
 TIGHTEST = BUDGETS[:TIGHT]
-MOSTLY = 0.8  # of a budget: where less is spent it is said
+MOSTLY = 0.8  # share of a budget below which a sentence says that it is underspent
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Tally:
         return not self.lost and not self.unknown
 
     def count(self) -> str:
-        """Return at how many budgets it holds."""
+        """Return at how many of the measured budgets the gain is won, in words."""
         known = len(self.won) + len(self.lost)
         return f"{len(self.won)} of {known} budgets" if known else "no budget so far"
 
     def words(self) -> str:
-        """Return at how many budgets it holds, and where it does not."""
+        """Return `count`, and the budgets where it is lost or not measured, in words."""
         more = [f"{place} {signed(each)}" for place, each in self.lost.items()]
         more += [f"{self.unknown} more not measured"] if self.unknown else []
         return self.count() + (f" ({'; '.join(more)})" if more else "")
@@ -75,12 +75,12 @@ class Ranks:
 
 
 def sentences(ladders: Sequence[Ladder]) -> list[str]:
-    """Return what the chosen plans gain over trees and plain steps, and what predictions tell."""
+    """Return the gains of the chosen plans over trees and plain steps, and how predictions rank."""
     return [*against_trees(ladders), *against_standards(ladders), *foretold(ladders)]
 
 
 def against_trees(ladders: Sequence[Ladder]) -> list[str]:
-    """Return where the chosen plans score at least as the trees, and where more for sure."""
+    """Return where the chosen plans score as high as the trees, and where significantly higher."""
     ahead = sets_ahead(ladders)
     names = f" ({_names(ahead)})" if ahead else ""
     return [
@@ -121,7 +121,7 @@ def as_high_as_trees(ladders: Sequence[Ladder]) -> Tally:
 
 
 def sets_ahead(ladders: Sequence[Ladder]) -> list[Ladder]:
-    """Return the sets on which they are ahead of the trees for sure at all tight budgets."""
+    """Return the sets where chosen plans beat the trees significantly at all tight budgets."""
     return [
         each
         for each in ladders
@@ -130,7 +130,7 @@ def sets_ahead(ladders: Sequence[Ladder]) -> list[Ladder]:
 
 
 def no_worse_than_steps(ladders: Sequence[Ladder]) -> Tally:
-    """Return where the chosen plans are not told to be worse than plain steps."""
+    """Return where the chosen plans are not significantly worse than plain steps."""
     return tally(ladders, BUDGETS, _over_standard, lambda each: each.high >= 0)
 
 
@@ -155,7 +155,7 @@ def tally(
     gain: Callable[[Rung], Estimate],
     won: Callable[[Estimate], bool],
 ) -> Tally:
-    """Return where something holds of the gains at these budgets."""
+    """Return the tally of the gains at these budgets, by the condition for a win."""
     rungs = {
         f"`{each.prompts.name}` at {percent(budget)}": each.spent()[budget]
         for each in ladders
@@ -187,7 +187,7 @@ def signed(found: Estimate) -> str:
 
 
 def _saved(ladder: Ladder) -> str:
-    """Return what the chosen plans save over the best standard setting."""
+    """Return the saving of the chosen plans over the best standard setting, as a sentence."""
     rival, saving, name = ladder.rival, ladder.saving(), f"`{ladder.prompts.name}`"
     dear = f"{label(rival.setting)} ({rival.per_image:g} evaluations, score {rival.mean:.3f})"
     if saving is None:
@@ -209,7 +209,7 @@ def _scored(found: Measured) -> str:
 
 
 def _underspent(ladders: Sequence[Ladder]) -> list[str]:
-    """Return which budgets are larger than all that was measured."""
+    """Return the sentence on budgets of which the measured plans spend too little, if any."""
     found = [
         f"`{each.prompts.name}` at {percent(budget)} ({rung.evaluations:g} of "
         f"{budget * each.rival.per_image:g})"
@@ -222,7 +222,7 @@ def _underspent(ladders: Sequence[Ladder]) -> list[str]:
 
 
 def _outbid(ladders: Sequence[Ladder]) -> str:
-    """Return at how many budgets standard settings are given more evaluations, if at any."""
+    """Return the clause on budgets at which standard settings take more evaluations, if any."""
     rungs = [rung for each in ladders for rung in each.spent().values() if rung is not None]
     count = sum(rung.outbid for rung in rungs)
     if not count:

@@ -1,6 +1,6 @@
 """Plots: lines over evaluations, as PNG.
 
-Only development installs have matplotlib, hence it is imported when a plot is drawn. Sharing is
+matplotlib is imported when a plot is drawn, since only development installs have it. Sharing is
 orange as in a plan's picture, standard runs are grey.
 """
 
@@ -21,16 +21,16 @@ from hierdiff_core.flame.palette import LIGHT
 INK, QUIET, RULE = "#1f1b16", "#6f675c", "#e8e3da"
 SHARED = (LIGHT[6], LIGHT[4], "#d0a020", LIGHT[5])
 ALONE = ("#3f4a54", "#8a949c", "#5f7f95", "#b3b9bd")
-BLIND = "#2f7f79"  # sharing that knows nothing of the prompts
-_DOTS = 200  # a page shows the picture at half its size
-_LINE_COLOURS = 64  # of lines and letters with their soft edges; a third of the bytes
+BLIND = "#2f7f79"  # for anything beside sharing and standard runs
+_DOTS = 200  # per inch; a page shows the picture at half its size
+_LINE_COLOURS = 64  # enough for antialiased lines and letters, at a third of the bytes
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points that belong together."""
+    """The points of one line."""
 
-    label: str  # stands at its end; empty where another line of its kind is labelled
+    label: str  # written at its end; empty where another line of its kind is labelled
     xs: Sequence[float]
     ys: Sequence[float]
     colour: str
@@ -167,7 +167,7 @@ def _label_ends(axis: Any, panel: PlotPanel) -> None:
 
 
 def _apart(values: Sequence[float], gap: float) -> list[float]:
-    """Return the values moved as little as may be so that neighbours are a gap apart."""
+    """Return the values, moved apart so that neighbours differ by at least about a gap."""
     order = np.argsort(values)
     placed = np.asarray(values, dtype=float)[order]
     for _ in range(200):
@@ -185,7 +185,7 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
 
 
 def as_png(pyplot: Any, figure: Any, colours: int = 256) -> bytes:
-    """Return a figure as PNG of so many colours, and close it."""
+    """Return a figure as PNG with this many colours, and close it."""
     drawn, file = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png", dpi=_DOTS, facecolor="white")
     pyplot.close(figure)

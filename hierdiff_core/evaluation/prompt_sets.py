@@ -1,4 +1,4 @@
-"""Prompt sets: how they are read, and which of their prompts are scored."""
+"""Prompt sets: reading them, and sampling the prompts that are scored."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class PromptSet:
 def read_sets(file: Path) -> tuple[PromptSet, ...]:
     """Return the sets of a CSV with a column `prompt` and, if there are several, a column `set`.
 
-    A column `held_out` says `yes` or `no`. A prompt that stands twice in a set counts once. Raises
-    MissingColumn, EmptyPrompt.
+    A column `held_out` holds `yes` or `no`. A repeated prompt of a set counts once. Raises
+    MissingColumn, EmptyPrompt, and InvalidSetting for a file without rows.
     """
     with file.open(newline="", encoding="utf-8-sig") as opened:
         reader = csv.DictReader(opened)
@@ -76,10 +76,11 @@ def choose_sets(sets: Sequence[Set], names: Sequence[str]) -> tuple[Set, ...]:
 
 
 def sample(prompts: PromptSet, most: int, seed: int = 0) -> tuple[int, ...]:
-    """Return the places of the prompts that are scored, ascending: all of a set that is small.
+    """Return the places of the prompts that are scored, ascending: all prompts of a small set.
 
-    Up to half of them are held-out ones, so that those have figures of their own in sets of which
-    only a few are; the rest is drawn from the others. The same set gives the same sample.
+    At least half of them are held-out prompts where there are enough, so that these have figures of
+    their own in a set that has few; the rest is drawn at random. The same set gives the same
+    sample.
     """
     if len(prompts) <= most:
         return tuple(range(len(prompts)))

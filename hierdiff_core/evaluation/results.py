@@ -24,7 +24,7 @@ Features = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Results:
-    """Outcomes by job; features of drawings by the name of their set."""
+    """Outcomes by trial; features of drawings by the name of their set."""
 
     outcomes: Mapping[Trial, Outcome]
     drawings: Mapping[str, Features] = field(default_factory=dict)
@@ -32,12 +32,12 @@ class Results:
     distances: dict[tuple[str, Setting], float] = field(default_factory=dict)  # known already
 
     def whole(self, job: Trial) -> Outcome | None:
-        """Return the outcome where every picture was made and judged."""
+        """Return the outcome of a trial where every picture was made and judged."""
         found = self.outcomes.get(job)
         return found if found is not None and not found.missing else None
 
     def lack(self, job: Trial) -> str:
-        """Return why a job has no figures; empty where it has."""
+        """Return the reason why a trial has no figures; empty where it has."""
         if job in self.impossible:
             return "not possible"
         found = self.outcomes.get(job)
@@ -65,7 +65,7 @@ class Results:
     def detail(self, study: Study, prompts: PromptSet, setting: Setting) -> float | None:
         """Return the Frechet distance to drawings of the same prompts, where there are some.
 
-        Without drawings the pictures of the reference run stand in for them.
+        Without drawings the pictures of the reference run take their place.
         """
         known = self.distances.get((prompts.name, setting))
         if known is not None:
@@ -80,7 +80,7 @@ class Results:
         return distance
 
     def floor(self, prompts: PromptSet) -> float | None:
-        """Return the distance of two halves of the drawings: no model can come below it."""
+        """Return the distance between two halves of the drawings, a floor for every model."""
         drawn = self.drawings.get(prompts.name)
         return None if drawn is None else _distance(drawn[::2], drawn[1::2])
 
@@ -92,6 +92,6 @@ class Results:
 
 
 def _distance(ours: Features, theirs: Features) -> float | None:
-    # With fewer rows the covariances say little and the bias is all there is.
+    # With fewer rows the covariances are poor estimates and the distance is mostly bias.
     few = min(len(ours), len(theirs)) < 50
     return None if few else frechet_distance(ours, theirs)

@@ -1,4 +1,4 @@
-"""Settings: how a set's pictures are made, and what people call it."""
+"""Settings: the ways to make a set's pictures, and their names for people."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ SOLVER_NAMES = {"ddpm": "DDPM", "ddim": "DDIM", "dpmsolver++": "DPM-Solver++", "
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One way to make the pictures of a set; of saving and tau, one or none is given."""
+    """One way to make the pictures of a set; at most one of saving and tau is given."""
 
-    method: str  # STANDARD, or how prompts share steps
+    method: str  # STANDARD, or the name of a way to share steps
     solver: str
     steps: int  # K
     saving: float | None = None  # share of the set's evaluations to save
@@ -30,7 +30,7 @@ class Setting:
 
 
 def label(setting: Setting) -> str:
-    """Return what people call a setting, such as `ward, DDPM 40, saving 70 %`."""
+    """Return a setting's name for people, such as `ward, DDPM 40, saving 70 %`."""
     solver = f"{SOLVER_NAMES.get(setting.solver, setting.solver)} {setting.steps}"
     if not setting.shares:
         return solver

@@ -38,25 +38,25 @@ from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.evaluation.tune_grid import Candidates, cost
 
-MOST = 100_000  # prompts that are worth being named as a sample
+MOST = 100_000  # largest sample that is worth recommending, in prompts
 
 
 class Half(StrEnum):
-    """Which half of the sample."""
+    """A half of the sample."""
 
     CHOOSING = "choosing"
     TELLING = "telling"
 
 
 class Verdict(StrEnum):
-    """What is known of a setting."""
+    """Whether a setting holds the wanted quality."""
 
     HOLDS = "holds"  # the whole interval reaches the wanted quality
     SHORT = "falls short"  # the whole interval stays below it
     UNSURE = "undecided"
 
 
-# Settings in, what was measured of them on a half out; those without complete figures are left out.
+# Takes settings and a half; returns their measurements on it, without those that are incomplete.
 Measure = Callable[[Sequence[Setting], Half], Mapping[Setting, Measured]]
 
 
@@ -70,15 +70,15 @@ class Judged:
 
     @property
     def setting(self) -> Setting:
-        """What was measured."""
+        """The setting that was measured."""
         return self.measured.setting
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What a tuning found."""
+    """The result of a tuning."""
 
-    quality: float  # that was wanted
+    quality: float  # the wanted one
     chosen: Judged  # on the telling half, as all of `climbed`
     reference: Judged  # the best standard setting
     climbed: tuple[Judged, ...]  # the ladder as far as it was climbed, the surest first
@@ -87,12 +87,12 @@ class Choice:
 
     @property
     def stopped_at(self) -> Judged | None:
-        """The rung that did not hold for sure, None where the ladder's end was reached."""
+        """The rung that did not hold for sure, None where the ladder was climbed to its end."""
         return self.climbed[-1] if self.climbed[-1].verdict is not Verdict.HOLDS else None
 
     @property
     def untold(self) -> Judged | None:
-        """A cheaper setting that might hold: where the climb ended, or else the nearest tried."""
+        """An undecided cheaper setting: the rung that ended the climb, or else the best tried."""
         seen = self.tried if self.stopped_at is None else [self.stopped_at]
         able = [
             each
@@ -106,7 +106,7 @@ def choose(candidates: Candidates, quality: float, measure: Measure) -> Choice:
     """Return the cheapest setting that is known to hold the quality; see the module.
 
     Raises InvalidSetting for a quality outside (0, 1], where no standard setting has complete
-    figures, and where the judge gives the best one nothing.
+    figures, and where the best one scores 0 or less.
     """
     if not 0 < quality <= 1:
         raise InvalidSetting(setting="quality", value=quality, hint="use above 0 to 1")
@@ -123,7 +123,7 @@ def choose(candidates: Candidates, quality: float, measure: Measure) -> Choice:
 
 
 def judge(ours: Measured, reference: Measured, quality: float) -> Judged:
-    """Return the share of the reference's mean score with its interval, and what follows."""
+    """Return the share of the reference's mean score with its interval, and the verdict."""
     share = resample(np.stack([ours.scores, reference.scores]), _share)
     if share.low >= quality:
         return Judged(ours, share, Verdict.HOLDS)
@@ -131,10 +131,10 @@ def judge(ours: Measured, reference: Measured, quality: float) -> Judged:
 
 
 def prompts_to_tell(judged: Judged, quality: float) -> int | None:
-    """Return how many prompts a sample needs for a setting's interval to leave the quality out.
+    """Return how many prompts a sample needs for a setting's interval to exclude the quality.
 
-    An interval narrows with the root of the prompts, and half of a sample tells. None where more
-    than MOST would be needed, or the setting is told already.
+    An interval narrows with the root of the prompts, and half of a sample is the telling half. None
+    where more than MOST would be needed, or the setting is decided already.
     """
     if judged.verdict is not Verdict.UNSURE:
         return None
@@ -143,7 +143,7 @@ def prompts_to_tell(judged: Judged, quality: float) -> int | None:
     if gap * math.sqrt(MOST) <= half_width * math.sqrt(len(judged.measured.scores)):
         return None
     needed = 2 * len(judged.measured.scores) * (half_width / gap) ** 2
-    step = 10 ** max(0, math.floor(math.log10(needed)) - 1)  # two digits are all that is known
+    step = 10 ** max(0, math.floor(math.log10(needed)) - 1)  # only two digits are significant
     return math.ceil(needed / step) * step
 
 
@@ -163,7 +163,7 @@ def _best(standards: Sequence[Measured]) -> Measured:
 
 
 def _reference(standards: Sequence[Measured], quality: float) -> Measured:
-    """Return the best standard setting, or one of more steps that cannot be told from it."""
+    """Return the best standard setting, or one of more steps that is not significantly worse."""
     best = _best(standards)
     solver = best.setting.solver
     alike = [
@@ -185,7 +185,7 @@ def _seems_to_hold(judged: Judged, quality: float) -> bool:
 def _follow(
     candidates: Candidates, reference: Measured, quality: float, limit: float, measure: Measure
 ) -> list[Judged]:
-    """Return what was tried of the ladders that may be cheaper than a limit, round by round."""
+    """Return the settings tried on the ladders, below a limit of evaluations, round by round."""
     waiting = [[each for each in ladder if cost(each) < limit] for ladder in candidates.ladders]
     tried: list[Judged] = []
     while waiting := [ladder for ladder in waiting if ladder]:
@@ -202,9 +202,10 @@ def _follow(
 
 
 def _ladder(tried: Sequence[Judged], reference: Measured, quality: float) -> list[Setting]:
-    """Return the rungs, the surest first: of the standard settings, and of all.
+    """Return the reference and the rungs after it, the surest first.
 
-    So a sharing setting hides no standard one, with which people want to compare it.
+    Standard settings are also compared among themselves, so a sharing setting hides no standard one
+    that people want to compare it with.
     """
     able = [each for each in tried if _seems_to_hold(each, quality)]
     below = [each for each in able if _price(each) < reference.per_image]
@@ -215,7 +216,7 @@ def _ladder(tried: Sequence[Judged], reference: Measured, quality: float) -> lis
 
 
 def _surest(judged: Iterable[Judged]) -> list[Judged]:
-    """Return those than which nothing that is no dearer is surer."""
+    """Return the settings for which no setting of at most their cost is surer."""
     kept: list[Judged] = []
     for each in sorted(judged, key=lambda each: (_price(each), -each.share.low)):
         if not kept or each.share.low > kept[-1].share.low:
@@ -224,7 +225,7 @@ def _surest(judged: Iterable[Judged]) -> list[Judged]:
 
 
 def _climb(ladder: Sequence[Setting], quality: float, measure: Measure) -> list[Judged]:
-    """Return the rungs down to the first that does not hold for sure, on the telling half."""
+    """Return the rungs up to the first that does not hold for sure, on the telling half."""
     first = measure(ladder[:1], Half.TELLING)
     reference = _best(list(first.values()))
     climbed = [judge(reference, reference, quality)]

@@ -13,7 +13,7 @@ SavingLadder = tuple[Setting, ...]  # alike but for the saving, mildest (dearest
 
 @dataclass(frozen=True)
 class TuneGrid:
-    """What is tried on a catalogue."""
+    """The settings that are tried on a catalogue."""
 
     name: str
     standards: Mapping[str, tuple[int, ...]]  # K of the standard settings under each solver
@@ -64,7 +64,7 @@ TUNE_GRIDS: Mapping[str, TuneGrid] = {
 
 @dataclass(frozen=True)
 class Candidates:
-    """What is tried, in a fixed order."""
+    """The settings to try, in a fixed order."""
 
     standards: tuple[Setting, ...]
     ladders: tuple[SavingLadder, ...]
@@ -73,7 +73,7 @@ class Candidates:
 def make_candidates(
     grid: TuneGrid, solvers: Sequence[str], methods: Sequence[str], initial_noise: str = "root"
 ) -> Candidates:
-    """Return what a grid tries under some solvers (none: all of it) and methods of sharing."""
+    """Return the candidates of a grid under some solvers (none: all) and methods of sharing."""
     chosen = [each for each in grid.standards if not solvers or each in solvers]
     alone = [
         replace(standard(each, K), initial_noise=initial_noise)
@@ -93,5 +93,5 @@ def make_candidates(
 
 
 def cost(setting: Setting) -> float:
-    """Return what a setting is asked to take: evaluations per image."""
+    """Return the evaluations per image that a setting asks for."""
     return setting.steps * (1 - (setting.saving or 0.0))

@@ -20,7 +20,7 @@ from hierdiff_core.evaluation.tune_words import words
 
 
 def draw_choice(choice: Choice, catalogue: str, prompts: int) -> bytes:
-    """Return the plot as PNG: all that was tried, and what was told of the chosen setting."""
+    """Return the plot as PNG: all tried settings, and the chosen one with its interval."""
     levels = [Level(f"wanted: {100 * choice.quality:g} %", choice.quality)]
     panel = PlotPanel(
         "Share of the best standard setting's score",

@@ -11,7 +11,7 @@ from hierdiff_core.plan import CALIBRATED
 
 
 def words(setting: Setting) -> str:
-    """Return a setting as people say it: `do not share: DPM-Solver++, 12 steps`."""
+    """Return a setting in words, such as `do not share: DPM-Solver++, 12 steps`."""
     steps = f"{SOLVER_NAMES.get(setting.solver, setting.solver)}, {setting.steps} steps"
     if not setting.shares:
         return f"do not share: {steps}"
@@ -21,7 +21,7 @@ def words(setting: Setting) -> str:
 
 
 def sentences(choice: Choice, prompts: int) -> Iterator[str]:
-    """Yield what is to be said of a choice over so many prompts, the choice itself first."""
+    """Yield the sentences on a choice for a catalogue of `prompts` prompts, the choice first."""
     chosen, reference = choice.chosen, choice.reference
     yield words(chosen.setting)
     yield (
@@ -35,8 +35,8 @@ def sentences(choice: Choice, prompts: int) -> Iterator[str]:
 
 
 def _instead(choice: Choice) -> str:
-    """Return what the choice spares over the best standard setting, and over the cheapest one."""
-    # Where one setting is both, it goes by the last name.
+    """Return the saving over the best standard setting and over the cheapest one that holds."""
+    # A setting that is both is listed once, as the best.
     rivals = {
         choice.cheapest_standard.setting: "the cheapest standard setting that holds",
         choice.reference.setting: "the best standard setting",

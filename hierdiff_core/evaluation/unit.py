@@ -1,4 +1,4 @@
-"""Units of work, a set, a sample of it and a setting; and the outcome of one."""
+"""Units of work (a set, a sample of it and a setting) and their outcomes."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from hierdiff_core.digest import digest
 from hierdiff_core.evaluation.setting import Setting
 from hierdiff_core.plan import Plan
 
-# Raised whenever equal keys would no longer mean equal results.
+# Incremented whenever equal keys would no longer mean equal results.
 VERSION = 1
 
 
 class Trial(Protocol):
-    """A piece of work with an `Outcome`: a unit, or another thing to find out about a model.
+    """A piece of work with an `Outcome`: a unit, or another measurement of a model.
 
-    It is hashable, and equal to another one where both ask for the same.
+    It is hashable, and equal trials are the same work.
     """
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The prompts whose embeddings it takes."""
+        """The prompts whose embeddings it needs."""
         ...
 
     @property
@@ -83,7 +83,7 @@ def make_unit(texts: Sequence[str], scored: Sequence[int], setting: Setting) -> 
 
 
 def needed_segments(plan: Plan, leaves: Collection[int]) -> frozenset[int]:
-    """Return the segments that lie above some of the leaves: all that their pictures take."""
+    """Return the segments on the paths of some leaves: all that their pictures need."""
     return frozenset(
         segment.id for leaf in leaves for segment in plan.path(plan.leaf_segment(leaf))
     )
@@ -91,7 +91,7 @@ def needed_segments(plan: Plan, leaves: Collection[int]) -> frozenset[int]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out of a unit; a row for each scored prompt, NaN where its picture failed."""
+    """The outcome of a unit; a row for each scored prompt, NaN where its picture failed."""
 
     scores: Mapping[str, NDArray[np.float64]]  # by judge, the first is the one that counts
     features: NDArray[np.float32] | None  # (P, F), of the pictures that were made
@@ -128,7 +128,7 @@ class Outcome:
 
     @staticmethod
     def unpack(packed: bytes) -> Outcome:
-        """Return what `pack` wrote; raises ValueError, KeyError or OSError for damaged bytes."""
+        """Return the outcome that `pack` wrote; raises ValueError, KeyError, OSError for damage."""
         with np.load(io.BytesIO(packed), allow_pickle=False) as file:
             head = json.loads(str(file["head"]))
             rights = {name[6:]: file[name] for name in file.files if name.startswith("right.")}

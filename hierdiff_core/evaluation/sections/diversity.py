@@ -1,4 +1,4 @@
-"""Diversity: how alike the pictures of a set are to CLIP, with sharing and without."""
+"""Diversity: the similarity of a set's pictures by CLIP, with sharing and without."""
 
 from __future__ import annotations
 

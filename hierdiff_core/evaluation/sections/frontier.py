@@ -38,7 +38,7 @@ def jobs(study: Study) -> list[Trial]:
 
 @dataclass(frozen=True)
 class Frontier:
-    """What is measured of one set, and what follows."""
+    """The measurements of one set, and the savings that follow."""
 
     prompts: PromptSet
     reference: Measured
@@ -116,7 +116,7 @@ def sentences(found: Frontier) -> list[str]:
 
 
 def _over_best(found: Frontier) -> str:
-    """Return whether sharing pays; where not, the best that is no dearer shows why."""
+    """Return whether sharing pays; where not, with the best sharing setting that is no dearer."""
     rival, saving = found.rival, found.savings["over_best"]
     name = f"{label(rival.setting)} ({rival.per_image:g} evaluations, score {rival.mean:.3f})"
     if saving is None:
@@ -159,7 +159,7 @@ def _row(found: Frontier, points: Mapping[str, float | None]) -> list[str]:
 
 
 def _points(study: Study, results: Results, found: Frontier) -> dict[str, float | None]:
-    """Return savings over the best standard setting that have no interval."""
+    """Return the savings over the best standard setting, without intervals."""
     rival, alike = found.rival, largest_within(found.shared, found.rival)
     details = [
         _details(study, results, found.prompts, each) for each in (found.shared, found.standards)

@@ -1,4 +1,4 @@
-"""Calibrated plans: what a budget buys with them, with the paper's trees and with fewer steps."""
+"""Calibrated plans: their scores at each budget, beside the paper's trees and fewer steps."""
 
 from __future__ import annotations
 
