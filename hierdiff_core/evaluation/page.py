@@ -55,7 +55,7 @@ class Section(Protocol[AnyStudy]):
         """Return the trials whose outcomes the section reports on."""
         ...
 
-    def tell(self, study: AnyStudy, results: Results) -> SectionReport:
+    def report(self, study: AnyStudy, results: Results) -> SectionReport:
         """Return the report on the outcomes so far; it names what is not measured yet."""
         ...
 
@@ -74,9 +74,9 @@ class Circumstances:
     detail: str  # the pictures that others are compared with
 
 
-def tell_all(sections: Sections, study: Study, results: Results) -> dict[str, SectionReport]:
+def report_all(sections: Sections, study: Study, results: Results) -> dict[str, SectionReport]:
     """Return the report of every section, by name."""
-    return {name: section.tell(study, results) for name, section in sections.items()}
+    return {name: section.report(study, results) for name, section in sections.items()}
 
 
 def write_markdown(
@@ -84,12 +84,12 @@ def write_markdown(
 ) -> str:
     """Return the page; `pictures` is the folder of the plots, as links name it (empty: none)."""
     parts = ["# Evaluation", _about(study, about), _sets(study).markdown()]
-    for told in sections.values():
-        parts.append(f"## {told.title}")
-        parts += ["\n".join(f"- {each}" for each in told.sentences)] if told.sentences else []
+    for report in sections.values():
+        parts.append(f"## {report.title}")
+        parts += ["\n".join(f"- {each}" for each in report.sentences)] if report.sentences else []
         if pictures:
-            parts += [f"![{told.title}]({pictures}/{name})" for name in told.pictures]
-        parts += [table.markdown() for table in told.tables if table.rows]
+            parts += [f"![{report.title}]({pictures}/{name})" for name in report.pictures]
+        parts += [table.markdown() for table in report.tables if table.rows]
     return "\n\n".join(parts) + "\n"
 
 
@@ -114,8 +114,8 @@ def write_json(
             for each in study.sets
         },
     }
-    for name, told in sections.items():
-        found[name] = {"sentences": list(told.sentences), **told.figures}
+    for name, report in sections.items():
+        found[name] = {"sentences": list(report.sentences), **report.figures}
     return _finite(found)
 
 

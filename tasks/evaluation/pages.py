@@ -11,7 +11,7 @@ from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.page import (
     Circumstances,
     Sections,
-    tell_all,
+    report_all,
     write_json,
     write_markdown,
 )
@@ -70,16 +70,16 @@ def write_pages(
     Of the plots those of the sections `redrawn` are drawn, for None all; the page names every plot
     that is there.
     """
-    told = tell_all(sections, study, results)
-    found = write_json(study, told, about)
+    reports = report_all(sections, study, results)
+    found = write_json(study, reports, about)
     written = Written(out / f"{NAME}.json", out / f"{NAME}.md", ())
     pictures: list[Path] = []
-    for section, each in told.items() if plots else ():
+    for section, each in reports.items() if plots else ():
         for name, draw in each.pictures.items():
             pictures.append(out / NAME / name)
             if redrawn is None or section in redrawn or not pictures[-1].is_file():
                 write_whole(pictures[-1], draw())
     write_whole(written.json, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
-    page = write_markdown(study, told, about, NAME if plots else "")
+    page = write_markdown(study, reports, about, NAME if plots else "")
     write_whole(written.markdown, page.encode())
     return Written(written.json, written.markdown, tuple(pictures))

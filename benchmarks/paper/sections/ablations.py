@@ -29,7 +29,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return found
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows, figures = [], dict[str, object]()
     for prompts in study.development:

@@ -19,14 +19,14 @@ def jobs(study: PaperStudy) -> Sequence[Trial]:
     return attributes.jobs(_reported(study))
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
-    told = attributes.tell(_reported(study), results)
-    figures: Any = told.figures
+    report = attributes.report(_reported(study), results)
+    figures: Any = report.figures
     for name, found in figures.items():
         rates = {attribute: each["value"] for attribute, each in found["right"].items()}
-        return replace(told, sentences=[attributes_right(name, rates)]) if rates else told
-    return told
+        return replace(report, sentences=[attributes_right(name, rates)]) if rates else report
+    return report
 
 
 def _reported(study: PaperStudy) -> PaperStudy:

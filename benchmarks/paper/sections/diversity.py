@@ -24,10 +24,10 @@ def jobs(study: PaperStudy) -> Sequence[Trial]:
     return diversity.jobs(replace(study, sets=study.report))
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
-    told = diversity.tell(replace(study, sets=study.report), results)
-    table = told.tables[0]
+    report = diversity.report(replace(study, sets=study.report), results)
+    table = report.tables[0]
     papers = [_PAPER.get(each.paper, "–") for each in study.report]
     rows = [[*row, paper] for row, paper in zip(table.rows, papers, strict=True)]
-    return replace(told, tables=[replace(table, columns=(*table.columns, "paper"), rows=rows)])
+    return replace(report, tables=[replace(table, columns=(*table.columns, "paper"), rows=rows)])

@@ -23,7 +23,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return [] if watch is None else [watch]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "How detail emerges"
     watch = watch_of(study)

@@ -17,7 +17,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return [family for _, family in _families(study)]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "Figure 10: mean embeddings"
     made = [(name, each, results.whole(each)) for name, each in _families(study)]

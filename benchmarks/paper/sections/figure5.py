@@ -26,7 +26,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return [] if prompts is None else [study.unit(prompts, each) for each in settings]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "Figure 5: fixed budgets"
     prompts = _set(study)

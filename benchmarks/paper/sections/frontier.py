@@ -20,7 +20,7 @@ def jobs(study: PaperStudy) -> Sequence[Trial]:
     return [*frontier.jobs(study), *own]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
 
     def say(found: Frontier) -> list[str]:
@@ -28,4 +28,4 @@ def tell(study: PaperStudy, results: Results) -> SectionReport:
         reference, best = frontier.sentences(found)
         return [over_reference(reference, found, next(iter(own), None)), over_best(best, found)]
 
-    return frontier.tell(study, results, say)
+    return frontier.report(study, results, say)

@@ -28,7 +28,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return [_alone(study, prompts), *shared]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "How the gain grows with the number of prompts"
     prompts = largest_set(study)

@@ -46,7 +46,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return [*_alone(study, prompts), *shared]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     prompts = largest_set(study)
     if not study.calibrated:

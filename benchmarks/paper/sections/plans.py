@@ -29,7 +29,7 @@ def jobs(study: PaperStudy) -> Sequence[Trial]:
     return plans.jobs(_reported(study))
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     study = _reported(study)
     alike = find_alike(plan_study(study), results) if study.calibrated else []
@@ -42,8 +42,8 @@ def tell(study: PaperStudy, results: Results) -> SectionReport:
             *_foretold(ladders),
         ]
 
-    told = plans.tell(study, results, say)
-    return replace(told, tables=[*told.tables, alike_table(alike)]) if told.tables else told
+    report = plans.report(study, results, say)
+    return replace(report, tables=[*report.tables, alike_table(alike)]) if report.tables else report
 
 
 def _reported(study: PaperStudy) -> PaperStudy:

@@ -15,7 +15,7 @@ def jobs(study: PaperStudy) -> Sequence[Trial]:
     return []
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows = [
         [each.name, each.purpose, each.paper or "–", percent(each.paper_saving)]

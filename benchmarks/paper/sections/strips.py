@@ -13,10 +13,10 @@ from hierdiff_core.evaluation.results import Results
 from hierdiff_core.evaluation.setting import SOLVER_NAMES
 from hierdiff_core.evaluation.unit import Outcome
 
-__all__ = ["jobs", "tell"]  # the run that is looked at is that of `emergence`
+__all__ = ["jobs", "report"]  # the run that is looked at is that of `emergence`
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     title = "Figure 2: from coarse to fine"
     watch = watch_of(study)

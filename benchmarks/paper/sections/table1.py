@@ -28,7 +28,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     ]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows, within, figures = [], [], dict[str, object]()
     sentences = []

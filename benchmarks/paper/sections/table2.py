@@ -29,7 +29,7 @@ def jobs(study: PaperStudy) -> list[Trial]:
     return [study.unit(prompts, each) for prompts in _sets(study) for each in settings]
 
 
-def tell(study: PaperStudy, results: Results) -> SectionReport:
+def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
     rows, sentences, figures = [], [], dict[str, object]()
     for prompts in _sets(study):

@@ -20,7 +20,7 @@ def jobs(study: Study) -> list[Trial]:
     return [each for _, each in _units(study)]
 
 
-def tell(study: Study, results: Results) -> SectionReport:
+def report(study: Study, results: Results) -> SectionReport:
     """See Section."""
     title = "Standard runs on held-out prompts"
     found = [(setting, results.outcomes.get(unit)) for setting, unit in _units(study)]

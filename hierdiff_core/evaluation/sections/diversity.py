@@ -19,7 +19,7 @@ def jobs(study: Study) -> list[Trial]:
     ]
 
 
-def tell(study: Study, results: Results) -> SectionReport:
+def report(study: Study, results: Results) -> SectionReport:
     """See Section."""
     rows, figures = [], dict[str, object]()
     for prompts in study.sets:
@@ -35,10 +35,9 @@ def tell(study: Study, results: Results) -> SectionReport:
         "own CLIP."
     )
     columns = ("set", "setting", "standard", "sharing")
-    told = (
-        [] if any(row[2] != "–" for row in rows) else ["No CLIP was at hand, or nothing was run."]
-    )
-    return SectionReport("Diversity", told, [Table(columns, rows, caption)], figures=figures)
+    measured = any(row[2] != "–" for row in rows)
+    sentences = [] if measured else ["No CLIP was at hand, or nothing was run."]
+    return SectionReport("Diversity", sentences, [Table(columns, rows, caption)], figures=figures)
 
 
 def _diversity(

@@ -48,7 +48,7 @@ class Frontier:
     savings: Mapping[str, Estimate | None]
 
 
-def tell(
+def report(
     study: Study, results: Results, say: Callable[[Frontier], list[str]] | None = None
 ) -> SectionReport:
     """See Section; `say` gives a set's sentences, unless they are to be `sentences`."""

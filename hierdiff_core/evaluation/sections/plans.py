@@ -35,7 +35,7 @@ def jobs(study: Study) -> list[Trial]:
     return [study.unit(prompts, each) for prompts in plan_sets(study) for each in settings]
 
 
-def tell(
+def report(
     study: Study, results: Results, say: Callable[[Sequence[Ladder]], list[str]] = sentences
 ) -> SectionReport:
     """See Section; `say` gives the sentences on what is measured."""

@@ -59,9 +59,9 @@ def test_the_sets_are_those_that_are_written_anew(tmp_path: Path) -> None:
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_tells_what_it_can_of_nothing(section: str) -> None:
     study = make_study(GRIDS["quick"], SETS)
-    told = SECTIONS[section].tell(study, Results({}))
-    assert told.title
-    assert not told.pictures
+    report = SECTIONS[section].report(study, Results({}))
+    assert report.title
+    assert not report.pictures
 
 
 def test_the_family_that_is_shown_fits_a_page() -> None:

@@ -32,9 +32,9 @@ def _study(calibrated: bool = True, **given: object) -> Study:
     return replace(make_study(grid, [*sets, few]), calibrated=calibrated)
 
 
-def _told(score: Figure) -> SectionReport:
+def _report(score: Figure) -> SectionReport:
     study = _study()
-    return plans.tell(study, made_up(plans.jobs(study), score))
+    return plans.report(study, made_up(plans.jobs(study), score))
 
 
 def _measured(setting: Setting, score: float) -> Measured:
@@ -50,7 +50,7 @@ def test_plans_are_judged_by_more_pictures_than_the_rest() -> None:
 def test_a_model_that_is_not_calibrated_asks_for_no_plans_and_says_what_to_do() -> None:
     study = _study(calibrated=False)
     assert plans.jobs(study) == []
-    assert "hierdiff calibrate" in plans.tell(study, Results({})).sentences[0]
+    assert "hierdiff calibrate" in plans.report(study, Results({})).sentences[0]
 
 
 def test_only_large_sets_are_asked_and_every_plan_spends_what_its_rung_says() -> None:
@@ -93,11 +93,11 @@ def test_a_rung_never_exceeds_its_budget() -> None:
 
 
 def test_a_budget_that_is_larger_than_all_that_was_measured_is_named() -> None:
-    said = plans.tell(
+    said = plans.report(
         study := _study(rungs=(1.6, 2.4, 4.0)), made_up(plans.jobs(study), rising(0.2))
     )
     assert any("`one` at 70 % (4 of 5.6)" in each for each in said.sentences)
-    assert not any("Not all of a budget" in each for each in _told(rising(0.2)).sentences)
+    assert not any("Not all of a budget" in each for each in _report(rising(0.2)).sentences)
 
 
 def test_where_no_standard_setting_is_as_cheap_the_cheapest_is_compared_with() -> None:
@@ -106,7 +106,7 @@ def test_where_no_standard_setting_is_as_cheap_the_cheapest_is_compared_with() -
     assert best_affordable(standards, 1.2) is standards[1]
     assert best_affordable(standards, 3.0) is standards[1]
     assert best_affordable(standards, 4.0) is standards[2]
-    rows = _told(rising(0.1)).tables[0].rows
+    rows = _report(rising(0.1)).tables[0].rows
     assert [("none is as cheap" in row[9]) for row in rows[:4]] == [True, False, False, False]
 
 
@@ -125,15 +125,15 @@ def test_plans_measured_before_the_model_was_calibrated_are_left_out_of_predicti
 
 
 def test_gains_and_losses_are_told_without_a_goal() -> None:
-    ahead = " ".join(_told(rising(0.2)).sentences)
+    ahead = " ".join(_report(rising(0.2)).sentences)
     assert "calibrated plans score at least as high at 8 of 8 budgets." in ahead
     assert "above 0 on 2 of 2 sets (`one`, `two`)." in ahead
-    behind = " ".join(_told(rising(-0.1)).sentences)
+    behind = " ".join(_report(rising(-0.1)).sentences)
     assert "score at least as high at 0 of 8 budgets (`one` at 20 % -0.150 [" in behind
     assert "goal" not in ahead + behind
 
 
 def test_every_picture_is_drawn() -> None:
-    pictures = _told(rising(0.1)).pictures
+    pictures = _report(rising(0.1)).pictures
     assert set(pictures) == {"plans-one.png", "plans-two.png"}
     assert all(draw().startswith(b"\x89PNG") for draw in pictures.values())

@@ -149,9 +149,9 @@ def test_a_failed_picture_leaves_its_setting_without_figures() -> None:
 
 @pytest.mark.parametrize("section", SECTIONS)
 def test_every_section_tells_what_it_can_of_nothing(section: str) -> None:
-    told = SECTIONS[section].tell(make_study(GRIDS["quick"], SETS), Results({}))
-    assert told.title
-    assert not told.pictures
+    report = SECTIONS[section].report(make_study(GRIDS["quick"], SETS), Results({}))
+    assert report.title
+    assert not report.pictures
 
 
 @pytest.mark.parametrize("grid", GRIDS)
