@@ -94,6 +94,6 @@ def sample(prompts: PromptSet, most: int, seed: int = 0) -> tuple[int, ...]:
 
 def read_entry(row: Mapping[str, str | None]) -> Entry:
     """Return the entry of a row by column."""
-    said = (row.get("held_out") or "").strip().lower()
-    held_out = {"yes": True, "no": False}.get(said)
+    answer = (row.get("held_out") or "").strip().lower()
+    held_out = {"yes": True, "no": False}.get(answer)
     return Entry((row.get("prompt") or "").strip(), held_out)

@@ -91,7 +91,7 @@ class Choice:
         return self.climbed[-1] if self.climbed[-1].verdict is not Verdict.HOLDS else None
 
     @property
-    def untold(self) -> Judged | None:
+    def undecided(self) -> Judged | None:
         """An undecided cheaper setting: the rung that ended the climb, or else the best tried."""
         seen = self.tried if self.stopped_at is None else [self.stopped_at]
         able = [
@@ -130,7 +130,7 @@ def judge(ours: Measured, reference: Measured, quality: float) -> Judged:
     return Judged(ours, share, Verdict.SHORT if share.high < quality else Verdict.UNSURE)
 
 
-def prompts_to_tell(judged: Judged, quality: float) -> int | None:
+def prompts_to_decide(judged: Judged, quality: float) -> int | None:
     """Return how many prompts a sample needs for a setting's interval to exclude the quality.
 
     An interval narrows with the root of the prompts, and half of a sample is the telling half. None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from hierdiff_core.evaluation.bootstrap import Estimate
 from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
-from hierdiff_core.evaluation.tune_choice import Choice, Judged, prompts_to_tell
+from hierdiff_core.evaluation.tune_choice import Choice, Judged, prompts_to_decide
 from hierdiff_core.plan import CALIBRATED
 
 
@@ -42,19 +42,19 @@ def _instead(choice: Choice) -> str:
         choice.reference.setting: "the best standard setting",
     }
     known = {each.setting: each.measured for each in (choice.reference, choice.cheapest_standard)}
-    said = []
+    savings = []
     for setting, name in rivals.items():
         if setting != choice.chosen.setting:
-            spared = 1 - choice.chosen.measured.per_image / known[setting].per_image
-            said.append(f"{100 * spared:.0f} % below {name} ({known[setting].per_image:g})")
-    return f", {' and '.join(said)}" if said else ": that of the best standard setting"
+            saving = 1 - choice.chosen.measured.per_image / known[setting].per_image
+            savings.append(f"{100 * saving:.0f} % below {name} ({known[setting].per_image:g})")
+    return f", {' and '.join(savings)}" if savings else ": that of the best standard setting"
 
 
 def _unsure(choice: Choice, prompts: int) -> Iterator[str]:
-    rung = choice.untold
+    rung = choice.undecided
     if rung is None:
         return
-    needed = prompts_to_tell(rung, choice.quality)
+    needed = prompts_to_decide(rung, choice.quality)
     enough = "more prompts than can be asked for" if needed is None else f"about {needed:,} prompts"
     if needed is not None and needed > prompts:
         enough += f", more than the catalogue's {prompts:,},"

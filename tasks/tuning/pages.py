@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from hierdiff_core.evaluation.tune_choice import Choice, Half, Judged, prompts_to_tell
+from hierdiff_core.evaluation.tune_choice import Choice, Half, Judged, prompts_to_decide
 from hierdiff_core.evaluation.tune_plot import draw_choice
 from hierdiff_core.evaluation.tune_words import sentences, words
 from hierdiff_core.whole_file import write_whole
@@ -43,7 +43,7 @@ def figures(
     tuning: Tuning, choice: Choice, tuned: Tuned, catalogue: str, command: str
 ) -> dict[str, object]:
     """Return all that was found, as JSON values."""
-    untold = choice.untold
+    rung = choice.undecided
     return {
         "catalogue": catalogue,
         "command": command,
@@ -55,7 +55,7 @@ def figures(
         "sample": {half.value: len(places) for half, places in tuning.halves.items()},
         "chosen": tuned.to_json(),
         "sentences": list(sentences(choice, len(tuning.prompts))),
-        "prompts_to_tell": None if untold is None else prompts_to_tell(untold, choice.quality),
+        "prompts_to_tell": None if rung is None else prompts_to_decide(rung, choice.quality),
         "told": _rows(choice.climbed),
         "tried": _rows(choice.tried),
     }

@@ -16,7 +16,7 @@ from hierdiff_core.evaluation.tune_choice import (
     Measure,
     Verdict,
     choose,
-    prompts_to_tell,
+    prompts_to_decide,
 )
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, Candidates, cost, make_candidates
 from hierdiff_core.evaluation.tune_words import sentences, words
@@ -142,7 +142,7 @@ def test_a_sample_that_is_too_small_is_told_with_the_size_that_would_do() -> Non
     stopped = choice.stopped_at
     assert stopped is not None
     assert stopped.verdict is Verdict.UNSURE
-    needed = prompts_to_tell(stopped, choice.quality)
+    needed = prompts_to_decide(stopped, choice.quality)
     assert needed is None or needed > 40
     assert "too small to tell" in " ".join(sentences(choice, 1000))
 
@@ -150,7 +150,7 @@ def test_a_sample_that_is_too_small_is_told_with_the_size_that_would_do() -> Non
 def test_the_sample_that_is_named_does_tell() -> None:
     truth: Truth = lambda each: 0.9 * (1.0 if each.steps >= 12 else 0.95)  # noqa: E731
     small = chosen(Bench(truth, noise=0.15, prompts=20).measure, 0.98)
-    if small.stopped_at is not None and (needed := prompts_to_tell(small.stopped_at, 0.98)):
+    if small.stopped_at is not None and (needed := prompts_to_decide(small.stopped_at, 0.98)):
         large = chosen(Bench(truth, noise=0.15, prompts=4 * needed).measure, 0.98)
         assert large.chosen.measured.per_image <= small.chosen.measured.per_image
 
