@@ -75,7 +75,7 @@ class Ladder:
     prompts: PromptSet
     standards: Sequence[Measured]
     rungs: Sequence[Rung]
-    foreseen: Sequence[JudgedPrediction]
+    predictions: Sequence[JudgedPrediction]
 
     @cached_property
     def rival(self) -> Measured:

@@ -81,15 +81,15 @@ def read_ladder(study: Study, results: Results, prompts: PromptSet) -> Ladder | 
     if not standards:
         return None
     rungs = [_rung(study, results, prompts, standards, each) for each in study.grid.rungs]
-    foreseen = _foreseen(study, results, prompts, plan_settings(study))
-    return Ladder(prompts, standards, [each for each in rungs if each is not None], foreseen)
+    predictions = _predictions(study, results, prompts, plan_settings(study))
+    return Ladder(prompts, standards, [each for each in rungs if each is not None], predictions)
 
 
 def _rung(
     study: Study, results: Results, prompts: PromptSet, standards: list[Measured], rung: float
 ) -> Rung | None:
     """Return a rung, None where no calibrated plan or no tree is measured at it."""
-    plans = _foreseen(study, results, prompts, _calibrated_at(study, rung))
+    plans = _predictions(study, results, prompts, _calibrated_at(study, rung))
     chosen = choose_plan(plans)
     trees = {
         linkage: max(found, key=lambda each: each.mean)
@@ -102,7 +102,7 @@ def _rung(
     return Rung(rung, chosen.measured, hindsight, trees, best_affordable(standards, rung))
 
 
-def _foreseen(
+def _predictions(
     study: Study, results: Results, prompts: PromptSet, settings: list[Setting]
 ) -> list[JudgedPrediction]:
     """Return the complete settings with a prediction."""

@@ -76,7 +76,7 @@ class Ranks:
 
 def sentences(ladders: Sequence[Ladder]) -> list[str]:
     """Return the gains of the chosen plans over trees and plain steps, and how predictions rank."""
-    return [*against_trees(ladders), *against_standards(ladders), *foretold(ladders)]
+    return [*against_trees(ladders), *against_standards(ladders), *on_predictions(ladders)]
 
 
 def against_trees(ladders: Sequence[Ladder]) -> list[str]:
@@ -95,18 +95,18 @@ def against_trees(ladders: Sequence[Ladder]) -> list[str]:
 def against_standards(ladders: Sequence[Ladder]) -> list[str]:
     """Return where the chosen plans keep up with plain steps, and where they lead."""
     sure = tally(ladders, TIGHTEST, _over_standard, lambda each: each.low > 0)
-    said = [
+    gains = [
         "Against the best standard setting of any solver at no more evaluations"
         f"{_outbid(ladders)}: not told to be worse at {no_worse_than_steps(ladders).words()}.",
         f"At the tightest budgets ({_listed(TIGHTEST)}), where the interval lies above 0 at "
         f"{sure.count()}, they score higher at {better_than_steps(ladders).words()}.",
     ]
-    return said + [_saved(each) for each in ladders]
+    return gains + [_saved(each) for each in ladders]
 
 
-def foretold(ladders: Sequence[Ladder]) -> list[str]:
+def on_predictions(ladders: Sequence[Ladder]) -> list[str]:
     """Return how well predictions rank plans as measured misfit and score do."""
-    plans = [len(each.foreseen) for each in ladders]
+    plans = [len(each.predictions) for each in ladders]
     return [
         f"Predictions were compared with what came out for {sum(plans)} plans, {min(plans)} or "
         "more on each set.",
@@ -178,7 +178,7 @@ def _over_standard(rung: Rung) -> Estimate:
 def _ranked(
     ladders: Sequence[Ladder], rank: Callable[[Sequence[JudgedPrediction]], float | None]
 ) -> dict[str, float | None]:
-    return {each.prompts.name: rank(each.foreseen) for each in ladders}
+    return {each.prompts.name: rank(each.predictions) for each in ladders}
 
 
 def signed(found: Estimate) -> str:
@@ -194,14 +194,14 @@ def _saved(ladder: Ladder) -> str:
         return f"{name}: calibrated plans are not measured yet."
     if math.isinf(saving.value):
         best = max(ladder.chosen, key=lambda each: each.mean)
-        said = f"no chosen plan reaches the score of {dear}; the best, {_scored(best)}"
+        result = f"no chosen plan reaches the score of {dear}; the best, {_scored(best)}"
     elif saving.value < 0:
-        said = f"at equal score calibrated plans take {percent(-saving.value)} more than {dear}"
+        result = f"at equal score calibrated plans take {percent(-saving.value)} more than {dear}"
     else:
         sure = "" if saving.low > 0 else ", and the interval holds 0"
-        said = f"at equal score calibrated plans save {share(saving)} over {dear}{sure}"
+        result = f"at equal score calibrated plans save {share(saving)} over {dear}{sure}"
     alike = "none" if ladder.alike is None else _scored(ladder.alike)
-    return f"{name}: {said}; the cheapest that is not told to be worse: {alike}."
+    return f"{name}: {result}; the cheapest that is not told to be worse: {alike}."
 
 
 def _scored(found: Measured) -> str:
@@ -217,8 +217,8 @@ def _underspent(ladders: Sequence[Ladder]) -> list[str]:
         for budget, rung in each.spent().items()
         if rung is not None and rung.evaluations < MOSTLY * budget * each.rival.per_image
     ]
-    said = "Not all of a budget is spent, since no plan so dear was measured, for "
-    return [said + ", ".join(found) + "."] if found else []
+    start = "Not all of a budget is spent, since no plan so dear was measured, for "
+    return [start + ", ".join(found) + "."] if found else []
 
 
 def _outbid(ladders: Sequence[Ladder]) -> str:

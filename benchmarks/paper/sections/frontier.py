@@ -23,9 +23,9 @@ def jobs(study: PaperStudy) -> Sequence[Trial]:
 def report(study: PaperStudy, results: Results) -> SectionReport:
     """See Section."""
 
-    def say(found: Frontier) -> list[str]:
+    def write(found: Frontier) -> list[str]:
         own = results.all_measured(study, found.prompts, study.papers_own(found.prompts))
         reference, best = frontier.sentences(found)
         return [over_reference(reference, found, next(iter(own), None)), over_best(best, found)]
 
-    return frontier.report(study, results, say)
+    return frontier.report(study, results, write)

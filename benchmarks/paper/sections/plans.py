@@ -34,15 +34,15 @@ def report(study: PaperStudy, results: Results) -> SectionReport:
     study = _reported(study)
     alike = find_alike(plan_study(study), results) if study.calibrated else []
 
-    def say(ladders: Sequence[Ladder]) -> list[str]:
+    def write(ladders: Sequence[Ladder]) -> list[str]:
         return [
             *_against_trees(ladders),
             *tell_alike(alike),
             *_against_standards(ladders),
-            *_foretold(ladders),
+            *_on_predictions(ladders),
         ]
 
-    report = plans.report(study, results, say)
+    report = plans.report(study, results, write)
     return replace(report, tables=[*report.tables, alike_table(alike)]) if report.tables else report
 
 
@@ -71,10 +71,10 @@ def _against_standards(ladders: Sequence[Ladder]) -> list[str]:
     ]
 
 
-def _foretold(ladders: Sequence[Ladder]) -> list[str]:
+def _on_predictions(ladders: Sequence[Ladder]) -> list[str]:
     """Return whether predictions rank plans as measured misfit and score do."""
-    compared, misfits, scores = plan_words.foretold(ladders)
-    fewest = min(len(each.foreseen) for each in ladders)
+    compared, misfits, scores = plan_words.on_predictions(ladders)
+    fewest = min(len(each.predictions) for each in ladders)
     return [
         with_goal(compared, f"{PLANS} on each set", fewest >= PLANS),
         _ranked(misfits, plan_words.misfit_ranks(ladders), MISFIT_RANK),

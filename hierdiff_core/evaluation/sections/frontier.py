@@ -49,18 +49,18 @@ class Frontier:
 
 
 def report(
-    study: Study, results: Results, say: Callable[[Frontier], list[str]] | None = None
+    study: Study, results: Results, write: Callable[[Frontier], list[str]] | None = None
 ) -> SectionReport:
-    """See Section; `say` gives a set's sentences, unless they are to be `sentences`."""
-    said, rows, cheapest, pictures = [], [], [], {}
+    """See Section; `write` returns the sentences on a set, by default `sentences`."""
+    lines, rows, cheapest, pictures = [], [], [], {}
     figures: dict[str, object] = {}
     for prompts in study.sets:
         found = _measure(study, results, prompts)
         if found is None:
-            said.append(f"`{prompts.name}`: the reference run has no figures yet.")
+            lines.append(f"`{prompts.name}`: the reference run has no figures yet.")
             continue
         points = _points(study, results, found)
-        said += (say or sentences)(found)
+        lines += (write or sentences)(found)
         rows.append(_row(found, points))
         cheapest += _cheapest(found)
         figures[prompts.name] = _figures(study, results, found) | points
@@ -75,7 +75,7 @@ def report(
         "Cheapest measured setting whose mean score is not below a share of the best standard's.",
     )  # fmt: skip
     tables = [Table(columns, rows, _CAPTION), reading, _all_rows(figures)]
-    return SectionReport("What quality costs", said, tables, pictures, figures)
+    return SectionReport("What quality costs", lines, tables, pictures, figures)
 
 
 _CAPTION = (
@@ -122,14 +122,14 @@ def _over_best(found: Frontier) -> str:
     if saving is None:
         return f"`{found.prompts.name}` (b): sharing is not measured yet against {name}."
     if math.isinf(saving.value):
-        said = f"does not pay: no measured sharing reaches the score of {name}"
+        verdict = f"does not pay: no measured sharing reaches the score of {name}"
     elif saving.low > 0:
-        said = f"pays: it saves {share(saving)} over {name}"
+        verdict = f"pays: it saves {share(saving)} over {name}"
     elif saving.value > 0:
-        said = f"may pay: it saves {share(saving)} over {name}, and the interval holds 0"
+        verdict = f"may pay: it saves {share(saving)} over {name}, and the interval holds 0"
     else:
         more = f"{percent(-saving.value)} more than" if saving.value else "as many evaluations as"
-        said = f"does not pay: at equal score it takes {more} {name}"
+        verdict = f"does not pay: at equal score it takes {more} {name}"
     affordable = [each for each in found.shared if each.per_image <= rival.per_image]
     cause = ""
     if saving.value <= 0 and affordable:
@@ -138,7 +138,7 @@ def _over_best(found: Frontier) -> str:
             f"; the best sharing that is no dearer, {label(best.setting)} "
             f"({best.per_image:.1f} evaluations), scores {against(best, rival)}"
         )
-    return f"`{found.prompts.name}` (b): sharing {said}{cause}."
+    return f"`{found.prompts.name}` (b): sharing {verdict}{cause}."
 
 
 def against(ours: Measured, theirs: Measured) -> str:

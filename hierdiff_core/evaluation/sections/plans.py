@@ -36,9 +36,9 @@ def jobs(study: Study) -> list[Trial]:
 
 
 def report(
-    study: Study, results: Results, say: Callable[[Sequence[Ladder]], list[str]] = sentences
+    study: Study, results: Results, write: Callable[[Sequence[Ladder]], list[str]] = sentences
 ) -> SectionReport:
-    """See Section; `say` gives the sentences on what is measured."""
+    """See Section; `write` returns the sentences on the measured ladders."""
     if not study.calibrated:
         return SectionReport(TITLE, [UNCALIBRATED])
     study = plan_study(study)
@@ -50,7 +50,7 @@ def report(
     lacking = [f"`{name}`: not measured yet." for name in found if name not in measured]
     return SectionReport(
         TITLE,
-        [*say(ladders), *lacking],
+        [*write(ladders), *lacking],
         [_bought(ladders), _predictions(ladders), _all_rungs(ladders)],
         {f"plans-{name}.png": partial(draw_plans, each) for name, each in measured.items()},
         {name: _figures(study, results, each) for name, each in measured.items()},
@@ -113,9 +113,9 @@ def _by(found: Measured) -> str:
 def _predictions(ladders: Sequence[Ladder]) -> Table:
     rows = []
     for each in ladders:
-        ranks = (rank_misfits(each.foreseen), rank_scores(each.foreseen))
+        ranks = (rank_misfits(each.predictions), rank_scores(each.predictions))
         rows.append([
-            each.prompts.name, str(len(each.foreseen)), *(number(rank, 2) for rank in ranks),
+            each.prompts.name, str(len(each.predictions)), *(number(rank, 2) for rank in ranks),
             label(each.rival.setting), share(each.saving()),
             _saved_alike(each),
         ])  # fmt: skip
@@ -143,8 +143,8 @@ def _figures(study: Study, results: Results, ladder: Ladder) -> dict[str, object
         "best_standard": label(ladder.rival.setting),
         "saving": saving and saving.to_json(),
         "not_told_apart": ladder.alike and _fact(ladder.alike),
-        "rank_misfit": rank_misfits(ladder.foreseen),
-        "rank_score": rank_scores(ladder.foreseen),
+        "rank_misfit": rank_misfits(ladder.predictions),
+        "rank_score": rank_scores(ladder.predictions),
         "budgets": {
             f"{budget:g}": rung and rung.evaluations for budget, rung in ladder.spent().items()
         },
@@ -157,7 +157,7 @@ def _figures(study: Study, results: Results, ladder: Ladder) -> dict[str, object
                 "misfit": each.misfit,
                 "score": each.measured.mean,
             }
-            for each in ladder.foreseen
+            for each in ladder.predictions
         ],
         "missing": {name: lack for name, lack in lacking.items() if lack},
     }

@@ -119,9 +119,9 @@ def test_plans_measured_before_the_model_was_calibrated_are_left_out_of_predicti
         study, made_up(plans.jobs(study), rising(0.2), predicted), plan_sets(study)[0]
     )
     assert ladder is not None
-    assert {each.measured.setting.method for each in ladder.foreseen} == {CALIBRATED}
+    assert {each.measured.setting.method for each in ladder.predictions} == {CALIBRATED}
     assert set(ladder.rungs[0].trees) == {"ward", "average", "centroid"}
-    assert rank_misfits(ladder.foreseen[:2]) is None
+    assert rank_misfits(ladder.predictions[:2]) is None
 
 
 def test_gains_and_losses_are_told_without_a_goal() -> None:
