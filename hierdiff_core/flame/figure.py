@@ -66,12 +66,12 @@ def _tile(plan: Plan, tile: Tile, frame: Frame, names: Mapping[int, str]) -> str
     width, height = frame.x(tile.last) - x, frame.y(tile.stop) - y
     gap = 1.0 if width >= 6 else 0.5 if width >= 3 else 0.0
     rule = 1.0 if height >= 3 else 0.0
-    shown = max(width - gap, THINNEST)
+    drawn = max(width - gap, THINNEST)
     return (
         f'<g class="hd-tile" data-segment="{tile.segment}" data-first="{tile.first}" '
         f'data-last="{tile.last}" data-start="{tile.start}" data-stop="{tile.stop}">'
         f"<title>{xml_text(describe(plan, tile, names))}</title>"
-        f'<rect class="hd-{tile.level}" x="{x:.2f}" y="{y:.2f}" width="{shown:.2f}" '
+        f'<rect class="hd-{tile.level}" x="{x:.2f}" y="{y:.2f}" width="{drawn:.2f}" '
         f'height="{height - rule:.2f}"/></g>'
     )
 

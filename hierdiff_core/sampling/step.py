@@ -27,7 +27,7 @@ def advance(
     the solver draws none. Rows may be at different steps, and a row's result depends on that row
     alone.
     """
-    shown = solver.scale(latents, steps)
-    prediction = denoiser.predict(shown, solver.timesteps[steps], conditioning)
+    scaled = solver.scale(latents, steps)
+    prediction = denoiser.predict(scaled, solver.timesteps[steps], conditioning)
     after, history = solver.step(latents, prediction, noise, steps, history)
     return after, history, prediction

@@ -28,6 +28,6 @@ def make_euler(config: Mapping[str, Any], steps: int) -> Linear:
         scheduler.timesteps,
         {X: s_next / s, X0: 1 - s_next / s},
         (of_x * alpha, of_f),
-        shown=alpha,
+        input_scale=alpha,
         initial_scale=float(scheduler.init_noise_sigma),
     )

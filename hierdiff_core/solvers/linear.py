@@ -30,7 +30,7 @@ class Linear:
     weights: torch.Tensor  # (terms, K)
     x0: torch.Tensor  # (2, K): weights of x and f in x_0
     clipping: Clipping = NO_CLIPPING  # of x_0
-    shown: torch.Tensor | None = None  # (1, K): scale of x in the network's input
+    input_scale: torch.Tensor | None = None  # (1, K): scale of x in the network's input
     initial_scale: float = 1.0
 
     @property
@@ -50,14 +50,14 @@ class Linear:
             timesteps=self.timesteps.to(device),
             weights=self.weights.to(device),
             x0=self.x0.to(device),
-            shown=None if self.shown is None else self.shown.to(device),
+            input_scale=None if self.input_scale is None else self.input_scale.to(device),
         )
 
     def scale(self, latents: torch.Tensor, steps: torch.Tensor) -> torch.Tensor:
         """See Solver."""
-        if self.shown is None:
+        if self.input_scale is None:
             return latents
-        return (at(self.shown, steps, latents)[0] * latents).float()
+        return (at(self.input_scale, steps, latents)[0] * latents).float()
 
     def predicted_x0(
         self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
@@ -106,7 +106,7 @@ def make_linear(
     weights: Mapping[str, Table],
     x0: tuple[Table, Table],
     clipping: Clipping = NO_CLIPPING,
-    shown: Table | None = None,
+    input_scale: Table | None = None,
     initial_scale: float = 1.0,
 ) -> Linear:
     """Return the solver of these weights; raises InvalidSetting where one is not finite.
@@ -129,6 +129,6 @@ def make_linear(
         tables,
         torch.stack(x0),
         clipping,
-        None if shown is None else shown[None],
+        None if input_scale is None else input_scale[None],
         initial_scale,
     )
