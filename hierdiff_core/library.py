@@ -190,9 +190,9 @@ def _denoise(
     """Return the final latents of each leaf."""
     solver = make_solver(recipe.solver, denoiser.noise_schedule, recipe.steps)
     latents, done = dict[int, torch.Tensor](), 0
-    for each in rounds(job, denoiser, solver):
-        done += each.evaluations
-        ends = [end for end in each.finished if job.plan.is_leaf(end.segment)]
+    for step in rounds(job, denoiser, solver):
+        done += step.evaluations
+        ends = [end for end in step.finished if job.plan.is_leaf(end.segment)]
         latents |= {job.plan.order[end.segment.first]: end.state.latents for end in ends}
         if progress is not None:
             progress(done, job.plan.evaluations)

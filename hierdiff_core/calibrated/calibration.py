@@ -59,8 +59,8 @@ class Calibration:
     def misfit(self, steps: int) -> float:
         """Return the misfit of pictures of K plain steps, interpolated in log K."""
         known = sorted(self.misfits)
-        found = [self.misfits[each] for each in known]
-        return float(np.interp(np.log(steps), np.log(known), found))
+        misfits = [self.misfits[steps] for steps in known]
+        return float(np.interp(np.log(steps), np.log(known), misfits))
 
     def _at(self, sigma: float) -> tuple[Matrix, float]:
         """Return A at a level landed on: in the basis, and for any direction outside it."""

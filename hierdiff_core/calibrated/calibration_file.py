@@ -82,7 +82,7 @@ def save_calibration(calibration: Calibration, path: Path) -> None:
     }
     rest = {
         "format": FORMAT,
-        "misfits": {str(each): found for each, found in calibration.misfits.items()},
+        "misfits": {str(steps): misfit for steps, misfit in calibration.misfits.items()},
         "facts": dict(calibration.facts),
     }
     packed = {name: np.ascontiguousarray(each) for name, each in tensors.items()}
@@ -99,7 +99,7 @@ def load_calibration(path: Path) -> Calibration:
             raise ValueError(f"format {rest['format']}")
         return Calibration(
             **tensors,
-            misfits={int(each): float(found) for each, found in rest["misfits"].items()},
+            misfits={int(steps): float(misfit) for steps, misfit in rest["misfits"].items()},
             facts=rest["facts"],
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:

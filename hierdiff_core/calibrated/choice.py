@@ -39,9 +39,9 @@ def affordable(ways: Sequence[Way], size: int, evaluations: float) -> list[Way]:
     last shared by all. Raises InvalidSetting where there is no such way.
     """
     enough = [each for each in ways if each[1] >= evaluations]
-    found = [each for each in enough if size + each[1] - 1 <= evaluations * size + 1e-6]
-    if found:
-        return found
+    able = [each for each in enough if size + each[1] - 1 <= evaluations * size + 1e-6]
+    if able:
+        return able
     if enough:
         fewest = min(steps for _, steps in enough)
         least = math.ceil((size + fewest - 1) / size * 1e3) / 1e3

@@ -49,8 +49,8 @@ def fit_calibration(
     basis = _basis(asked)
     shares = _shares(forks)
     fits = [
-        fit_towards(share, each.away @ basis, each.moved @ basis, each.party)
-        for share, each in zip(shares, forks, strict=True)
+        fit_towards(share, fork.away @ basis, fork.moved @ basis, fork.party)
+        for share, fork in zip(shares, forks, strict=True)
     ]
     scales = _scales(forks, fits, shares, basis)
     settled = _accumulate([each * fit.map for each, fit in zip(scales, fits, strict=True)])
@@ -115,8 +115,8 @@ def _scales(
     random effects of sharing cancel out in it; the excess is what sharing costs. The first forks'
     ratios are mostly noise, so all are pooled; their variances come from the parties.
     """
-    found = [_ratio(*each, basis) for each in zip(forks, fits, shares, strict=True)]
-    ratios, variances = np.array(found).T
+    pairs = [_ratio(*each, basis) for each in zip(forks, fits, shares, strict=True)]
+    ratios, variances = np.array(pairs).T
     return np.maximum(pool(ratios, variances), 1e-6)
 
 
@@ -133,11 +133,11 @@ def _ratio(fork: _Fork, fit: Fit, share: float, basis: Matrix) -> tuple[float, f
 
 def _accumulate(maps: Sequence[Matrix]) -> npt.NDArray[np.float64]:
     """Return symmetric matrices that grow from level to level, close to the maps, (F, r, r)."""
-    found = [np.zeros_like(maps[0])]
-    for each in maps:
+    grown = [np.zeros_like(maps[0])]
+    for matrix in maps:
         # Settled directions stay settled: a level adds the positive part of the increase alone.
-        found.append(found[-1] + positive_part(each - found[-1]))
-    return np.stack(found[1:])
+        grown.append(grown[-1] + positive_part(matrix - grown[-1]))
+    return np.stack(grown[1:])
 
 
 def _misfits(
@@ -160,12 +160,12 @@ def _misfits(
 
 def _ranks(forks: Sequence[_Fork], fits: Sequence[Fit], basis: Matrix) -> list[float]:
     """Return Spearman's correlation of predicted and measured movement to the mean, by fork."""
-    found = []
+    ranks = []
     for fork, fit in zip(forks, fits, strict=True):
         away = fork.away @ basis
         predicted = (fit.left_out * away).sum(axis=1)
-        found.append(float(spearmanr(predicted, (fork.moved * fork.away).sum(axis=1)).statistic))
-    return found
+        ranks.append(float(spearmanr(predicted, (fork.moved * fork.away).sum(axis=1)).statistic))
+    return ranks
 
 
 def _rounded(values: Iterable[float]) -> list[float]:

@@ -54,9 +54,9 @@ def plan_points(
     parts = [each.take(rows) for each, own in zip(ordered, regions, strict=True) for rows in own]
     cuts = iter(spend(parts, evaluations))
     grown = []
-    for each, order, own in zip(ordered, orders, regions, strict=True):
+    for points, order, own in zip(ordered, orders, regions, strict=True):
         rows = np.concatenate(own)
-        grown.append(_grow(each.take(rows), join([next(cuts) for _ in own]), order[rows]))
+        grown.append(_grow(points.take(rows), join([next(cuts) for _ in own]), order[rows]))
     return tuple(grown)
 
 

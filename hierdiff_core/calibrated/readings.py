@@ -101,11 +101,12 @@ def measure(
     after each fork's shared steps, NaN for forks that the reading leaves out. plain-K (P, D): of
     the P prompts of `plain_places`, made alone, in K steps.
     """
-    desk = _Measurements(denoiser, embed_pictures, make, conditioning, design)
+    measurements = _Measurements(denoiser, embed_pictures, make, conditioning, design)
     for name in names(len(conditioning), design):
         if name not in known:
             kind, number = name.split("-")
-            yield name, desk.forked(int(number)) if kind == "forked" else desk.plain(int(number))
+            read = measurements.forked if kind == "forked" else measurements.plain
+            yield name, read(int(number))
 
 
 def names(prompts: int, design: Design) -> list[str]:
@@ -166,7 +167,7 @@ class _Measurements:
         for fork in design.forks_of(block):
             shared, here = self._walk(solver, shared, mean, here, fork), fork
             ends.append(self._walk(solver, shared.take(members), own, fork))
-        seen = np.stack([self._look(each) for each in ends])
+        seen = np.stack([self._embed(each) for each in ends])
         absent = np.full((len(design.forks) + 1 - len(seen), *seen.shape[1:]), np.nan, np.float32)
         return np.concatenate([seen[:1], absent, seen[1:]])
 
@@ -175,9 +176,9 @@ class _Measurements:
         places = plain_places(len(self.conditioning), self.design)
         solver = self.make(steps)
         start = self._start(solver, places)
-        return self._look(self._walk(solver, start, self.conditioning.take(places), 0))
+        return self._embed(self._walk(solver, start, self.conditioning.take(places), 0))
 
-    def _look(self, state: _State) -> Reading:
+    def _embed(self, state: _State) -> Reading:
         return self.embed_pictures(self.denoiser.decode(state.latents)).astype(np.float32)
 
     def _start(self, solver: Solver, places: Sequence[int]) -> _State:

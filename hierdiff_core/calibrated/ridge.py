@@ -39,10 +39,10 @@ def fit_towards(stretch: float, rows: Matrix, values: Matrix, groups: npt.NDArra
         left_out[:, out] = [rows[out] @ each for each in _maps(rows[~out], rest[~out], ridges)]
     errors = ((left_out - rest) ** 2).sum(axis=(1, 2))
     best = int(np.argmin(errors))
-    found = next(_maps(rows, rest, ridges[best:]))
+    best_map = next(_maps(rows, rest, ridges[best:]))
     total = float((values**2).sum()) or 1.0
     return Fit(
-        stretch * np.eye(rows.shape[1]) + found,
+        stretch * np.eye(rows.shape[1]) + best_map,
         stretch * rows + left_out[best],
         1 - float(errors[best]) / total,
         float(ridges[best]),

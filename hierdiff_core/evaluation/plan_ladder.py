@@ -106,10 +106,12 @@ def _predictions(
     study: Study, results: Results, prompts: PromptSet, settings: list[Setting]
 ) -> list[JudgedPrediction]:
     """Return the complete settings with a prediction."""
-    found = []
+    predictions = []
     for setting in settings:
         outcome = results.whole(study.unit(prompts, setting))
         measured = results.measured(study, prompts, setting)
         if outcome is not None and measured is not None and {*_FACTS} <= outcome.facts.keys():
-            found.append(JudgedPrediction(measured, *(outcome.facts[each] for each in _FACTS)))
-    return found
+            predictions.append(
+                JudgedPrediction(measured, *(outcome.facts[each] for each in _FACTS))
+            )
+    return predictions

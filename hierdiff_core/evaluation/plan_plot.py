@@ -60,7 +60,7 @@ def _standards(ladder: Ladder) -> list[Measured]:
     """Return the best standard setting of each cost, up to _BEYOND times the dearest rung."""
     limit = _BEYOND * max(rung.evaluations for rung in ladder.rungs)
     best: dict[float, Measured] = {}
-    for each in sorted(ladder.standards, key=lambda each: each.mean):
-        if each.per_image <= limit:
-            best[each.per_image] = each
+    for measured in sorted(ladder.standards, key=lambda each: each.mean):
+        if measured.per_image <= limit:
+            best[measured.per_image] = measured
     return list(best.values())

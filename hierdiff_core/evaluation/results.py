@@ -33,8 +33,8 @@ class Results:
 
     def whole(self, job: Trial) -> Outcome | None:
         """Return the outcome of a trial where every picture was made and judged."""
-        found = self.outcomes.get(job)
-        return found if found is not None and not found.missing else None
+        outcome = self.outcomes.get(job)
+        return outcome if outcome is not None and not outcome.missing else None
 
     def lack(self, job: Trial) -> str:
         """Return the reason why a trial has no figures; empty where it has."""

@@ -218,9 +218,9 @@ def _ladder(tried: Sequence[Judged], reference: Measured, quality: float) -> lis
 def _surest(judged: Iterable[Judged]) -> list[Judged]:
     """Return the settings for which no setting of at most their cost is surer."""
     kept: list[Judged] = []
-    for each in sorted(judged, key=lambda each: (_price(each), -each.share.low)):
-        if not kept or each.share.low > kept[-1].share.low:
-            kept.append(each)
+    for rung in sorted(judged, key=lambda each: (_price(each), -each.share.low)):
+        if not kept or rung.share.low > kept[-1].share.low:
+            kept.append(rung)
     return kept
 
 

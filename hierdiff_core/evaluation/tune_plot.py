@@ -43,10 +43,10 @@ def draw_choice(choice: Choice, catalogue: str, prompts: int) -> bytes:
 
 def _families(tried: Sequence[Judged]) -> list[Line]:
     groups: dict[tuple[bool, str, int], list[Judged]] = {}
-    for each in tried:
-        setting = each.setting
+    for judged in tried:
+        setting = judged.setting
         steps = setting.steps if setting.shares else 0
-        groups.setdefault((setting.shares, setting.solver, steps), []).append(each)
+        groups.setdefault((setting.shares, setting.solver, steps), []).append(judged)
     lines, counts = [], {False: 0, True: 0}
     for (shares, solver, steps), group in groups.items():
         colours = SHARED if shares else ALONE

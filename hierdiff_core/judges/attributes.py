@@ -59,9 +59,9 @@ class AttributeJudge:
             for row, names in enumerate(named)
         ]
         right = {}
-        for axis, each in seen.items():
+        for axis, values in seen.items():
             wanted = np.array([names.get(axis, -1) for names in named], dtype=np.int64)
-            right[axis] = np.ma.masked_array(each.argmax(1) == wanted, mask=wanted < 0)
+            right[axis] = np.ma.masked_array(values.argmax(1) == wanted, mask=wanted < 0)
         return Verdicts(np.array(scores, dtype=np.float64), right)
 
     def probabilities(self, pictures: NDArray[np.uint8]) -> dict[str, NDArray[np.float64]]:

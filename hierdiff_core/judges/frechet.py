@@ -41,11 +41,15 @@ def _root(covariance: Matrix) -> Matrix:
 
 
 def _check(a: Matrix, b: Matrix) -> None:
-    for each in (a, b):
-        if each.ndim != 2 or len(each) < _FEWEST:
-            raise _refusal(each, f"the Frechet distance needs at least {_FEWEST} rows of features")
-        if not np.isfinite(each).all():
-            raise _refusal(each, "some features are not finite; check the pictures they come from")
+    for features in (a, b):
+        if features.ndim != 2 or len(features) < _FEWEST:
+            raise _refusal(
+                features, f"the Frechet distance needs at least {_FEWEST} rows of features"
+            )
+        if not np.isfinite(features).all():
+            raise _refusal(
+                features, "some features are not finite; check the pictures they come from"
+            )
     if a.shape[1] != b.shape[1]:
         raise _refusal(
             b, f"the other set has {a.shape[1]} features per row; use one judge for both"

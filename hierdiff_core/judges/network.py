@@ -44,8 +44,8 @@ class AttributeNetwork(nn.Module):
 
     def judge(self, features: Tensor) -> list[Tensor]:
         """Return the logits of features."""
-        told = functional.silu(features)
-        return [head(told) for head in self.heads]
+        active = functional.silu(features)
+        return [head(active) for head in self.heads]
 
     def texture(self, pictures: Tensor) -> Tensor:
         """Return the averages of the two stages in the middle, (B, 144).
@@ -58,11 +58,11 @@ class AttributeNetwork(nn.Module):
     def _look(self, pictures: Tensor) -> list[Tensor]:
         """Return the averages of stem and stages, but of the last stage all places, flat."""
         here = functional.silu(self.stem(pictures))
-        told = []
+        averages = []
         for stage in self.stages:
-            told.append(here.mean((2, 3)))
+            averages.append(here.mean((2, 3)))
             here = stage(here)
-        return [*told, here.flatten(1)]
+        return [*averages, here.flatten(1)]
 
 
 class _Stage(nn.Module):

@@ -34,13 +34,15 @@ class ReadyQueue:
         self.ready: list[int] = []
         self.rows: list[Row] = []
         self.free = list(range(slots))[::-1]
-        for each in sorted(self.wanted, reverse=True):
-            parent = plan.segments[each].parent
+        for segment in sorted(self.wanted, reverse=True):
+            parent = plan.segments[segment].parent
             if parent is None or parent in finished:
-                self.ready.append(each)
+                self.ready.append(segment)
             elif parent not in self.wanted:
                 raise InvalidSetting(
-                    setting="only", value=each, hint=f"segment {parent} must be finished before it"
+                    setting="only",
+                    value=segment,
+                    hint=f"segment {parent} must be finished before it",
                 )
 
     def fill(self, most: int) -> list[Row]:

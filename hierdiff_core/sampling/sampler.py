@@ -60,8 +60,8 @@ def run(
     job: Job, denoiser: Denoiser, solver: Solver, finished: Mapping[int, State] | None = None
 ) -> Iterator[Finished]:
     """Yield each segment as it ends, leaves early; see `rounds`."""
-    for each in rounds(job, denoiser, solver, finished):
-        yield from each.finished
+    for step in rounds(job, denoiser, solver, finished):
+        yield from step.finished
 
 
 @torch.no_grad()

@@ -112,12 +112,12 @@ def _by(found: Measured) -> str:
 
 def _predictions(ladders: Sequence[Ladder]) -> Table:
     rows = []
-    for each in ladders:
-        ranks = (rank_misfits(each.predictions), rank_scores(each.predictions))
+    for ladder in ladders:
+        ranks = (rank_misfits(ladder.predictions), rank_scores(ladder.predictions))
         rows.append([
-            each.prompts.name, str(len(each.predictions)), *(number(rank, 2) for rank in ranks),
-            label(each.rival.setting), share(each.saving()),
-            _saved_alike(each),
+            ladder.prompts.name, str(len(ladder.predictions)), *(number(rank, 2) for rank in ranks),
+            label(ladder.rival.setting), share(ladder.saving()),
+            _saved_alike(ladder),
         ])  # fmt: skip
     columns = ("set", "plans", "rank: misfit", "rank: score", "best standard",
                "saved at its score", "saved, not told apart")  # fmt: skip
