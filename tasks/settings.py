@@ -73,28 +73,32 @@ class Settings(BaseSettings):
         default=None, description="the ledger: `postgresql://user:password@host/name`"
     )
     s3_endpoint_url: str | None = Field(
-        default=None, description="of the object store; empty: Amazon's"
+        default=None, description="address of the object store; empty: Amazon S3"
     )
     s3_bucket: str = Field(
-        default="hierdiff", description="bucket of pictures, checkpoints and reports"
+        default="hierdiff", description="bucket for pictures, checkpoints and reports"
     )
-    s3_prefix: str = Field(default="", description="before every key, such as `nightly/`")
+    s3_prefix: str = Field(default="", description="prefix of every key, such as `nightly/`")
     s3_access_key: SecretStr | None = Field(
         default=None,
-        description="of the stack's own store; for any other, boto3 finds its own",
+        description="access key of the stack's own store; for any other, boto3 finds it",
     )
-    s3_secret_key: SecretStr | None = Field(default=None, description="of the stack's own store")
+    s3_secret_key: SecretStr | None = Field(
+        default=None, description="secret key of the stack's own store"
+    )
     public_url: str | None = Field(
-        default=None, description="where people see the bucket; empty: links are signed for a week"
+        default=None, description="public address of the bucket; empty: links are signed for a week"
     )
 
     source_url: SecretStr | None = Field(
-        default=None, description="your own database, as SQLAlchemy writes it"
+        default=None, description="SQLAlchemy URL of your own database"
     )
     source_query: str | None = Field(
-        default=None, description="SQL on it; its columns are named `prompt`, `reference`, ..."
+        default=None, description="SQL to run on it, with columns named `prompt`, `reference`, ..."
     )
-    source_file: Path | None = Field(default=None, description="or a .csv, .tsv or .jsonl file")
+    source_file: Path | None = Field(
+        default=None, description="a .csv, .tsv or .jsonl file to read instead"
+    )
 
     model: str = Field(
         default=MODEL,
@@ -103,7 +107,9 @@ class Settings(BaseSettings):
     solver: Annotated[str, _one_of(*SOLVERS)] | None = Field(
         default=None, description=f"{', '.join(SOLVERS)}; empty: the model's own"
     )
-    steps: int | None = Field(default=None, ge=1, description="K; empty: the model's own")
+    steps: int | None = Field(
+        default=None, ge=1, description="denoising steps (K); empty: the model's own"
+    )
     guidance: float | None = Field(
         default=None,
         ge=0,
@@ -113,25 +119,25 @@ class Settings(BaseSettings):
     height: int | None = Field(default=None, ge=1, description="pixels; empty: the model's own")
     width: int | None = Field(default=None, ge=1, description="pixels; empty: the model's own")
     seed: int = Field(
-        default=0, ge=0, lt=2**63, description="of all noise: another seed, another set of pictures"
+        default=0, ge=0, lt=2**63, description="seed of all noise; another seed, other pictures"
     )
     initial_noise: Annotated[str, _one_of(*INITIAL_NOISE)] = Field(
         default="root", description="one draw per `root` of a tree, or one `shared` by all"
     )
     dtype: Annotated[str, _one_of(*DTYPES)] = Field(
-        default="float32", description=f"of the networks: {', '.join(DTYPES)}"
+        default="float32", description=f"precision of the networks: {', '.join(DTYPES)}"
     )
     options: dict[str, Any] = Field(
         default_factory=dict,
-        description="what only the model's family asks for, each as HIERDIFF_OPTION_ and its name",
+        description="options of the model's family, each as HIERDIFF_OPTION_ and its name",
     )
 
     planner: Annotated[str, _one_of("auto", *PLANNERS)] = Field(
-        default="auto", description=f"{', '.join(PLANNERS)}; auto: calibrated where the model is"
+        default="auto", description=f"{', '.join(PLANNERS)}; auto: calibrated if the model is"
     )
     # Chosen from the ablations of benchmarks/results/evaluation.md.
     linkage: Annotated[str, _one_of(*LINKAGES)] = Field(
-        default="average", description=f"of the paper's trees: {', '.join(LINKAGES)}"
+        default="average", description=f"linkage of the paper's trees: {', '.join(LINKAGES)}"
     )
     tau: float = Field(
         default=0.25,
@@ -143,37 +149,41 @@ class Settings(BaseSettings):
         default=None, ge=0, lt=1, description="budget: share of the evaluations to save"
     )
     steps_per_image: float | None = Field(
-        default=None, gt=0, description="budget: evaluations per image, in the mean"
+        default=None, gt=0, description="budget: evaluations per image, on average"
     )
     exact_prompts: int = Field(
-        default=EXACT, ge=1, description="prompts up to which trees and plans are exact"
+        default=EXACT, ge=1, description="number of prompts up to which trees and plans are exact"
     )
 
     shards: int = Field(
-        default=4, ge=1, le=1000, description="subtrees that are run, watched and retried alone"
+        default=4,
+        ge=1,
+        le=1000,
+        description="number of subtrees, each run, watched and retried by itself",
     )
     slots: PositiveInt | Literal["auto"] = Field(
-        default="auto", description="rows denoised at once; auto tries the device"
+        default="auto", description="rows denoised at once; auto measures the device"
     )
     compile: bool = Field(
         default=False,
-        description="let torch compile the network: minutes once, then faster on a GPU",
+        description="compile the network with torch: takes minutes once, then is faster on a GPU",
     )
     device: str = Field(
-        default="auto", description="cuda, cuda:N or cpu; auto: a GPU where there is one"
+        default="auto", description="cuda, cuda:N or cpu; auto: a GPU if there is one"
     )
     lease_seconds: float = Field(
         default=60.0, ge=1, description="seconds until a silent worker counts as gone"
     )
     previews: bool = Field(default=True, description="small pictures of each split, for the report")
     prompt_in_images: bool = Field(
-        default=True, description="write the prompt into the PNG; that it was generated always is"
+        default=True,
+        description="write the prompt into the PNG; that it was generated is always written",
     )
 
     gpu_price_per_hour: float | None = Field(
-        default=None, ge=0, description="of one GPU, from which the cost of a night follows"
+        default=None, ge=0, description="price of one GPU, for the cost of a night"
     )
-    currency: str = Field(default="USD", description="of that price")
+    currency: str = Field(default="USD", description="currency of that price")
 
     @property
     def recipe(self) -> Recipe:

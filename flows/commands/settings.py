@@ -20,7 +20,7 @@ this list, which is made from the code.
 
 
 @click.command()
-@click.option("--markdown", is_flag=True, help="as the page docs/settings.md")
+@click.option("--markdown", is_flag=True, help="print the page docs/settings.md")
 def settings(markdown: bool) -> None:
     """List every setting with its default and what it is for."""
     click.echo(settings_page() if markdown else settings_list() + "\n", nl=False)
@@ -37,7 +37,7 @@ def settings_page() -> str:
     """Return the settings as a page in Markdown."""
     parts = [_HEAD, *_table(_settings())]
     for family, rows in _options():
-        parts += [f"\n## What only models of `{family}` ask for\n", *_table(rows)]
+        parts += [f"\n## Options of the family `{family}`\n", *_table(rows)]
     return "\n".join(parts) + "\n"
 
 
