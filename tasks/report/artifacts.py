@@ -35,7 +35,7 @@ def summary_markdown(data: ReportData, report_url: str = "") -> str:
     parts += _troubles(data)
     if data.rejected:
         lines = [f"- row {each.row}: {markdown_text(each.why)}" for each in data.rejected]
-        parts.append(f"## {len(data.rejected):,} rows were not taken\n\n" + _listed(lines))
+        parts.append(f"## {len(data.rejected):,} rows were rejected\n\n" + _listed(lines))
     return "\n\n".join(parts) + "\n"
 
 

@@ -22,9 +22,11 @@ class Figure:
 
 
 def planned_by(planner: str, linkage: str | None, tau: float | None, price: float | None) -> str:
-    """Return what made a plan and how finely it cut, for people."""
+    """Return a plan's planner and threshold, for people."""
     if planner == CALIBRATED:
-        return f"the model's calibration, {price or 0:.4g} of excess for an evaluation"
+        if price is not None and price < 0:  # the evaluations suffice for every picture alone
+            return "the model's calibration, nothing is shared"
+        return f"the model's calibration, price {price or 0:.4g} (excess per saved evaluation)"
     return f"the paper's tree, {linkage} linkage, tau {tau or 0:.4g}"
 
 
@@ -40,7 +42,7 @@ def claim(data: ReportData) -> str:
     if data.missing:
         return f"{len(data.made):,} of {images}"
     if plan.evaluations == plan.evaluations_standard:
-        return f"{images}, nothing to share"
+        return f"{images}, nothing shared"
     worth = plan.evaluations / plan.steps
     return f"{images} for the work of {worth:,.{0 if worth >= 10 else 1}f}"
 
@@ -61,10 +63,10 @@ def _effort(data: ReportData) -> Iterator[Figure]:
     if data.seconds:
         yield Figure("Time", duration(data.seconds), f"{rate(made / data.seconds)} images/s")
     if data.cost is not None:
-        each = f"{1000 * data.cost / made:.2f} per 1,000" if made else ""
+        each = f"{1000 * data.cost / made:.2f} per 1,000 images" if made else ""
         yield Figure("Cost", f"{data.cost:.2f} {data.currency}", each)
     if data.resumed:
-        yield Figure("Resumed", f"{data.resumed:,}", "evaluations kept")
+        yield Figure("Resumed", f"{data.resumed:,}", "evaluations not repeated")
 
 
 def duration(seconds: float) -> str:

@@ -165,8 +165,8 @@ def test_the_first_figures_say_what_was_made_paid_and_spared() -> None:
     assert figures["Evaluations"] == (f"{plan.evaluations}", "instead of 96")
     assert figures["Saved"] == (f"{plan.saving:.0%}", f"{96 - plan.evaluations} evaluations")
     assert figures["Time"] == ("1 min 40 s", "0.12 images/s")
-    assert figures["Cost"] == ("0.10 USD", "8.33 per 1,000")
-    assert figures["Resumed"] == ("8", "evaluations kept")
+    assert figures["Cost"] == ("0.10 USD", "8.33 per 1,000 images")
+    assert figures["Resumed"] == ("8", "evaluations not repeated")
 
 
 def test_unknown_figures_are_left_out() -> None:
@@ -263,7 +263,7 @@ def test_only_web_and_relative_links_are_followed(link: str, kept: bool) -> None
 def test_every_size_of_night_renders() -> None:
     for size in (1, 2, 300):
         assert "</html>" in render_report(night(size))
-    assert "nothing to share" in claim(night(1))
+    assert "nothing shared" in claim(night(1))
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
