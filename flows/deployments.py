@@ -21,8 +21,8 @@ from flows.automations import register_automations
 from flows.errors import MissingDeployments, ServiceFailed
 
 POOLS = {
-    "cpu": "Parents: they plan a night and see that every subtree is run.",
-    "gpu": "Subtrees: one worker for each GPU, one run at a time.",
+    "cpu": "Parent runs: each plans a night and has all its subtrees run.",
+    "gpu": "Subtrees: one worker per GPU, one run at a time.",
 }
 
 

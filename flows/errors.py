@@ -32,12 +32,12 @@ class MissingDeployments(HierdiffError):
 
 
 class SubtreeFailed(HierdiffError):
-    """The {name} ended as {state} (flow run {child}); its page in the UI says why, and Retry there
-    or on the night makes what is missing."""
+    """Flow run {child} ({name}) ended as {state}; its page in the UI says why. Retry it or the
+    night to make what is missing."""
 
 
 class NightIncomplete(HierdiffError):
-    """Run {run} misses {missing} images; retry it in the UI or with `hierdiff retry {run}`."""
+    """Run {run} is missing {missing} images; retry it in the UI or with `hierdiff retry {run}`."""
 
 
 class NoPrefect(HierdiffError):
@@ -45,7 +45,8 @@ class NoPrefect(HierdiffError):
 
 
 class UnreachablePrefect(HierdiffError):
-    """The Prefect server at {url} does not answer; check that it runs and PREFECT_API_URL."""
+    """The Prefect server at {url} does not answer; check that it runs and that
+    PREFECT_API_URL is right."""
 
 
 class NotDeployed(HierdiffError):

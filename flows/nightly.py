@@ -66,7 +66,7 @@ def nightly(
 
     Rows come from `query` on HIERDIFF_SOURCE_URL or from `file`, or from what `hierdiff ingest`
     stored for this night before. A second start of a night gives way to the first: it ends as
-    Cancelled, and says whose night it is.
+    Cancelled and names the flow run that has the night.
     """
     quiet_libraries()
     settings = read_settings()
@@ -90,7 +90,7 @@ def plan_everything(
 ) -> uuid.UUID:
     """Return the night's run: the one it has, or one that is planned now."""
     if claimed.run is not None:
-        get_run_logger().info("Run %s goes on from where it was left", claimed.run)
+        get_run_logger().info("Run %s continues from where it stopped", claimed.run)
         return claimed.run
     watch = Stopwatch()
     tonight = settings_for(stores, settings, claimed.catalogue, claimed.batch)
@@ -141,14 +141,14 @@ def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 
 @task(name="read prompts", task_run_name="read prompts", cache_policy=NO_CACHE)
 def read_prompts(stores: Stores, settings: Settings, claimed: Night, source: stages.Source) -> None:
-    """Store the night's rows; bad ones are set aside with their reasons."""
+    """Store the night's rows; bad ones are rejected, each with its reason."""
     good, bad = stages.ingest(stores, settings, claimed, source)
-    get_run_logger().info("%d prompts, %d rows not taken", good, bad)
+    get_run_logger().info("%d prompts, %d rows rejected", good, bad)
 
 
 @task(name="embed prompts", task_run_name="embed prompts", cache_policy=NO_CACHE)
 def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
-    """Let the prior predict what is not in the cache."""
+    """Embed the prompts that are not in the cache."""
     bar = create_progress_artifact(progress=0.0, description="prompts embedded")
 
     def report(done: int, total: int) -> None:
@@ -157,22 +157,22 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
 
     made = stages.embed(stores, settings, batch, report)
     report(1, 1)
-    get_run_logger().info("%d embeddings made, the others were known", made)
+    get_run_logger().info("%d embeddings made, the others were cached", made)
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)
 def store_plan(
     stores: Stores, settings: Settings, batch: int, chosen: CatalogueSettings
 ) -> uuid.UUID:
-    """Cluster the prompts and store tree, schedule and segments."""
+    """Cluster the prompts and store trees, segments and shards."""
     run = stages.plan(stores, settings, batch, chosen)
-    get_run_logger().info("The night is run %s%s", run, chosen.tuned and f", {chosen.tuned}")
+    get_run_logger().info("Planned as run %s%s", run, chosen.tuned and f", {chosen.tuned}")
     return run
 
 
 @task(name="run subtree", task_run_name="run {name}", cache_policy=NO_CACHE)
 def run_subtree(run_id: str, shard: int, name: str) -> None:
-    """See that one shard is run to its end by a worker of the GPU pool."""
+    """Have a worker of the GPU pool run one shard to its end; raises SubtreeFailed."""
     child = await_child(ensure_child(run_id, shard))
     if child.state is None or not child.state.is_completed():
         state = child.state.name if child.state else "unknown"
@@ -181,11 +181,11 @@ def run_subtree(run_id: str, shard: int, name: str) -> None:
 
 @task(name="publish the report", task_run_name="publish the report", cache_policy=NO_CACHE)
 def publish_night(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
-    """Count the pictures, write manifest and report, and show them here."""
+    """Check the pictures, write manifest and report, and link the report here."""
     published = publish(stores, settings, run)
     link = report_url(stores, settings, published.report)
     create_markdown_artifact(
-        summary_markdown(published.data, link), key="night", description="what the night came to"
+        summary_markdown(published.data, link), key="night", description="the night's result"
     )
     create_table_artifact(
         subtree_table(published.data), key="subtrees", description="the night's subtrees"

@@ -29,7 +29,7 @@ _TRANSIENT = (UnreachableDatabase, UnreachableStorage, torch.OutOfMemoryError)
 
 @flow(name="subtree", flow_run_name="{name}", log_prints=False)
 def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
-    """Run what is missing of one shard; `name` is how people know it."""
+    """Run what one shard is missing; `name` is its name in the UI."""
     quiet_libraries()
     denoise(run_id, shard, name)
 

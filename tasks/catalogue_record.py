@@ -104,7 +104,7 @@ def _measured_on(recipe: Recipe) -> dict[str, Any]:
 def read_tuned(catalogue: str, found: Any) -> Tuned:
     """Return the record that `to_json` wrote; raises DamagedTuning, naming what is wrong."""
     if not isinstance(found, Mapping):
-        raise DamagedTuning(catalogue=catalogue, reason="it is no JSON object")
+        raise DamagedTuning(catalogue=catalogue, reason="it is not a JSON object")
     given: dict[str, Any] = {}
     for field in fields(Tuned):
         value = found.get(field.name)

@@ -61,7 +61,7 @@ def settings_for(
     try:
         tuned = read_tuned(catalogue, found)
     except DamagedTuning as damage:
-        warning = f"{damage} Until then the environment's settings hold."
+        warning = f"{damage} Until then the environment's settings apply."
         return CatalogueSettings(settings, warning=warning)
     changed = _apply(settings, tuned)
     recipe = pin_recipe(changed.recipe, settings.digests)
@@ -70,7 +70,7 @@ def settings_for(
         return CatalogueSettings(changed, tuned.said())
     warning = (
         f"Catalogue {catalogue!r} was tuned on {tuned.tuned_at[:10]} {reason}; run `hierdiff tune` "
-        "again. Until then the environment's settings hold."
+        "again. Until then the environment's settings apply."
     )
     return CatalogueSettings(settings, warning=warning)
 
@@ -92,7 +92,7 @@ def plan_catalogue(
         if not chosen.tuned or error.facts.get("setting") not in _BUDGETS:
             raise
     nothing = replace(settings, planner=PAPER, budget=Budget(saving=0.0))
-    tuned = f"{chosen.tuned} (too few prompts for that: nothing is shared)"
+    tuned = f"{chosen.tuned} (too few prompts for that saving: nothing is shared)"
     return PlannedCatalogue(plan_prompts(stores, prompts, nothing), nothing.budget, tuned)
 
 
@@ -108,8 +108,8 @@ def _refusal(tuned: Tuned, recipe: Recipe, stored: Sequence[Prompt]) -> str:
     if differs := tuned.differs(recipe):
         return f"with {differs}"
     if tuned.planner == CALIBRATED and not is_calibrated(recipe):
-        return "with a calibration that is not here"
+        return "with a calibration that is not on this machine"
     kept = [(each.recipe.solver, each.recipe.steps) for each in stored]
     if kept and kept[0] != (tuned.solver, tuned.steps):
-        return "after this night's rows were stored, for other steps than they have"
+        return "after this night's rows were stored with another solver or number of steps"
     return ""

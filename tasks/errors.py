@@ -16,7 +16,7 @@ class UnreachableDatabase(HierdiffError):
 
 
 class OutdatedSchema(HierdiffError):
-    """Database {url} is at schema {found}, this version needs {wanted}; run
+    """Database {url} is at schema {found}, but this version needs {wanted}; run
     `alembic upgrade head`."""
 
 
@@ -37,17 +37,17 @@ class BadRow(HierdiffError):
 
 
 class EmptyBatch(HierdiffError):
-    """There is no prompt to draw: {reason}; check the query or the file."""
+    """There is no usable prompt: {reason}; check the query or the file."""
 
 
 class DamagedTuning(HierdiffError):
     """The tuned setting of catalogue {catalogue!r} cannot be read ({reason}); run `hierdiff tune`
-    again, or with --forget to go without."""
+    again, or with --forget to remove it."""
 
 
 class NightTaken(HierdiffError):
-    """Night {date} of catalogue {catalogue!r} is being run by {owner}, whose claim lasts
-    {seconds:.0f} s more; wait, or cancel that run first."""
+    """Night {date} of catalogue {catalogue!r} is being run by {owner}, whose lease lasts
+    another {seconds:.0f} s; wait, or cancel that run first."""
 
 
 class UnknownRun(HierdiffError):
@@ -59,12 +59,12 @@ class UnknownSubtree(HierdiffError):
 
 
 class LeaseHeld(HierdiffError):
-    """Subtree {shard} of run {run} is being run by {owner}, whose lease lasts {seconds:.0f} s
-    more; wait, or cancel that run first."""
+    """Subtree {shard} of run {run} is being run by {owner}, whose lease lasts another
+    {seconds:.0f} s; wait, or cancel that run first."""
 
 
 class LeaseLost(HierdiffError):
-    """{owner} no longer holds subtree {shard} of run {run}; what it finished is kept, retry the
+    """{owner} no longer holds subtree {shard} of run {run}; what it finished is kept. Retry the
     subtree for the rest."""
 
 
@@ -87,7 +87,7 @@ class CorruptObject(HierdiffError):
 
 
 class MissingEmbedding(HierdiffError):
-    """Embedding {key} is not in the database; start the night again, it will be made anew."""
+    """Embedding {key} is not in the database; start the night again to make it anew."""
 
 
 class NoSource(HierdiffError):
@@ -96,5 +96,5 @@ class NoSource(HierdiffError):
 
 
 class PoisonedSubtree(HierdiffError):
-    """Subtree {shard} of run {run} took its worker down {crashes} times in a row; look into the
+    """Subtree {shard} of run {run} took its worker down {crashes} times in a row; check the
     worker's log, then retry it by hand."""

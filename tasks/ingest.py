@@ -79,4 +79,4 @@ def _nothing(faults: list[HierdiffError]) -> HierdiffError:
     if all(isinstance(fault, MissingColumn) for fault in faults):
         return faults[0]
     first = _storable(str(faults[0])).rstrip(".")
-    return EmptyBatch(reason=f"all {len(faults)} rows were refused, the first one so: {first}")
+    return EmptyBatch(reason=f"all {len(faults)} rows were rejected, the first with: {first}")

@@ -70,7 +70,7 @@ def read_file(path: Path) -> Iterator[SourceRow]:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as lines:
             yield from reader(lines)
     except OSError as error:
-        raise UnreadableFile(path=path, reason=error.strerror or "it does not open") from None
+        raise UnreadableFile(path=path, reason=error.strerror or "it cannot be opened") from None
 
 
 def _read_csv(lines: TextIO, delimiter: str = ",") -> Iterator[SourceRow]:
@@ -84,10 +84,12 @@ def _read_csv(lines: TextIO, delimiter: str = ",") -> Iterator[SourceRow]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield SourceRow(number, fault=f"the line is no CSV ({error})")
+            yield SourceRow(number, fault=f"the line is not valid CSV ({error})")
             continue
         if len(cells) > len(header):
-            yield SourceRow(number, fault=f"it has {len(cells)} cells, the header {len(header)}")
+            yield SourceRow(
+                number, fault=f"it has {len(cells)} cells, the header has {len(header)}"
+            )
         elif any(cells):
             yield SourceRow(number, dict(zip(header, cells, strict=False)))
 
@@ -103,12 +105,12 @@ def _read_jsonl(lines: TextIO) -> Iterator[SourceRow]:
         try:
             columns = json.loads(line)
         except (ValueError, RecursionError) as error:
-            yield SourceRow(number, fault=f"the line is no JSON ({error})")
+            yield SourceRow(number, fault=f"the line is not valid JSON ({error})")
             continue
         if isinstance(columns, dict):
             yield SourceRow(number, columns)
         else:
-            yield SourceRow(number, fault="the line is no JSON object")
+            yield SourceRow(number, fault="the line is not a JSON object")
 
 
 _FORMATS: dict[str, Callable[[TextIO], Iterator[SourceRow]]] = {

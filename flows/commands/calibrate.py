@@ -32,9 +32,11 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--guidance", type=float, help="HIERDIFF_GUIDANCE unless given")
 @click.option("--height", type=int, help="pixels; HIERDIFF_HEIGHT unless given")
 @click.option("--width", type=int, help="pixels; HIERDIFF_WIDTH unless given")
-@click.option("--levels", default=8, show_default=True, help="K of the runs: noise levels")
-@click.option("--evaluations", default=4000, show_default=True, help="at the most, in all")
-@click.option("--out", type=click.Path(path_type=Path), help="beside the model unless given")
+@click.option("--levels", default=8, show_default=True, help="steps of a measuring run (K)")
+@click.option("--evaluations", default=4000, show_default=True, help="to spend, at most")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="file to write; beside the model unless given"
+)
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def calibrate(
     file: Path | None,
@@ -44,7 +46,7 @@ def calibrate(
     as_json: bool,
     **given: object,
 ) -> None:
-    """Learn what the model lets prompts share; a stopped run goes on where it was."""
+    """Measure which steps a model lets prompts share; a stopped run continues where it was."""
     quiet_libraries()
     settings = read_settings(**{name: each for name, each in given.items() if each is not None})
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -72,9 +74,9 @@ def _say(made: Calibrated) -> str:
     lines = [
         f"{facts['prompts']} prompts, {facts['evaluations']:,} evaluations, "
         f"model {facts['revision']}",
-        "landing on  settled   explained (R2)   ranking (Spearman), prompts left out",
+        "noise level  settled   explained (R2)   ranking (Spearman), both on held-out prompts",
     ]
     rows = zip(calibration.levels[1:], facts["shares"], facts["r2"], facts["spearman"], strict=True)
     for sigma, share, r2, rank in rows:
-        lines.append(f"{sigma:10.3f}   {100 * share:5.1f} %   {r2:14.3f}   {rank:.3f}")
+        lines.append(f"{sigma:11.3f}   {100 * share:5.1f} %   {r2:14.3f}   {rank:.3f}")
     return "\n".join([*lines, f"written to {made.path}"])

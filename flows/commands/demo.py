@@ -61,10 +61,16 @@ _LOOKS = (
 
 
 @click.command()
-@click.option("--out", type=click.Path(path_type=Path), default=Path("out/demo"))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("out/demo"),
+    show_default=True,
+    help="folder for the report and the pictures",
+)
 @click.option("--keep", is_flag=True, help="leave the stack running until Ctrl-C")
 def demo(out: Path, keep: bool) -> int:
-    """Run one night of a sample shop here, on everything a real night runs on."""
+    """Run one night of a sample shop on this machine, with all the services of a real night."""
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     with _defaults(out / "shop.db"):
@@ -112,7 +118,7 @@ def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
             if code == 0:
                 _leave_files(stores, settings, out, time.monotonic() - started)
         if keep:
-            click.echo(f"the stack runs on; {stack.ui_url}, stop it with Ctrl-C")
+            click.echo(f"the stack keeps running at {stack.ui_url}; stop it with Ctrl-C")
             threading.Event().wait()
     return code
 

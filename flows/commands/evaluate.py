@@ -39,20 +39,22 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--model", help="folder or hub name; HIERDIFF_MODEL unless given")
 @family_options
 @click.option("--prompts", type=_FILE, required=True,
-              help="CSV with a column `prompt` and, if you like, `set`")  # fmt: skip
-@click.option("--sets", help="some of the file's sets, such as shoes,hats")
-@click.option("--solvers", help="some of ddpm,ddim,dpmsolver++")
+              help="CSV with a column `prompt` and an optional column `set`")  # fmt: skip
+@click.option("--sets", help="only these sets of the file, such as shoes,hats")
+@click.option("--solvers", help="only these solvers, such as ddim,dpmsolver++")
 @click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
               help="attributes, clip[:MODEL] or vqascore:MODEL; the first one counts")  # fmt: skip
 @click.option("--grid", type=click.Choice(list(GRIDS)), default="default", show_default=True,
-              help="how much is measured")  # fmt: skip
-@click.option("--only", help=f"some of {', '.join(SECTIONS)}")
-@click.option("--sample", type=click.IntRange(min=2), help="prompts of a set that are judged")
-@click.option("--workers", type=click.IntRange(min=1), help="processes; chosen unless given")
-@click.option("--out", type=_FOLDER, default=OUT, show_default=True, help="where the pages go")
-@click.option("--work", type=_FOLDER, default=WORK, show_default=True, help="what is kept of runs")
+              help="how much to measure")  # fmt: skip
+@click.option("--only", help=f"only these sections: {', '.join(SECTIONS)}")
+@click.option("--sample", type=click.IntRange(min=2), help="prompts to judge per set")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="processes; chosen automatically unless given"
+)
+@click.option("--out", type=_FOLDER, default=OUT, show_default=True, help="folder for the pages")
+@click.option("--work", type=_FOLDER, default=WORK, show_default=True, help="folder for results")
 @click.option("--plots/--no-plots", default=True, help="draw PNGs (needs matplotlib)")
-@click.option("--dry-run", is_flag=True, help="tell what is left to measure, and measure nothing")
+@click.option("--dry-run", is_flag=True, help="show what is left to measure, and measure nothing")
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def evaluate(
     model: str | None, options: dict[str, str], prompts: Path, sets: str | None,
@@ -62,8 +64,9 @@ def evaluate(
 ) -> int:  # fmt: skip
     """Measure what sharing saves on your prompts, and at what quality.
 
-    Standard and shared runs on the same seeds, scored by the judges; written as JSON, markdown and
-    plots. What was measured before is not measured again, so a stopped run goes on where it was.
+    Runs with and without sharing take the same seeds and are scored by the judges; the results are
+    written as JSON, Markdown and plots. Nothing is measured twice, so a stopped run continues where
+    it was.
     """
     quiet_libraries()
     chosen = choose_sets(read_sets(prompts), names_of(sets))
@@ -100,7 +103,7 @@ def check_solvers(names: Sequence[str]) -> Sequence[str]:
     """Return the names; raises InvalidSetting for one that no solver has."""
     for name in names:
         if name not in SOLVERS:
-            hint = f"use some of {', '.join(SOLVERS)}"
+            hint = f"choose from {', '.join(SOLVERS)}"
             raise InvalidSetting(setting="--solvers", value=name, hint=hint)
     return names
 
@@ -109,7 +112,7 @@ def choose_sections(sections: Sections, names: Sequence[str]) -> list[str]:
     """Return the names of the sections in their order, all for none; raises InvalidSetting."""
     for name in names:
         if name not in sections:
-            hint = f"use some of {', '.join(sections)}"
+            hint = f"choose from {', '.join(sections)}"
             raise InvalidSetting(setting="--only", value=name, hint=hint)
     return [name for name in sections if not names or name in names]
 
@@ -129,7 +132,7 @@ def tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int
     total = sum(job.weight for job in seen)
     for name, count, cost in rows:
         click.echo(f"{name:<12} {count:>5} runs  about {cost:>9,} evaluations")
-    click.echo(f"{'in all':<12} {len(seen):>5} runs  about {total:>9,} evaluations")
+    click.echo(f"{'total':<12} {len(seen):>5} runs  about {total:>9,} evaluations")
     return 0
 
 

@@ -11,7 +11,7 @@ def _read(
     pairs = [each.partition("=") for each in given]
     for name, equals, _ in pairs:
         if not equals or not name:
-            raise click.BadParameter(f"{name!r} is no NAME=VALUE", context, parameter)
+            raise click.BadParameter(f"{name!r} is not of the form NAME=VALUE", context, parameter)
     return {name: value for name, _, value in pairs}
 
 
@@ -21,5 +21,5 @@ family_options = click.option(
     multiple=True,
     metavar="NAME=VALUE",
     callback=_read,
-    help="what only the model's family asks for; HIERDIFF_OPTION_NAME unless given",
+    help="an option of the model's family; HIERDIFF_OPTION_NAME unless given",
 )

@@ -17,7 +17,7 @@ from hierdiff_core.evaluation.tune_words import words
 from tasks.ledger import keep_tuned
 from tasks.tuning.predict import BudgetSearch, record_prediction, setting_of
 
-SAID = "predicted, not measured: no picture was made and no judge asked"
+SAID = "predicted, not measured: no picture was made, no judge was used"
 
 
 def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: bool) -> int:
@@ -48,16 +48,16 @@ def show_budget(search: BudgetSearch, catalogue: str, as_json: bool) -> int:
         price = {"evaluations": 0, "embeddings": absent, "settings": tried}
         click.echo(json.dumps(_facts(search, catalogue) | price))
         return 0
-    for name, count in (("settings", len(search.ways)), ("embeddings to make", absent)):
+    for name, count in (("settings to compare", len(search.ways)), ("embeddings to make", absent)):
         click.echo(f"{name:<22} {count:>9,}")
-    click.echo(f"{'in all':<22} {0:>9,} evaluations")
+    click.echo(f"{'total':<22} {0:>9,} evaluations")
     return 0
 
 
 def say_written(catalogue: str) -> str:
     """Return what becomes of a choice that was written."""
-    kept = f"written into the settings of catalogue {catalogue!r}; its nights are planned by that"
-    return f"{kept}, until `hierdiff tune` with --forget"
+    kept = f"written to the settings of catalogue {catalogue!r}; its nights use them"
+    return f"{kept} until `hierdiff tune {catalogue} --forget`"
 
 
 def _facts(search: BudgetSearch, catalogue: str) -> dict[str, object]:

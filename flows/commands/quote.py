@@ -56,7 +56,7 @@ def expect(
 
 def say_time(seconds: float | None) -> str:
     """Return the device time that is expected, for people."""
-    return "unknown before a first run" if seconds is None else duration(seconds)
+    return "unknown before the first run" if seconds is None else duration(seconds)
 
 
 def say(quoted: dict[str, object]) -> str:

@@ -28,7 +28,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _catalogue = click.argument("catalogue")
 _day = click.option("--date", "day", type=_DATE, help="business date; today unless given")
 _file = click.option("--file", type=_FILE, help="CSV, TSV or JSONL with a column `prompt`")
-_query = click.option("--query", help="SQL on HIERDIFF_SOURCE_URL, naming a column `prompt`")
+_query = click.option("--query", help="SQL for HIERDIFF_SOURCE_URL that returns a column `prompt`")
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
 
@@ -59,10 +59,10 @@ def ingest(
     if as_json:
         click.echo(json.dumps(found))
         return
-    said = "stored" if fresh else "found; this night has its rows already, nothing was changed"
-    click.echo(f"{len(rows.prompts)} prompts {said}")
+    outcome = "stored" if fresh else "read; this night already has its rows, nothing was changed"
+    click.echo(f"{len(rows.prompts)} prompts {outcome}")
     for each in rows.rejected:
-        click.echo(f"  not taken: {each.reason}")
+        click.echo(f"  rejected: {each.reason}")
 
 
 @click.command()
@@ -74,7 +74,7 @@ def ingest(
 def plan(
     catalogue: str, day: datetime | None, file: Path | None, query: str | None, as_json: bool
 ) -> None:
-    """Show what a night would cost. Embeds the prompts, which the night then finds; no more."""
+    """Show what a night would cost. Stores the embeddings, which the night reuses, and no more."""
     quiet_libraries()
     with ledger() as (stores, settings):
         night = None
@@ -99,7 +99,7 @@ def plan(
 @_day
 @_file
 @_query
-@click.option("--detach", is_flag=True, help="start it and return at once")
+@click.option("--detach", is_flag=True, help="start it and return immediately")
 @_json
 def run(
     catalogue: str,
@@ -109,7 +109,7 @@ def run(
     detach: bool,
     as_json: bool,
 ) -> int:
-    """Run a night on the workers and wait for its end."""
+    """Run a night on the workers and wait for it to end."""
     with ledger() as (stores, settings), prefect(settings) as url:
         if file is not None or query is not None:
             tonight = _tonight(stores, settings, catalogue)
@@ -123,10 +123,10 @@ def run(
 
 @click.command()
 @click.argument("run_name", metavar="RUN", default="latest")
-@click.option("--detach", is_flag=True, help="start it and return at once")
+@click.option("--detach", is_flag=True, help="start it and return immediately")
 @_json
 def retry(run_name: str, detach: bool, as_json: bool) -> int:
-    """Make what is missing of a run: failed subtrees, lost pictures, the report."""
+    """Make what a run is missing: failed subtrees, lost pictures, the report."""
     with ledger() as (stores, settings):
         with stores.session() as session:
             facts = summarise(session, find_run(session, run_name))

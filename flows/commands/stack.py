@@ -18,10 +18,12 @@ from tasks.settings import read_settings
 
 
 @click.command()
-@click.option("--port", default=4200, show_default=True, help="of the Prefect UI, if it is free")
-@click.option("--gpus", type=int, help="workers of the pool gpu; as many as there are GPUs")
+@click.option(
+    "--port", default=4200, show_default=True, help="port of the Prefect UI, if it is free"
+)
+@click.option("--gpus", type=int, help="workers in the pool gpu; one per GPU unless given")
 def standalone(port: int, gpus: int | None) -> None:
-    """Start PostgreSQL, S3, Prefect and its workers here, until Ctrl-C."""
+    """Run PostgreSQL, S3, Prefect and its workers on this machine until Ctrl-C."""
     home = read_settings().home
     with embedded.standalone(home, gpus=gpus, port=port, announce=click.echo) as stack:
         click.echo(f"\n  Prefect UI   {stack.ui_url}")
@@ -32,7 +34,7 @@ def standalone(port: int, gpus: int | None) -> None:
 
 @click.command()
 def deploy() -> None:
-    """Register pools, deployments and automations on the server of PREFECT_API_URL."""
+    """Register pools, deployments and automations on the server at PREFECT_API_URL."""
     from prefect.settings import PREFECT_API_URL
 
     url = PREFECT_API_URL.value()
@@ -47,10 +49,10 @@ def deploy() -> None:
 
 @click.command()
 @click.option("--pool", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True)
-@click.option("--gpu", default=0, show_default=True, help="which one this worker may use")
+@click.option("--gpu", default=0, show_default=True, help="number of the GPU to use")
 @click.option("--limit", default=1, show_default=True, help="flow runs at a time")
 def worker(pool: str, gpu: int, limit: int) -> None:
-    """Serve a pool from this machine: one worker for each GPU."""
+    """Serve a pool from this machine; start one worker per GPU."""
     device = str(gpu) if pool == "gpu" else ""
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device}
     name = f"{os.uname().nodename}-{pool}-{gpu}"

@@ -24,7 +24,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="machine-readable o
 @click.argument("run_name", metavar="[RUN]", required=False)
 @_json
 def status(run_name: str | None, as_json: bool) -> None:
-    """List the latest runs, or show one with its subtrees."""
+    """List the latest runs, or show one run with its subtrees."""
     with ledger() as (stores, _), stores.session() as session:
         if run_name is None:
             runs = list_runs(session)
@@ -36,7 +36,13 @@ def status(run_name: str | None, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run_name", metavar="[RUN]", default="latest")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("report.html"))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("report.html"),
+    show_default=True,
+    help="HTML file to write",
+)
 def report(run_name: str, out: Path) -> None:
     """Write a run's report, as it stands now, to one HTML file."""
     with ledger() as (stores, settings):
@@ -50,7 +56,7 @@ def report(run_name: str, out: Path) -> None:
 
 def _show_runs(runs: tuple[RunLine, ...]) -> None:
     if not runs:
-        click.echo("no run yet; `hierdiff run CATALOGUE --file prompts.csv` makes the first")
+        click.echo("no runs yet; start one with `hierdiff run CATALOGUE --file prompts.csv`")
         return
     table = Table("run", "catalogue", "date", "state", "images", box=None, pad_edge=False)
     for each in runs:
@@ -65,10 +71,10 @@ def _show_run(facts: RunSummary) -> None:
     click.echo(
         f"{facts.images}/{facts.images_expected} images, {facts.evaluations_planned:,} evaluations "
         f"planned instead of {facts.evaluations_standard:,} ({facts.saving:.0%} saved), "
-        f"{facts.evaluations_done:,} done, {facts.evaluations_reused:,} found from earlier nights"
+        f"{facts.evaluations_done:,} done, {facts.evaluations_reused:,} reused from earlier nights"
     )
     if facts.tuned is not None:
-        click.echo(f"planned by the catalogue's own setting, {facts.tuned}")
+        click.echo(f"planned with the catalogue's own setting, {facts.tuned}")
     stages = ", ".join(f"{stage} {duration(each)}" for stage, each in facts.seconds.items())
     click.echo(f"time: {stages or 'nothing measured yet'}")
     table = Table("subtree", "state", "done", "attempts", "held by", "error", box=None)
@@ -78,7 +84,7 @@ def _show_run(facts: RunSummary) -> None:
         table.add_row(*row, line.lease_owner or "", line.error or "")
     Console().print(table, markup=False)
     for each in facts.rejected:
-        click.echo(f"not taken: {each.reason}")
+        click.echo(f"rejected: {each.reason}")
 
 
 def _dump(value: object) -> str:

@@ -38,6 +38,11 @@ from tasks.tuning.tune import Tuning, Wanted, prepare
 OUT = Path("out/tune")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+# The names of a price's parts are keys of the JSON output, which stay; people read these.
+_PARTS = {
+    "sharing, at the most": "sharing, at most",
+    "telling, at the most": "reporting, at most",
+}
 
 
 @dataclass(frozen=True)
@@ -53,25 +58,31 @@ class TuningReport:
 @click.command()
 @click.argument("catalogue")
 @click.option("--file", type=_FILE, help="CSV, TSV or JSONL with a column `prompt`")
-@click.option("--query", help="SQL on HIERDIFF_SOURCE_URL, naming a column `prompt`")
+@click.option("--query", help="SQL for HIERDIFF_SOURCE_URL that returns a column `prompt`")
 @click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
               help="attributes, clip[:MODEL] or vqascore:MODEL; the first one counts")  # fmt: skip
 @click.option("--quality", default=0.98, show_default=True,
-              help="to be held: a share of the best standard setting's score")  # fmt: skip
+              help="quality to hold: a share of the best standard setting's score")  # fmt: skip
 @click.option("--sample", type=click.IntRange(min=8), default=64, show_default=True,
-              help="prompts that are judged; half of them to choose, half to tell")  # fmt: skip
+              help="prompts to judge: half to choose on, half to report on")  # fmt: skip
 @click.option("--evaluations", type=float,
-              help="per image: the best for it by the model's calibration, no judge")  # fmt: skip
-@click.option("--solvers", help="some of ddpm,ddim,dpmsolver++")
+              help="budget per image: the model's calibration chooses, no judge")  # fmt: skip
+@click.option("--solvers", help="only these solvers, such as ddim,dpmsolver++")
 @click.option("--grid", type=click.Choice(list(TUNE_GRIDS)), default="default", show_default=True,
-              help="how much is tried")  # fmt: skip
-@click.option("--workers", type=click.IntRange(min=1), help="processes; chosen unless given")
-@click.option("--out", type=_FOLDER, default=OUT, show_default=True, help="where figures go")
-@click.option("--work", type=_FOLDER, help="what is kept of runs; HIERDIFF_HOME/evaluation")
-@click.option("--dry-run", is_flag=True, help="tell the price, and measure nothing")
+              help="how much to try")  # fmt: skip
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="processes; chosen automatically unless given"
+)
+@click.option("--out", type=_FOLDER, default=OUT, show_default=True, help="folder for the figures")
+@click.option(
+    "--work", type=_FOLDER, help="folder for results; HIERDIFF_HOME/evaluation unless given"
+)
+@click.option("--dry-run", is_flag=True, help="show the price, and measure nothing")
 @click.option("--yes/--no-write", "write", default=True,
-              help="write the choice into the catalogue's settings, or only look")  # fmt: skip
-@click.option("--forget", is_flag=True, help="remove the catalogue's choice, and measure nothing")
+              help="write the choice to the catalogue's settings, or only report it")  # fmt: skip
+@click.option(
+    "--forget", is_flag=True, help="remove the catalogue's stored choice, and measure nothing"
+)
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def tune(
     catalogue: str, file: Path | None, query: str | None, judges: tuple[str, ...], quality: float,
@@ -80,10 +91,10 @@ def tune(
 ) -> int:  # fmt: skip
     """Find the cheapest setting that holds a quality, for the nights of CATALOGUE.
 
-    Standard and shared runs on a sample of its rows, scored by the judges. The choice is written
-    into the catalogue's settings, and its nights are planned by that. What was measured before is
-    not measured again, so a stopped tuning goes on where it was. With --evaluations the model's
-    calibration chooses instead: nothing is measured, and misfits are predicted.
+    Runs with and without sharing on a sample of its rows are scored by the judges. The choice is
+    written to the catalogue's settings, which its nights use. Nothing is measured twice, so a
+    stopped tuning continues where it was. With --evaluations the model's calibration chooses
+    instead: nothing is measured, and misfits are predicted.
     """
     quiet_libraries()
     with ledger() as (stores, settings):
@@ -108,9 +119,9 @@ def tune(
 def _forget(stores: Stores, catalogue: str, as_json: bool) -> int:
     with stores.session() as session:
         gone = forget_tuned(session, catalogue)
-    said = "forgotten" if gone else "nothing to forget"
+    outcome = "forgotten" if gone else "nothing to forget"
     known = {"catalogue": catalogue, "forgotten": gone}
-    click.echo(json.dumps(known) if as_json else f"{said}; the environment's settings hold")
+    click.echo(json.dumps(known) if as_json else f"{outcome}; the environment's settings apply")
     return 0
 
 
@@ -133,8 +144,8 @@ def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
         found = {"prompts": len(tuning.prompts), "evaluations": evaluations, "parts": parts}
         click.echo(json.dumps(found | {"device_seconds": seconds, "cost": cost}))
         return 0
-    for name, count in (*parts.items(), ("in all, at the most", evaluations)):
-        click.echo(f"{name:<22} {count:>9,} evaluations")
+    for name, count in (*parts.items(), ("total, at most", evaluations)):
+        click.echo(f"{_PARTS.get(name, name):<22} {count:>9,} evaluations")
     click.echo(
         f"{'device time':<22} {say_time(seconds)}" + ("" if cost is None else f", {cost:.2f}")
     )

@@ -49,7 +49,7 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
 
 def _tell(facts: RunSummary | None, message: str, as_json: bool) -> int:
     if facts is None:
-        click.echo(f"hierdiff: the night has no plan: {message}", err=True)
+        click.echo(f"hierdiff: the night was not planned: {message}", err=True)
         return 1
     complete = facts.images_missing == 0 and facts.state.value == "completed"
     if as_json:
@@ -72,7 +72,7 @@ def _tell(facts: RunSummary | None, message: str, as_json: bool) -> int:
 def _waiting(state: str) -> str:
     return {
         "Running": "reading, embedding, planning",
-        "Crashed": "crashed, will be tried again",
+        "Crashed": "crashed, will be retried",
     }.get(state, "waiting for a worker")
 
 

@@ -32,7 +32,7 @@ def find_embeddings(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
         if hashlib.sha256(content).hexdigest() == sha256:
             found[key] = content
         else:
-            log.warning("Embedding %s does not match its checksum; it is made again", key)
+            log.warning("Embedding %s does not match its checksum; making it again", key)
     return found
 
 

@@ -87,7 +87,7 @@ def calibrate(
     models, cache = open_models(settings), FolderCache(work / "embeddings")
     embed_pictures = models.encoder(recipe).embed_pictures
     if embed_pictures is None:
-        hint = "its pictures are not embedded where its prompts are, so it cannot be calibrated"
+        hint = "its pictures have no embeddings like its prompts', so it cannot be calibrated"
         raise UnknownModel(model=recipe.model, hint=hint)
     embeddings = _embed(prompts, models, cache, report)
     conditioning = stack([embedding.conditioning for embedding in embeddings])
@@ -112,7 +112,7 @@ def calibrate(
 
 def _read(recipe: Recipe, file: Path | None) -> list[Prompt]:
     if file is None and recipe.model not in SHIPPED:
-        hint = "name a file with a sample of the prompts that the model is used for"
+        hint = "name a file with a sample of the prompts that the model will be used for"
         raise InvalidSetting(setting="--file", value=None, hint=hint)
     found = read_batch(read_file(file or PROMPTS), recipe, load_prompt_check(recipe)).prompts
     # Columns of the catalogue that change the recipe would need a calibration of their own.
@@ -124,7 +124,7 @@ def _choose(prompts: Sequence[Prompt], design: Design, evaluations: int) -> list
     wanted = design.prompts(evaluations)
     least = design.prompts_at_least
     if len(prompts) < least:
-        hint = f"it has {len(prompts)} different prompts; use {least} or more"
+        hint = f"it has {len(prompts)} different prompts; use at least {least}"
         raise InvalidSetting(setting="--file", value=len(prompts), hint=hint)
     return list(prompts[:wanted])
 

@@ -39,7 +39,7 @@ def check_solvers(grid: TuneGrid, solvers: Sequence[str]) -> None:
     """Raise InvalidSetting for a solver that a grid does not have."""
     for solver in solvers:
         if solver not in grid.standards:
-            hint = f"use some of {', '.join(grid.standards)}"
+            hint = f"choose from {', '.join(grid.standards)}"
             raise InvalidSetting(setting="--solvers", value=solver, hint=hint)
 
 

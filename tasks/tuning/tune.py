@@ -133,7 +133,7 @@ def prepare(stores: Stores, settings: Settings, source: Source, wanted: Wanted) 
     for judges what loading them and their first look raise.
     """
     if not 0 < wanted.quality <= 1:
-        hint = "use above 0 to 1"
+        hint = "use a number above 0, at most 1"
         raise InvalidSetting(setting="--quality", value=wanted.quality, hint=hint)
     grid = TUNE_GRIDS[wanted.grid]
     check_solvers(grid, wanted.solvers)
@@ -160,7 +160,7 @@ def split(prompts: Sequence[Prompt], most: int) -> dict[Half, tuple[int, ...]]:
     than LEAST prompts.
     """
     if len(prompts) < LEAST:
-        reason = f"a choice needs {LEAST} different prompts or more, there are {len(prompts)}"
+        reason = f"a choice needs at least {LEAST} different prompts, there are {len(prompts)}"
         raise EmptyBatch(reason=reason)
     order = sorted(range(len(prompts)), key=lambda at: _draw(prompts[at].text))
     chosen = order[: max(LEAST, most)]
@@ -185,5 +185,5 @@ def _check_judges(tuning: Tuning) -> None:
             raise
         recipe = tuning.bench.recipe
         size = f"{recipe.width} x {recipe.height}"
-        hint = f"it cannot look at pictures of {size}; use clip:MODEL or vqascore:MODEL"
+        hint = f"it cannot judge pictures of {size}; use clip:MODEL or vqascore:MODEL"
         raise InvalidSetting(setting="--judge", value=tuning.bench.judges[0], hint=hint) from None

@@ -181,7 +181,7 @@ def _warn_of_memory(attempt: _Attempt, job: Job, each: Round) -> None:
     if each.slots < (attempt.narrowest or job.slots):
         attempt.narrowest = each.slots
         log.warning(
-            "The device's memory does not hold %d rows; it goes on with %d. Pictures may differ "
+            "The device's memory does not hold %d rows; continuing with %d. Pictures may differ "
             "in their last bits from those of another run; set HIERDIFF_SLOTS to avoid the search",
             job.slots,
             each.slots,

@@ -121,7 +121,7 @@ def test_a_csv_file_counts_its_header_as_line_one(tmp_path: Path) -> None:
 def test_a_csv_line_with_too_many_cells_is_a_fault(tmp_path: Path) -> None:
     path = _write(tmp_path, "a.csv", "prompt,reference\nmug, red,1\nbag\n")
     fault, short = read_file(path)
-    assert fault == SourceRow(2, fault="it has 3 cells, the header 2")
+    assert fault == SourceRow(2, fault="it has 3 cells, the header has 2")
     assert short == SourceRow(3, {"prompt": "bag"})
 
 
@@ -130,7 +130,7 @@ def test_a_csv_cell_that_never_ends_is_a_fault_and_not_the_end(tmp_path: Path) -
     path = _write(tmp_path, "a.csv", f"prompt\nmug\n{huge}\nbag\n")
     rows = list(read_file(path))
     assert [row.columns.get("prompt") for row in rows] == ["mug", None, "bag"]
-    assert "no CSV" in rows[1].fault
+    assert "not valid CSV" in rows[1].fault
 
 
 def test_bad_json_lines_are_faults_and_the_others_go_on(tmp_path: Path) -> None:

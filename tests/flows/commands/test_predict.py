@@ -57,7 +57,7 @@ def test_what_is_predicted_is_kept_and_what_the_next_night_is_planned_by(shop: S
 def test_people_read_that_it_is_predicted_and_see_the_best_first(shop: Shop) -> None:
     out, _ = run_prediction(shop, "--evaluations", "2.4", "--no-write")
     chosen, said, _, first, *_ = out.splitlines()
-    assert said == "predicted, not measured: no picture was made and no judge asked"
+    assert said == "predicted, not measured: no picture was made, no judge was used"
     assert first.startswith(chosen)
     assert re.match(r"share: by the model's calibration, .*, \d+ steps, saving", chosen)
     assert shop.kept() is None

@@ -172,7 +172,7 @@ def test_a_dry_run_tells_the_price_and_spends_nothing(shop: Shop, tmp_path: Path
     assert told["evaluations"] == sum(told["parts"].values()) > 0
     assert fresh.measured() == {}
     assert fresh.kept() is None
-    assert "at the most" in fresh.tune("--dry-run").stdout
+    assert "total, at most" in fresh.tune("--dry-run").stdout
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_what_is_wrong_is_named_before_anything_is_spent(
     ("rows", "named"),
     [
         ("prompt\n", "no rows"),
-        ("prompt\na red mug\na blue mug\n", "8 different prompts"),
+        ("prompt\na red mug\na blue mug\n", "at least 8 different prompts"),
         ("prompt\n" + "\n".join(f"a nameless thing {n}" for n in range(9)), "another judge"),
         ("prompt,seed\n" + "\n".join(f"a red mug {n},7" for n in range(9)), "of its own"),
     ],

@@ -171,7 +171,7 @@ def test_a_device_that_runs_out_of_memory_still_makes_every_picture_and_says_so_
     assert done.evaluations == done.planned
     told = [record.getMessage() for record in caplog.records if "memory" in record.getMessage()]
     assert len(told) == 1
-    assert told[0].startswith("The device's memory does not hold 4 rows; it goes on with 2.")
+    assert told[0].startswith("The device's memory does not hold 4 rows; continuing with 2.")
 
 
 def test_other_weights_than_those_of_the_plan_are_refused_in_one_line(
