@@ -1,5 +1,4 @@
 """Order: the flows that Prefect runs, the stack they run on, and the command `hierdiff`.
 
-Knows what comes after what. Knows neither a formula nor a client of a database or a store: those
-are in `hierdiff_core` and in `tasks`.
+Formulas are in `hierdiff_core`, clients of databases and stores in `tasks`.
 """

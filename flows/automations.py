@@ -1,8 +1,8 @@
-"""What the Prefect server does by itself when a flow run dies without a word.
+"""What the Prefect server does by itself when a flow run dies silently.
 
 Two automations: a run whose heartbeats stop is marked Crashed, and a crashed run is put back in
-its queue. Knows events and states of Prefect; what a run has already finished is in the ledger,
-which also stops a run that crashes again and again.
+its queue. What a run has already finished is in the ledger, which also stops a run that crashes
+again and again.
 """
 
 from __future__ import annotations

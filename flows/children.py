@@ -1,8 +1,8 @@
 """Children: the flow runs that carry out a night's subtrees.
 
-Knows how a child is found, started, attached to or tried again, and how its end is awaited. Knows
-nothing of what a child does. There is one child for each shard of a run, for good: its idempotency
-key names them, and a retry sets that same run back in its queue, as the UI's Retry does.
+Each is started, attached to or tried again, and its end is awaited. There is one child for each
+shard of a run, for good: its idempotency key names them, and a retry sets that same run back in its
+queue, as the UI's Retry does.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _ENDED = _FINAL | {StateType.CRASHED}
 
 
 def child_name(shard: int) -> str:
-    """Return how people know a shard."""
+    """Return the name of a shard for people."""
     return "trunk" if shard == 0 else f"subtree {shard}"
 
 
 def ensure_child(run_id: str, shard: int) -> UUID:
-    """See that a child is queued or running for a shard that is not complete; return its id."""
+    """Make sure that a child is queued or running for an incomplete shard; return its id."""
     key = child_key(run_id, shard)
     with get_client(sync_client=True) as client:
         known = find_child(client, key)
@@ -83,7 +83,7 @@ def cancel_children(run_id: str, shards: Iterable[int]) -> None:
 
 
 def child_key(run_id: str, shard: int) -> str:
-    """Return what makes a child the only one of its shard."""
+    """Return the idempotency key of a child: one for each shard of a run."""
     return f"hierdiff/{run_id}/{shard}"
 
 

@@ -1,7 +1,7 @@
-"""The command `hierdiff`: its commands and how they end.
+"""The command `hierdiff`: its subcommands and exit codes.
 
-Knows names and exit codes: 0 done, 1 a night or a check failed, 2 bad input or an unreachable
-server, told in one line. What a command does is in `flows.commands`.
+Exit codes are 0 for done, 1 for a night or a check that failed, 2 for bad input or an unreachable
+server, reported in one line. The subcommands are in `flows.commands`.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Return 0, 1 or 2 for a command, having said in one line what went wrong."""
+    """Run a command and return its exit code; an error is printed as one line."""
     try:
         result = command()
     except HierdiffError as error:

@@ -1,8 +1,8 @@
-"""What this package asks of a Prefect server: two pools, two deployments, two automations.
+"""What this package needs on a Prefect server: two pools, two deployments, two automations.
 
-Knows how they are registered, on the embedded server and on any other; `prefect.yaml` says what
-the deployments are. Flows are named by module, so a worker finds them wherever the package is
-installed, from whatever folder it was started.
+They are registered the same way on the embedded server and on any other; `prefect.yaml` defines the
+deployments. Flows are named by module, so a worker finds them wherever the package is installed,
+from whatever folder it was started.
 """
 
 from __future__ import annotations

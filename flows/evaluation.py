@@ -1,7 +1,6 @@
-"""An evaluation on its way: embed, then section by section, pages after each.
+"""An evaluation in progress: embed, then measure section by section, with pages after each.
 
-Knows the order of the work and its progress bar. A run that is stopped leaves pages of what was
-measured; the next one goes on from there.
+A run that is stopped leaves pages of what was measured; the next one goes on from there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The parent flow: one night of one catalogue, from rows to report.
 
-Knows the order of the stages and that every subtree must be run. Prefect carries ids only; what a
-stage does is in `tasks`, what is done is in the ledger. Any stage may be run again: a retry of
-this run makes just what is missing.
+Prefect carries ids only; what a stage does is in `tasks`, what is done is in the ledger. Any stage
+may be run again: a retry of this run makes just what is missing.
 """
 
 from __future__ import annotations
@@ -107,7 +106,7 @@ def plan_everything(
 
 
 def run_everything(stores: Stores, run: uuid.UUID) -> None:
-    """Run the trunk, then all other subtrees that are open; the report tells what failed."""
+    """Run the trunk, then all other subtrees that are open; the report lists what failed."""
     with stores.session() as session:
         set_run_state(session, run, RunState.RUNNING)
         note_flow_run(session, run, owner())
@@ -125,7 +124,7 @@ def night_of_schedule() -> date:
 
 
 def owner() -> str:
-    """Return who holds the night: this flow run, also when it is tried again."""
+    """Return the name under which the night is leased: this flow run's id, on every attempt."""
     return str(flow_run.id)
 
 

@@ -1,7 +1,4 @@
-"""What the model libraries print while they load, kept out of the logs of a flow run.
-
-Knows those libraries' switches and nothing else.
-"""
+"""Keeps what the model libraries print while they load out of the logs of a flow run."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ import transformers.utils.logging
 
 
 def quiet_libraries() -> None:
-    """Let the libraries speak of errors only, without progress bars."""
+    """Let the libraries log errors only, without progress bars."""
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.set_verbosity_error()
         library.disable_progress_bar()

@@ -1,8 +1,7 @@
 """Starting nights on a Prefect server, as the command line does.
 
-Knows deployments and flow runs; knows nothing of what they do. One flow run carries a night from
-its first start to its last retry, named by its idempotency key; a run that the schedule started is
-found by what the ledger noted of it.
+One flow run carries a night from its first start to its last retry, named by its idempotency key; a
+run that the schedule started is found by the id that the ledger noted.
 """
 
 from __future__ import annotations
@@ -53,7 +52,7 @@ def start_retry(url: str, facts: RunSummary) -> UUID:
 
 
 def night_key(catalogue: str, day: date) -> str:
-    """Return what makes a started night the only one of its catalogue and date."""
+    """Return the idempotency key of a night: one flow run for a catalogue and date."""
     return f"hierdiff/{catalogue}/{day.isoformat()}"
 
 

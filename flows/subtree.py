@@ -35,7 +35,7 @@ def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
 
 
 def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
-    """Tell whether trying again by itself may help: the network's faults, not the user's."""
+    """Return whether an automatic retry may help: for a network or a full device, not bad input."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, _TRANSIENT)
 
@@ -64,7 +64,7 @@ def denoise(run_id: str, shard: int, name: str) -> None:
 
 
 class _Reporter:
-    """Shows progress as an artifact, now and then."""
+    """Shows progress as an artifact, at most once every few seconds."""
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -4,7 +4,7 @@ Usage: python -m flows.worker POOL NAME LIMIT
 
 A run that is retried within seconds of its end comes back to a worker that still counts it; Prefect
 3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
-look. Knows that one rule; everything else is Prefect's.
+poll. Everything else is Prefect's.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class PatientWorker(ProcessWorker):
 
 
 async def serve(pool: str, name: str, limit: int) -> None:
-    """Serve a pool until the process is told to stop."""
+    """Serve a pool until the process is signalled to stop."""
     worker: Any = PatientWorker(
         name=name,
         work_pool_name=pool,

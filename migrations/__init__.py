@@ -1,1 +1,1 @@
-"""Alembic migrations: how the tables came to be what `tasks.records` says they are."""
+"""Alembic migrations, which make the tables that `tasks.records` maps."""

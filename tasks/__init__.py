@@ -1,5 +1,4 @@
 """Effects: settings, the database, the object store, and the work of each stage.
 
-Knows how to touch the world; leaves the order of things to `flows` and their meaning to
-`hierdiff_core`.
+The order of the stages is in `flows`, what they compute in `hierdiff_core`.
 """

@@ -1,8 +1,7 @@
-"""What `hierdiff tune` chose for a catalogue: the record, and what it was measured on.
+"""The setting that `hierdiff tune` chose for a catalogue, and what it was measured on.
 
-Knows fields and how they are read from JSON; knows nothing of how a setting is chosen
-(`hierdiff_core.evaluation.tune_choice`, `hierdiff_core.calibrated.choice`) or of where the record
-is kept (`tasks.ledger`).
+It is chosen in `hierdiff_core.evaluation.tune_choice` or `hierdiff_core.calibrated.choice`, and
+stored by `tasks.ledger`.
 """
 
 from __future__ import annotations
@@ -43,33 +42,33 @@ class Tuned:
     planner: str
     linkage: str
     saving: float  # 0: nothing is shared
-    measured_on: Mapping[str, Any]  # what else of a recipe decides whether it holds its quality
+    measured_on: Mapping[str, Any]  # the rest of the recipe that its quality depends on
     judge: str
-    quality: float  # that was wanted, a share of the best standard setting's score
-    score: float  # told on none: the predicted misfit
+    quality: float  # wanted: a share of the best standard setting's score
+    score: float  # where told_on is 0: the predicted misfit
     share: float  # of that score, with its 95 % interval
     share_low: float
     share_high: float
     evaluations: float  # per image
     evaluations_best: float  # per image, of the best standard setting
     prompts: int  # of the catalogue
-    told_on: int  # of them, those that the figures are of; 0: predicted, no judge was asked
+    told_on: int  # of them, those that were judged for the figures; 0: predicted
     tuned_at: str  # ISO 8601
 
     @property
     def setting(self) -> Setting:
-        """What was chosen, as the evaluation calls it."""
+        """The choice as a setting of the evaluation."""
         if not self.saving:
             return Setting(STANDARD, self.solver, self.steps)
         method = CALIBRATED if self.planner == CALIBRATED else self.linkage
         return Setting(method, self.solver, self.steps, saving=self.saving)
 
     def said(self) -> str:
-        """Return it in words: `tuned 2026-11-22: do not share: DDIM, 12 steps`."""
+        """Return the choice in words: `tuned 2026-11-22: do not share: DDIM, 12 steps`."""
         return f"tuned {self.tuned_at[:10]}: {words(self.setting)}"
 
     def differs(self, recipe: Recipe) -> str:
-        """Return what of a pinned recipe is not what it was measured on; empty where all is."""
+        """Return the first difference of a pinned recipe from `measured_on`; empty for none."""
         for name, now in _measured_on(recipe).items():
             then = self.measured_on.get(name)
             if then != now:

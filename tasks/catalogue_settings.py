@@ -1,7 +1,7 @@
 """The settings of a night: the catalogue's own where it was tuned, else the environment's.
 
-Knows which of them holds, and says so in one line. More specific wins: a row's own columns, then
-what was chosen for the catalogue, then the environment.
+More specific wins: a row's own columns, then what was chosen for the catalogue, then the
+environment.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _BUDGETS = ("saving", "steps_per_image")
 
 @dataclass(frozen=True)
 class CatalogueSettings:
-    """The settings that hold for a night, and whose they are."""
+    """The settings of a night, and where they come from."""
 
     settings: Settings
     tuned: str = ""  # the catalogue's own, in words; empty: the environment's
-    warning: str = ""  # why a tuned setting does not hold
+    warning: str = ""  # why a tuned setting does not apply
 
 
 @dataclass(frozen=True)
 class PlannedCatalogue:
-    """A night's forest, the budget that it was planned by, and whose that was."""
+    """A night's forest, the budget that it was planned by, and the tuned setting, if any."""
 
     forest: Forest
     budget: Budget
@@ -48,10 +48,10 @@ class PlannedCatalogue:
 def settings_for(
     stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
 ) -> CatalogueSettings:
-    """Return what a night of a catalogue is made by; rows that a batch has keep their recipe.
+    """Return the settings of a catalogue's night; rows that a batch has keep their recipe.
 
     A record that is damaged or was measured on something else is a warning, not an error: a night
-    goes on by the environment's settings. Raises UnknownModel.
+    goes on with the environment's settings. Raises UnknownModel.
     """
     with stores.session() as session:
         found = find_tuned(session, catalogue)
@@ -104,7 +104,7 @@ def _apply(settings: Settings, tuned: Tuned) -> Settings:
 
 
 def _refusal(tuned: Tuned, recipe: Recipe, stored: Sequence[Prompt]) -> str:
-    """Return why a tuned setting does not hold for a pinned recipe; empty where it does."""
+    """Return why a tuned setting does not apply to a pinned recipe; empty where it does."""
     if differs := tuned.differs(recipe):
         return f"with {differs}"
     if tuned.planner == CALIBRATED and not is_calibrated(recipe):

@@ -1,6 +1,5 @@
-"""The ledger's database: how to reach it, and how its tables come to be there.
+"""The ledger's database: connections, transactions and migrations.
 
-Knows connections, transactions and migrations; knows nothing of what is stored (`tasks.ledger`).
 Statements and errors never show a password or a parameter.
 """
 
@@ -103,14 +102,14 @@ def reaching(url: URL) -> Iterator[None]:
 
 
 def shown(url: URL) -> str:
-    """Return a URL as it may be shown: without the password, and without its query but for the
-    host, since a query may hold a password too."""
+    """Return a URL without its secrets: the password, and all of its query but the host and port,
+    since a query may hold a password too."""
     hosts = {name: url.query[name] for name in ("host", "port") if name in url.query}
     return url.set(query=hosts).render_as_string(hide_password=True)
 
 
 def reason(error: DBAPIError, url: URL) -> str:
-    """Return the first line of what the driver says, without any password of the URL."""
+    """Return the first line of the driver's message, without any password of the URL."""
     line = " ".join(str(error.orig).splitlines()[:1]) or type(error.orig).__name__
     for secret in (url.password, *(url.query.get(name) for name in ("password", "passwd", "pwd"))):
         line = line.replace(str(secret), "***") if secret else line

@@ -1,7 +1,7 @@
 """Ingestion: rows from the user's own database or file become prompts.
 
-Knows sources and how a row is refused. Knows nothing of our tables. Good rows go on, bad ones are
-listed with their number and a reason, and one bad row never stops a night.
+Good rows go on, bad ones are listed with their number and a reason, and one bad row never stops a
+night.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """What a source held."""
+    """The prompts and the rejected rows of a source."""
 
     prompts: tuple[Prompt, ...]
     rejected: tuple[Rejected, ...]

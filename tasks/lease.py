@@ -1,7 +1,6 @@
 """Holding a night or a subtree: a lease is taken, kept alive beside the work, and given back.
 
-Knows threads and leases; knows nothing of the work. A worker that dies says nothing, and its
-lease runs out.
+A worker that dies reports nothing; its lease runs out.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
 
-_CRASHES = 5  # in a row, after which a subtree is not run again without a person's word
+_CRASHES = 5  # in a row, after which a subtree is only run again by hand
 _RENEWALS = 4  # while a lease lasts, so that a few may fail
 
 

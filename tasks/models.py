@@ -1,4 +1,4 @@
-"""The models of this machine, as its settings have them loaded."""
+"""The models of this machine, loaded as its settings ask."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from tasks.settings import Settings
 
 
 def open_models(settings: Settings) -> Models:
-    """Return what loads models to the settings' device; nothing is loaded yet."""
+    """Return the loader of models on the settings' device; nothing is loaded yet."""
     return Models(settings.device, settings.compile, settings.digests)

@@ -1,4 +1,4 @@
-"""Where objects lie in the bucket: every key that is ever written, in one place."""
+"""The keys of objects in the bucket: every key that is ever written, in one place."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import uuid
 
 
 def checkpoint_key(sha256: str) -> str:
-    """Return where the states of splits lie that were stored together."""
+    """Return the key of the states of splits that were stored together."""
     return f"checkpoints/{sha256}.safetensors"
 
 
 def picture_key(sha256: str) -> str:
-    """Return where a picture lies."""
+    """Return the key of a picture."""
     return f"images/{sha256}.png"
 
 
 def preview_key(segment_key: str) -> str:
-    """Return where the small picture of a split lies."""
+    """Return the key of a split's preview."""
     return f"previews/{segment_key}.webp"
 
 
 def manifest_key(run: uuid.UUID) -> str:
-    """Return where the list of a run's pictures lies."""
+    """Return the key of the list of a run's pictures."""
     return f"manifests/{run}.json"
 
 
 def report_key(run: uuid.UUID) -> str:
-    """Return where a run's report lies."""
+    """Return the key of a run's report."""
     return f"reports/{run}/index.html"

@@ -26,7 +26,7 @@ from tasks.stores import Stores
 
 
 def read_plan_settings(settings: Settings) -> PlanSettings:
-    """Return how a batch is planned by the settings."""
+    """Return the part of the settings that decides how a batch is planned."""
     return PlanSettings(
         budget=Budget(settings.saving, settings.steps_per_image),
         tau=settings.tau,
@@ -52,7 +52,7 @@ def plan_prompts(stores: Stores, prompts: Sequence[Prompt], settings: PlanSettin
 def store_forest(
     stores: Stores, batch: int, forest: Forest, budget: Budget, shards: int, tuned: str = ""
 ) -> uuid.UUID:
-    """Store a night's plan and return its run; `tuned` says whose budget it was."""
+    """Store a night's plan and return its run; `tuned` describes the catalogue's own setting."""
     night = NightPlan(
         recipe=forest.groups[0].recipe,
         plan=forest.plan,

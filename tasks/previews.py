@@ -1,6 +1,6 @@
-"""Which splits of a plan are shown: those that say most about it, and not too many.
+"""The splits of a plan that get a preview: the largest, and not too many.
 
-Knows plans only. A preview costs about as much as an evaluation, so they must stay few.
+A preview costs about as much as an evaluation, so they must stay few.
 """
 
 from __future__ import annotations

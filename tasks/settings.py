@@ -41,7 +41,7 @@ STACK_FILE = "stack.env"  # in the home; written by the stack, readable by its o
 
 
 def _one_of(*known: str) -> AfterValidator:
-    """Return what refuses any other text, naming those there are."""
+    """Return a validator that refuses any other text and lists the known ones."""
 
     def check(value: str) -> str:
         if value not in known:
@@ -187,7 +187,7 @@ class Settings(BaseSettings):
 
     @property
     def recipe(self) -> Recipe:
-        """What a row asks for where it does not say otherwise; raises what `make_recipe` raises."""
+        """The recipe of a row without columns of its own; raises what `make_recipe` raises."""
         from hierdiff_core.models.recipes import make_recipe  # loads torch
 
         asked = {name: getattr(self, name) for name in _RECIPE_FIELDS}

@@ -1,7 +1,7 @@
 """Sources: the user's own database or file, one row after the other.
 
-Knows connections and formats; knows nothing of which columns matter (`tasks.ingest`). Sources are
-only read, and a password in an address never shows.
+Sources are only read, and a password in an address never shows. Which columns matter is decided in
+`tasks.ingest`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CHUNK = 1000  # rows asked for at once
 
 @dataclass(frozen=True, slots=True)
 class SourceRow:
-    """One row of a source, or why it could not be taken apart."""
+    """One row of a source, or why it could not be parsed."""
 
     number: int  # a query's rows and a file's lines count from 1, so a CSV's first row is 2
     columns: Mapping[str, object] = field(default_factory=dict)
@@ -60,7 +60,7 @@ def read_source(url: str, query: str) -> Iterator[SourceRow]:
 def read_file(path: Path) -> Iterator[SourceRow]:
     """Yield the rows of a .csv, .tsv, .jsonl or .ndjson file in UTF-8.
 
-    Raises UnreadableFile. A line that cannot be taken apart comes as a row with a fault.
+    Raises UnreadableFile. A line that cannot be parsed comes as a row with a fault.
     """
     reader = _FORMATS.get(path.suffix.lower())
     if reader is None:
@@ -120,7 +120,7 @@ _FORMATS: dict[str, Callable[[TextIO], Iterator[SourceRow]]] = {
     ".ndjson": _read_jsonl,
 }
 
-# How each kind of database is told that nothing may change; others are only asked a query.
+# The statement that makes a database refuse writes; others are only sent the query.
 _READ_ONLY = {
     "postgresql": "SET TRANSACTION READ ONLY",
     "mysql": "SET SESSION TRANSACTION READ ONLY",

@@ -1,7 +1,6 @@
 """The stages of a night before it is denoised, each one a call: read, embed, plan.
 
-Knows which settings and stores a stage needs and how long it took. Knows nothing of the order
-(`flows`) or of what a stage does inside.
+They give each stage its settings and stores; their order is in `flows`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""States of stored things, each with its meaning.
+"""States of stored things and stages of a run, each with its meaning.
 
-Knows names and meanings; the ledger alone moves a thing from one state to another.
+The ledger alone moves a thing from one state to another.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """The object store: checkpoints, pictures and reports in one S3 bucket.
 
-Knows how to put and get bytes under a key and to tell when they are not what was put. Knows nothing
-of what the bytes mean. The checksum is the caller's to keep (the ledger does): a server may forget
-what it was told about an object.
+Bytes are put and fetched under a key and compared with their checksum. The checksum is the caller's
+to keep (the ledger does): a server may lose the metadata of an object.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class Bucket:
         return body
 
     def exists(self, key: str) -> bool:
-        """Tell whether there is an object under a key."""
+        """Return whether there is an object under a key."""
         try:
             with self._reaching(key):
                 self.client.head_object(Bucket=self.name, Key=self._full(key))

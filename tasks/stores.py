@@ -1,7 +1,4 @@
-"""The two stores of a night, opened together: the ledger's database and the object store.
-
-Knows how to open them from the settings; knows nothing of what is kept there.
-"""
+"""The two stores of a night, opened together: the ledger's database and the object store."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The commands of `hierdiff`, by what people want: run the stack, make a night, look at it."""
+"""The commands of `hierdiff`: run the stack, make a night, inspect it."""

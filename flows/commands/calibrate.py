@@ -1,7 +1,4 @@
-"""The command that calibrates a model: measure once what may be shared at which step.
-
-Knows options and what is said of the result; knows nothing of how it is measured.
-"""
+"""The command `calibrate`: measure once which steps a model lets prompts share."""
 
 from __future__ import annotations
 
@@ -69,7 +66,7 @@ def calibrate(
 
 
 def _say(made: Calibrated) -> str:
-    """Return what was learned as a few lines; all of it on prompts that were left out."""
+    """Return the fit of a calibration as a few lines, one for each fork."""
     facts, calibration = made.calibration.facts, made.calibration
     lines = [
         f"{facts['prompts']} prompts, {facts['evaluations']:,} evaluations, "

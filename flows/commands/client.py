@@ -1,7 +1,4 @@
-"""What commands share: settings, stores and the Prefect server, of a stack or of the environment.
-
-Knows where addresses come from; knows no command.
-"""
+"""What commands share: settings, stores and the Prefect server, of a stack or the environment."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The command `demo`: the whole stack, a shop's database, one night, its report.
 
-Knows the sample shop and where the demo leaves its files. Everything it tells at the end is read
-back from PostgreSQL and S3.
+All figures that it prints at the end are read back from PostgreSQL and S3.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ from tasks.stores import Stores, open_stores
 CATALOGUE = "demo"
 QUERY = "SELECT sku AS reference, title AS prompt FROM products ORDER BY sku"
 
-# What the demo asks for, where the environment does not say otherwise.
+# The demo's own defaults; the environment overrides them.
 _DEFAULTS = {
     "HIERDIFF_STEPS": "20",
     "HIERDIFF_SAVING": "0.5",

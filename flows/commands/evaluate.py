@@ -1,6 +1,6 @@
 """The command `evaluate`: what sharing costs and saves on one's own prompts, measured.
 
-The work's order is in `flows.evaluation`.
+The order of the work is in `flows.evaluation`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def choose_sections(sections: Sections, names: Sequence[str]) -> list[str]:
 
 
 def tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int:
-    """Tell what is left to measure, section by section; what two of them need counts once."""
+    """Print what is left to measure, by section; a trial that two of them need counts once."""
     seen: set[Trial] = set()
     rows = []
     for name in sections:
@@ -137,7 +137,7 @@ def tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int
 
 
 def tell_end(runner: Evaluation, as_json: bool) -> int:
-    """Tell where the pages are; 1 where pictures failed."""
+    """Print where the pages are; return 1 where pictures failed, else 0."""
     failed = [job for job, outcome in runner.known.items() if outcome.missing]
     written = runner.written
     if written is None:

@@ -1,7 +1,4 @@
-"""What `tune` with --evaluations tells: the settings by predicted misfit, and the choice.
-
-Knows tables and sentences; knows nothing of how a misfit is predicted.
-"""
+"""The output of `tune` with --evaluations: settings by predicted misfit, and the choice."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ SAID = "predicted, not measured: no picture was made, no judge was used"
 
 
 def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: bool) -> int:
-    """Choose by predicted misfit, tell it, and write it into the catalogue's settings."""
+    """Choose by predicted misfit, print the choice, and write it to the catalogue's settings."""
     with shown(as_json) as report:
         found = search.run(report)
     tuned = record_prediction(search.rows, found[0])
@@ -41,7 +38,7 @@ def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: b
 
 
 def show_budget(search: BudgetSearch, catalogue: str, as_json: bool) -> int:
-    """Tell what a choice would weigh and take; nothing is embedded."""
+    """Print the number of settings to compare and what that takes; nothing is embedded."""
     absent = search.unembedded()
     if as_json:
         tried = [label(standard(*each)) for each in search.ways]
@@ -55,7 +52,7 @@ def show_budget(search: BudgetSearch, catalogue: str, as_json: bool) -> int:
 
 
 def say_written(catalogue: str) -> str:
-    """Return what becomes of a choice that was written."""
+    """Return a line about a choice that was written."""
     kept = f"written to the settings of catalogue {catalogue!r}; its nights use them"
     return f"{kept} until `hierdiff tune {catalogue} --forget`"
 

@@ -1,7 +1,4 @@
-"""The progress bar of commands that do one thing after another.
-
-Knows how work is shown; knows no command.
-"""
+"""The progress bar of commands that do one thing after another."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 @contextmanager
 def shown(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what hears of work: what is done, how much of it, of how much."""
+    """Yield a callback `report(step, done, total)`."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"))
     console = Console(file=sys.stderr)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=quiet) as bar:
         task = bar.add_task("loading", total=None)
 
-        def report(what: str, done: int, total: int) -> None:
-            bar.update(task, description=what, completed=done, total=total)
+        def report(step: str, done: int, total: int) -> None:
+            bar.update(task, description=step, completed=done, total=total)
 
         yield report

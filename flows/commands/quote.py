@@ -1,7 +1,4 @@
-"""The price of a night before it is spent: evaluations, expected seconds, cost.
-
-Knows how a forest is priced and told; knows nothing of how it was planned.
-"""
+"""The price of a night before it is spent: evaluations, expected seconds, cost."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ def price(
 def expect(
     stores: Stores, settings: Settings, revision: str, evaluations: int
 ) -> tuple[float | None, float | None]:
-    """Return device seconds and cost of evaluations; None where no run or no price tells them."""
+    """Return device seconds and cost of evaluations; None before a first run or without a price."""
     with stores.session() as session:
         each = seconds_per_evaluation(session, revision)
     seconds = None if each is None else each * evaluations
@@ -55,7 +52,7 @@ def expect(
 
 
 def say_time(seconds: float | None) -> str:
-    """Return the device time that is expected, for people."""
+    """Return the expected device time, for people."""
     return "unknown before the first run" if seconds is None else duration(seconds)
 
 

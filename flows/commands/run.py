@@ -141,7 +141,7 @@ def retry(run_name: str, detach: bool, as_json: bool) -> int:
 def _tonight(
     stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
 ) -> CatalogueSettings:
-    """Return what a night is made by, having said in a line why a tuned setting does not hold."""
+    """Return the settings of a night; print a line where a tuned setting does not apply."""
     tonight = settings_for(stores, settings, catalogue, batch)
     if tonight.warning:
         click.echo(f"hierdiff: {tonight.warning}", err=True)

@@ -1,4 +1,4 @@
-"""Commands that look at nights: status, report."""
+"""Commands that inspect nights: status, report."""
 
 from __future__ import annotations
 

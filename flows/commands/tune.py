@@ -1,7 +1,4 @@
-"""The command `tune`: the cheapest setting that holds a wanted quality on a catalogue.
-
-Knows options, the progress bar and what is told; knows nothing of how a setting is chosen.
-"""
+"""The command `tune`: the cheapest setting that holds a wanted quality on a catalogue."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class TuningReport:
-    """Where and how a tuning is told."""
+    """Where and how a tuning is reported."""
 
     catalogue: str
     out: Path
@@ -135,7 +132,7 @@ def _run(tuning: Tuning, quality: float, workers: int, as_json: bool) -> Choice:
 
 
 def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
-    """Tell what a tuning would take at the most; a sharing setting may be given up early."""
+    """Print the most that a tuning may take; a sharing setting may be given up early."""
     parts = tuning.price()
     evaluations = sum(parts.values())
     revision = tuning.bench.recipe.revision
@@ -175,7 +172,7 @@ def _tell(tuning: Tuning, choice: Choice, told: TuningReport) -> int:
 
 
 def _show(choice: Choice) -> None:
-    """Show the ladder as far as it was climbed, the cheapest first."""
+    """Print the ladder as far as it was climbed, the cheapest first."""
     table = Table("setting", "evaluations", "of the best", "", box=None, pad_edge=False)
     for judged in reversed(choice.climbed):
         table.add_row(*line(judged))

@@ -1,7 +1,4 @@
-"""Watching a night from the terminal: one bar for its evaluations, until it ends.
-
-Knows the flow run's state and the ledger's figures; changes nothing.
-"""
+"""Watching a night from the terminal: one bar for its evaluations, until it ends."""
 
 from __future__ import annotations
 

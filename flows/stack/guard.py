@@ -3,7 +3,7 @@
 Run as a script by the stack, which holds the other end of its standard input and writes one line
 "PID SIGNAL" for each service. When that end closes, the stack is gone, in order or by kill -9, and
 everything that still runs is ended: the services named, and every process that carries the mark
-of this stack in its environment. It knows nothing of what the services are.
+of this stack in its environment.
 
 It shares the stack's lock, so a new stack on the same home waits until this one has finished.
 """
@@ -69,7 +69,7 @@ def main(mark: str, note: str) -> None:
     workers = [process for process, number in left if number == signal.SIGSTOP]
     servers = {process: number for process, number in left if number != signal.SIGSTOP}
     ask(workers, signal.SIGSTOP, 0)
-    # What the workers were running can still say so, for the servers are there.
+    # Their runs can still report their end, since the servers are up.
     runs = (process for process in marked(mark) if process not in {*workers, *servers})
     ask(runs, signal.SIGTERM, GRACE)
     end(workers)

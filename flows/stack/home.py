@@ -1,7 +1,6 @@
-"""The folder of a stack: its lock, its credentials, the file that tells others where it is.
+"""The folder of a stack: its lock, its credentials, and the file with its addresses.
 
-Knows names and permissions of what lies in the folder and what a child process may see of the
-environment around the stack. Knows nothing of the services themselves.
+Also the environment of its services: what of the shell around the stack they may see.
 """
 
 from __future__ import annotations
@@ -94,7 +93,7 @@ def read_credentials(home: Path) -> Credentials:
 
 
 def write_stack_file(home: Path, environment: Mapping[str, str]) -> None:
-    """Tell every command that uses this home where the stack's services are."""
+    """Write the addresses of the stack's services, for every command that uses this home."""
     lines = [f"{name}='{value}'\n" for name, value in environment.items()]
     write_private(home / STACK_FILE, "".join(lines))
 
@@ -133,7 +132,7 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """What to add to an environment so that no proxy comes between the stack and its clients."""
+    """Return variables that keep any proxy out of the way between the stack and its clients."""
     return {name: _joined(LOCAL, environment.get(name)) for name in ("NO_PROXY", "no_proxy")}
 
 

@@ -1,7 +1,4 @@
-"""The embedded S3 server as a process of the stack: rclone on a folder of the home.
-
-Knows its command and its environment; knows nothing of what is stored (`tasks.storage`).
-"""
+"""The embedded S3 server as a process of the stack: rclone on a folder of the home."""
 
 from __future__ import annotations
 

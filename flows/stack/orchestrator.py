@@ -1,7 +1,6 @@
 """The Prefect server and its workers as processes of the stack, and this process as their client.
 
-Knows their commands, their settings and how to ask the server whether it is there. Knows nothing
-of pools, deployments and automations (`flows.deployments`), nor of any flow.
+Pools, deployments and automations are in `flows.deployments`.
 """
 
 from __future__ import annotations
@@ -48,22 +47,22 @@ def prefect_environment(home: Path) -> dict[str, str]:
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_LOGGING_COLORS": "false",
-        "TRANSFORMERS_VERBOSITY": "error",  # said while it is imported, before anyone can ask
+        "TRANSFORMERS_VERBOSITY": "error",  # it logs while it is imported
     }
 
 
 def answers(api_url: str) -> bool:
     """Whether a Prefect server is ready to work at this address."""
     try:
-        # A proxy set for the outside world has nothing to say about this machine.
+        # A proxy set for the outside world does not apply to this machine.
         return httpx.get(f"{api_url}/health", timeout=2, trust_env=False).is_success
     except httpx.HTTPError:
         return False
 
 
 def worker_polls(worker: Service) -> bool:
-    """Whether a worker has started to ask for runs, by what it says itself: the server would go on
-    naming the worker of an earlier start."""
+    """Return whether a worker has started to ask for runs, by its own log: the server may still
+    list the worker of an earlier start."""
     return worker.says(f"Worker '{worker.name}' started!")
 
 

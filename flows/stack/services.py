@@ -1,7 +1,7 @@
-"""One service of the stack: a process with a log, a way to be asked to stop, a sign of readiness.
+"""One service of the stack: a process with a log, a signal that stops it, a check for readiness.
 
-Knows how a process is started in a session of its own, awaited with a deadline, stopped with a
-grace and killed with everything below it. Knows nothing of what the process serves.
+It is started in a session of its own, awaited with a deadline, stopped with a grace and killed with
+everything below it.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Service:
             time.sleep(0.05)
 
     def says(self, text: str) -> bool:
-        """Whether this text stands in the log since the last start."""
+        """Return whether the log since the last start holds this text."""
         with self.log.open("rb") as log:
             log.seek(self._said)
             return text.encode() in log.read()

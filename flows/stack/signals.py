@@ -1,7 +1,4 @@
-"""How a block of code ends when the process is asked to: in order, once, to its end.
-
-Knows signals; knows nothing of what the block does.
-"""
+"""How a block of code ends when the process is asked to: in order, once, to its end."""
 
 from __future__ import annotations
 

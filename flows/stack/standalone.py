@@ -1,7 +1,7 @@
 """The embedded stack: PostgreSQL, S3, a Prefect server and its workers on this machine.
 
-Knows in which order the services start and stop, and who needs whose address. Everything it keeps
-lies under one folder, `home`; nothing of it runs on after the stack, however the stack ends.
+Everything it keeps lies under one folder, `home`; nothing of it runs on after the stack, however
+the stack ends.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def standalone(
 
 @dataclass
 class _Start:
-    """What the steps of a start hand to each other; the stack itself is what they leave."""
+    """A start of the stack: the state that its steps share."""
 
     stack: Stack
     guard: Guard
@@ -199,8 +199,8 @@ class _Start:
         temporary = {"TMPDIR": str(self.stack.home / "tmp")}
         command = orchestrator.worker_command(pool, name, limit)
         worker = self._service(name, command, device | temporary, orchestrator.worker_polls)
-        # A worker that stops by itself ends its runs without a word. Held still, it takes no more
-        # runs, and those that it has tell the server that they were stopped.
+        # A worker that stops by itself ends its runs without a report. Held still, it takes no more
+        # runs, and those that it has report to the server that they were stopped.
         worker.stop_signal = signal.SIGSTOP
         return worker
 

@@ -1,4 +1,4 @@
-"""A catalogue may have settings of its own, and a run says by which of them it was planned.
+"""A catalogue may have settings of its own, and a run records which of them it was planned with.
 
 Revision 0002, after 0001.
 """

@@ -1,4 +1,4 @@
-"""A run says which planner made its plan; the price of a calibrated plan is no longer called tau.
+"""A run records its planner; the price of a calibrated plan is no longer called tau.
 
 Revision 0003, after 0002.
 """

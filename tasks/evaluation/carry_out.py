@@ -33,7 +33,7 @@ def carry_out(
     report: Report = lambda _: None,
     more: Mapping[str, Method] | None = None,
 ) -> Outcome:
-    """Return what comes of a unit; embeddings of its texts must be there.
+    """Return the outcome of a unit; embeddings of its texts must be there.
 
     `more` are methods beside the usual ones and the model's own. Raises InvalidSetting for a
     budget that cannot be met.
@@ -91,7 +91,7 @@ def _judge(
     panel: Panel,
     facts: dict[str, float],
 ) -> Outcome:
-    """Return what the panel says of pictures, NaN for latents that are no picture."""
+    """Return the panel's scores of the pictures, NaN for latents that are not finite."""
     made = [at for at, each in enumerate(latents) if bool(torch.isfinite(each).all())]
     if not made:
         nothing = np.full(len(prompts), np.nan)

@@ -1,4 +1,4 @@
-"""The crew: processes that carry out jobs and put what comes of them into the work folder."""
+"""The crew: processes that carry out jobs and put their outcomes into the work folder."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Bench:
         return load_panel(self.judges, text_model(self.recipe), self.device)
 
     def fingerprint(self, prompt: str) -> str:
-        """Return what tells the panel from others."""
+        """Return a digest that distinguishes the panel from others."""
         return self.panel.fingerprint(prompt, (self.recipe.height, self.recipe.width))
 
     def keys(self, jobs: Sequence[Trial], fingerprint: str) -> dict[Trial, str]:
@@ -71,7 +71,7 @@ def find_missing(folder: WorkFolder, keys: dict[Trial, str]) -> list[Trial]:
 
 
 def make_one(bench: Bench, job: Trial, key: str, report: Report = lambda _: None) -> str:
-    """Carry out one job and keep what comes of it, or why nothing can."""
+    """Carry out one job and keep its outcome, or the reason why there can be none."""
     try:
         outcome = bench.carry_out(job, bench.subject, bench.panel, report)
     except InvalidSetting as error:

@@ -1,7 +1,4 @@
-"""The machine that figures were measured on.
-
-Knows where Linux, git and torch tell; knows nothing of the evaluation.
-"""
+"""The machine that figures were measured on, as Linux, git and torch describe it."""
 
 from __future__ import annotations
 

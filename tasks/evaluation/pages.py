@@ -40,7 +40,7 @@ def gather(
     drawings: Mapping[str, Vectors],
     distances: dict[tuple[str, Setting], float],
 ) -> Results:
-    """Return what the work folder holds by now.
+    """Return the results that the work folder holds by now.
 
     Outcomes are read once and added to `known`; `distances` are kept between pages likewise.
     """
@@ -65,7 +65,7 @@ def write_pages(
     plots: bool = True,
     redrawn: Collection[str] | None = None,
 ) -> Written:
-    """Write what can be told by now.
+    """Write the pages of the results so far.
 
     Of the plots those of the sections `redrawn` are drawn, for None all; the page names every plot
     that is there.

@@ -1,6 +1,6 @@
-"""The panel: the judges that look at every picture.
+"""The panel: the judges that score every picture.
 
-Knows what judges may offer beside scores (features, attributes, diversity); loads them by name.
+Judges may offer more than scores: features, attributes, diversity.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Panel:
     """Judges; the first one's scores are those that count."""
 
     judges: tuple[Judge, ...]
-    clip: Any = None  # whatever tells how diverse pictures are, or None
+    clip: Any = None  # a judge with `diversity`, or None
 
     def features(self, pictures: Pictures) -> NDArray[np.float32] | None:
         """Return (B, F) of the first judge that has features, or None."""
@@ -39,7 +39,7 @@ class Panel:
     def verdicts(self, pictures: Pictures, prompts: Sequence[str]) -> tuple[Scores, Scores]:
         """Return (B,) scores by judge, and (B,) by attribute: 1, 0, or NaN where it is not named.
 
-        A judge that tells both looks once; without one there are no attributes.
+        A judge that has both is called once; without one there are no attributes.
         """
         scores: Scores = {}
         right: Scores = {}
@@ -66,7 +66,7 @@ class Panel:
         return None if few else float(self.clip.diversity(pictures))
 
     def fingerprint(self, prompt: str, size: tuple[int, int]) -> str:
-        """Return what tells panels apart: what they answer to pictures of noise.
+        """Return a digest that distinguishes panels: of their scores of pictures of noise.
 
         So a judge with other weights has another fingerprint, whatever it is made of.
         """

@@ -48,7 +48,7 @@ class Subject:
         return [self.known[text] for text in texts]
 
     def vectors(self, texts: Sequence[str]) -> Vectors:
-        """Return where texts stand in trees, (N, D)."""
+        """Return the vectors that trees of texts are built on, (N, D)."""
         return np.stack([embedding.vector for embedding in self.embeddings(texts)])
 
     def conditioning(self, texts: Sequence[str]) -> Conditioning:
@@ -81,17 +81,17 @@ class Subject:
         return calibrated_methods(self.calibration, self.schedule)
 
     def calibration(self, solver: str) -> Calibration | None:
-        """Return what holds for runs of a solver; raises UnknownModel for a damaged file."""
+        """Return the calibration for a solver, if any; raises UnknownModel for a damaged file."""
         return self.own or find_calibration(replace(self.recipe, solver=solver))
 
     @property
     def embed_pictures(self) -> EmbedPictures | None:
-        """What embeds a picture where prompts are, if the model's family has that."""
+        """The embedding of pictures in the space of prompts, if the model's family has one."""
         return self.models.encoder(self.recipe).embed_pictures
 
 
 def context(recipe: Recipe, fingerprint: str) -> list[object]:
-    """Return what decides results beside a unit: the model, how it is steered, and the judges.
+    """Return the facts that decide results beside a unit: model, guidance, size, seed, judges.
 
     Solver and steps are a unit's own, and slots change no more than last bits.
     """

@@ -1,7 +1,6 @@
 """The work folder: results by content key, so that nothing is measured twice.
 
-Knows files and their names; knows nothing of how a result was made. A file appears whole or not
-at all, so several processes may share a folder.
+A file appears whole or not at all, so several processes may share a folder.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class WorkFolder:
         write_whole(self._unit(key), outcome.pack())
 
     def refusal(self, key: str) -> str | None:
-        """Return why a unit cannot be made by anybody, where that is known."""
+        """Return the reason why a unit cannot be made, if one was kept."""
         file = self.path / "refused" / f"{key}.json"
         return str(json.loads(file.read_text())) if file.is_file() else None
 

@@ -1,8 +1,7 @@
 """The ledger: what a night is made of and how far each part of it has come.
 
-Knows tables and transactions: every function takes a session and neither commits nor rolls back.
-Knows nothing of devices, objects or flows. An object is stored before its row is written, never
-the reverse, so a row is a promise that the object is there.
+Every function takes a session and neither commits nor rolls back. An object is stored before its
+row is written, never the reverse, so a row is a promise that the object is there.
 """
 
 from tasks.ledger.catalogues import find_tuned, forget_tuned, keep_tuned

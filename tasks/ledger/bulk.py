@@ -1,7 +1,4 @@
-"""Bulk: tens of thousands of rows at once.
-
-Knows the fast way into a table; knows no table.
-"""
+"""The fast way to insert tens of thousands of rows at once."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Catalogues: the settings that one has of its own.
 
-Knows where they are kept; what stands in them is a record of `tasks.catalogue_record`.
+They are stored as JSON; `tasks.catalogue_record` defines the fields.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tasks.records import Catalogue
 
 
 def find_tuned(session: Session, catalogue: str) -> Any:
-    """Return what was kept for a catalogue, as JSON values of any shape; None for nothing."""
+    """Return the stored settings of a catalogue, as JSON of any shape; None where none are."""
     return session.execute(select(Catalogue.settings).where(Catalogue.name == catalogue)).scalar()
 
 
 def keep_tuned(session: Session, catalogue: str, settings: Mapping[str, object]) -> None:
-    """Keep settings for a catalogue, which need not have had a night yet, in place of others."""
+    """Store settings for a catalogue, which may have had no night yet; replaces earlier ones."""
     new = upsert(Catalogue).values(name=catalogue, settings=dict(settings))
     session.execute(
         new.on_conflict_do_update(

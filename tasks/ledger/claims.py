@@ -1,6 +1,6 @@
 """Claims: one batch for a catalogue and a date, and the prompts that belong to it.
 
-Knows that a night exists once and is filled once. Knows nothing of sources or plans.
+A night exists once and is filled once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def claim_night(
     owner: str | None = None,
     seconds: float = 60.0,
 ) -> Night:
-    """Return the one night of a catalogue and date, made now or found as it was left.
+    """Return the one night of a catalogue and date, made now or as it was left.
 
     A second start attaches. With an `owner` the night is held for some seconds, and again with
     every further claim by the same owner: raises NightTaken while another owner holds it.

@@ -1,7 +1,4 @@
-"""The ledger's clock: the database's own, the only one that all workers share.
-
-Knows the time now and until when a lease lasts; knows nothing of leases.
-"""
+"""The ledger's clock: the database's own, the only one that all workers share."""
 
 from __future__ import annotations
 

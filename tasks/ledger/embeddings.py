@@ -1,7 +1,7 @@
 """Embeddings: a cache by content key that outlives nights.
 
-Knows bytes and their checksums; knows nothing of what they mean. The prior draws at random, so the
-first embedding stored under a key is the one that counts: read it back before using it.
+A prior draws at random, so the first embedding stored under a key is the one that counts: read it
+back before using it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def find_embeddings(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
-    """Return what is stored under those keys that are known.
+    """Return the embeddings that are stored, by key.
 
     Content that does not match its sha256 counts as unknown, with a warning, and is replaced when
     it is stored again.

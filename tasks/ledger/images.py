@@ -1,7 +1,6 @@
 """Images: which pictures of a run are in the object store.
 
-Knows keys, checksums and sizes; knows nothing of pixels. Store the object first, then call
-`record_images`.
+Store the object first, then call `record_images`.
 """
 
 from __future__ import annotations

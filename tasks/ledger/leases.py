@@ -1,8 +1,8 @@
 """Leases: one worker at a time for each subtree, and a dead worker's subtree falls free.
 
-Knows owners, times and outcomes. Knows nothing of what a subtree holds. A worker that is silent
-for longer than its lease counts as gone; should it wake up, it finds its lease lost, and what it
-stored meanwhile is right all the same, since objects live under the keys of their content.
+A worker that is silent for longer than its lease counts as gone; should it wake up, it finds its
+lease lost, and what it stored meanwhile is right all the same, since objects live under the keys of
+their content.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def take_lease(
             lease_until=after(seconds),
             flow_run_id=func.coalesce(flow_run_id, Subtree.flow_run_id),
             attempts=Subtree.attempts + 1,
-            # Whoever had it gave nothing back: that attempt ended without a word.
+            # Whoever had it never released it: that attempt crashed.
             crashes=case((Subtree.state == SubtreeState.RUNNING, Subtree.crashes + 1), else_=0),
             error=None,
             started_at=func.coalesce(Subtree.started_at, now()),

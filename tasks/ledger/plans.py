@@ -1,7 +1,6 @@
 """Plans: a night's plan goes into the tables whole and comes back equal.
 
-Knows transactions and which segments an earlier run has finished. Knows nothing of how a plan is
-made.
+Segments that an earlier run finished are marked as done when a plan is stored.
 """
 
 from __future__ import annotations

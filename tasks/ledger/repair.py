@@ -1,7 +1,4 @@
-"""Repair: what turned out missing or useless is taken back, so that a retry makes it again.
-
-Knows which rows hang together. Knows nothing of how a fault was found.
-"""
+"""Repair: what turned out missing or useless is taken back, so that a retry makes it again."""
 
 from __future__ import annotations
 

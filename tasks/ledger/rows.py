@@ -1,7 +1,4 @@
-"""Rows: how a night's plan is laid out in the tables.
-
-Knows columns and their values; `plans` writes them.
-"""
+"""Rows: how a night's plan is laid out in the tables; `plans` writes them."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from tasks.states import SegmentState, SubtreeState
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What an earlier run knows of a segment that it finished."""
+    """The end state of a segment that an earlier run finished."""
 
     sha256: str | None = None
     bytes: int | None = None

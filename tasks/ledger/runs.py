@@ -1,6 +1,6 @@
-"""Runs: finding them, moving them on, and what their stages took.
+"""Runs: finding them, moving them to another state, and the seconds of their stages.
 
-Knows states and figures; `summary` puts them together.
+`summary` puts the figures of a run together.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def find_night_run(session: Session, flow_run_id: str) -> uuid.UUID | None:
 
 
 def seconds_per_evaluation(session: Session, model_revision: str) -> float | None:
-    """Return what an evaluation took in the latest run of these weights, or None where none ran."""
+    """Return the mean seconds of an evaluation in the latest run of these weights, if any."""
     evaluations = func.sum(Subtree.evaluations_done)
     row = session.execute(
         select(RunMetric.seconds, evaluations)

@@ -1,7 +1,6 @@
 """Segments: which are started and which are done, the ground that a restart stands on.
 
-Knows states and checksums; knows nothing of latents. Store the object first, then call
-`finish_segments`.
+Store the object first, then call `finish_segments`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The night's plan as a record: the core's plan with all that a worker needs to carry it out.
-
-Knows fields; knows nothing of tables (`rows`, `plans`) or of how a plan is made.
-"""
+"""The night's plan as a record: the core's plan with all that a worker needs to carry it out."""
 
 from __future__ import annotations
 

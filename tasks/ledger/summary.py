@@ -1,7 +1,4 @@
-"""The summary: all that a status, a report or a bill says of a run.
-
-Knows which figures go together. Knows nothing of how they are shown.
-"""
+"""The summary: all figures of a run, for a status, a report or a bill."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The tables, as SQLAlchemy maps them.
 
-Knows columns and constraints. Knows nothing of queries (`tasks.ledger`) or of how the tables came
-to be (`migrations`, which the tests compare with these files).
+Queries are in `tasks.ledger`. The tables are made by `migrations`, which the tests compare with
+these files.
 """
 
 from tasks.records.base import Base

@@ -1,7 +1,4 @@
-"""What every table shares: names of constraints, types of columns, how a state is kept.
-
-Knows no table.
-"""
+"""What every table shares: names of constraints, types of columns, how a state is stored."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Tables of a night: catalogues, batches, prompts, rejected rows, and the embedding cache.
-
-Knows columns and constraints; knows nothing of plans or queries.
-"""
+"""Tables of a night: catalogues, batches, prompts, rejected rows, and the embedding cache."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class Batch(Base):
     catalogue_id: Mapped[int] = mapped_column(ForeignKey("catalogues.id", ondelete="CASCADE"))
     business_date: Mapped[date]
     state: Mapped[BatchState] = mapped_column(choice(BatchState), default=BatchState.CLAIMED)
-    lease_owner: Mapped[str | None]  # who runs the night; null when nobody says so
+    lease_owner: Mapped[str | None]  # who runs the night; null when nobody does
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
@@ -70,7 +67,7 @@ class PromptRow(Base):
 
 
 class EmbeddingRow(Base):
-    """What the prior made of a prompt, kept because making it again may differ."""
+    """A prompt's embedding, kept because making it again may differ."""
 
     __tablename__ = "embeddings"
 

@@ -1,7 +1,4 @@
-"""Tables of a run: its plan, the state of every part of it, its pictures and figures.
-
-Knows columns and constraints; knows nothing of queries. `tasks.ledger` writes them.
-"""
+"""Tables of a run: its plan, the state of every part of it, its pictures and figures."""
 
 from __future__ import annotations
 
@@ -165,7 +162,7 @@ class ImageRow(Base):
 
 
 class RunMetric(Base):
-    """What a stage of a run took, summed over attempts and shards."""
+    """The seconds of a stage of a run, summed over attempts and shards."""
 
     __tablename__ = "run_metrics"
 

@@ -1,7 +1,6 @@
 """A night in Markdown and as a table, for the artifacts of the workflow server.
 
-Knows Markdown's special characters and keeps prompts and errors from using them. Knows nothing of
-the server.
+Prompts and errors are escaped, so that none of their characters counts as Markdown.
 """
 
 from __future__ import annotations

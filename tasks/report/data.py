@@ -1,8 +1,4 @@
-"""What a report tells of one night: plain records, filled by whoever reads the ledger.
-
-Knows what belongs into a report and what follows from it by arithmetic. Knows nothing of the
-database, the object store or how a report looks.
-"""
+"""The content of a report of one night: plain records, and what follows from them by arithmetic."""
 
 from __future__ import annotations
 
@@ -42,7 +38,7 @@ class ReportSubtree:
 
 @dataclass(frozen=True, slots=True)
 class ReportRejected:
-    """A row that was not taken."""
+    """A row that no picture can be made of."""
 
     row: int
     reason: str
@@ -104,7 +100,7 @@ class ReportData:
 
     @property
     def troubled(self) -> tuple[ReportSubtree, ...]:
-        """Subtrees that failed or say what went wrong."""
+        """Subtrees that failed or have an error."""
         return tuple(each for each in self.subtrees if each.state == "failed" or each.error)
 
     @property

@@ -1,8 +1,4 @@
-"""The pictures of a night in the plan's order, in gallery_groups that share their first steps.
-
-Knows how a plan is cut into gallery_groups worth a heading, and what stands beside a picture. Knows
-nothing of HTML.
-"""
+"""The pictures of a night in the plan's order, in groups that share their first steps."""
 
 from __future__ import annotations
 
@@ -15,12 +11,12 @@ from hierdiff_core.plan import Plan, Segment
 from tasks.report.data import ReportData, ReportImage
 from tasks.report.thumbnail import data_uri
 
-FAMILY = 10  # pictures that a family should have, roughly
+GROUP_SIZE = 10  # pictures that a group should have, roughly
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A picture and what is told of it."""
+    """A picture and its caption."""
 
     at: int  # its place in the plan's order
     reference: str
@@ -42,7 +38,7 @@ class GalleryGroup:
 
 
 def gallery_groups(data: ReportData) -> tuple[GalleryGroup, ...]:
-    """Return all pictures, family by family; those that share with nobody there stand together."""
+    """Return all pictures, group by group; those that share with nobody there stand together."""
     cards = _cards(data)
     found: list[GalleryGroup] = []
     for first, last, steps in _runs(data.plan):
@@ -57,7 +53,7 @@ def gallery_groups(data: ReportData) -> tuple[GalleryGroup, ...]:
 
 
 def _runs(plan: Plan) -> Iterator[tuple[int, int, int]]:
-    """Yield (first, last, steps in common) of each family from left to right."""
+    """Yield (first, last, steps in common) of each group from left to right."""
     alone: list[Segment] = []
     for segment in sorted(_cut(plan), key=lambda each: each.first):
         if segment.size == 1:
@@ -72,9 +68,9 @@ def _runs(plan: Plan) -> Iterator[tuple[int, int, int]]:
 
 
 def _cut(plan: Plan) -> tuple[Segment, ...]:
-    """Return the active segments of the step whose clusters come closest to FAMILY pictures."""
+    """Return the active segments of the step whose clusters come closest to GROUP_SIZE pictures."""
     rows = rows_at_each_step(plan.segments, plan.steps)
-    wanted = max(1.0, plan.size / FAMILY)
+    wanted = max(1.0, plan.size / GROUP_SIZE)
     best = min(range(plan.steps), key=lambda step: (abs(rows[step] - wanted), step))
     return plan.active(best + 1)
 

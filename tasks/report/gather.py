@@ -1,7 +1,4 @@
-"""Gathering: the records of a report, read from the ledger and the bucket.
-
-Knows which rows and objects a report is made of. Knows nothing of how it looks.
-"""
+"""Gathering: the records of a report, read from the ledger and the bucket."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ _BEFORE = ("read", "embed", "plan")  # stages before the run was stored
 
 
 def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportData:
-    """Return what a report of the run says now; raises UnknownRun."""
+    """Return the content of the run's report, as of now; raises UnknownRun."""
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
@@ -69,7 +66,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         stages=tuple(
             ReportStage(name, seconds, facts.devices[name])
             for name, seconds in facts.seconds.items()
-            if seconds  # slots that are set are found at once
+            if seconds  # slots that are set take no time to find
         ),
         parameters=_parameters(facts),
         previews=_fetch(stores, shown) if settings.previews else {},
@@ -147,7 +144,7 @@ def _parameters(facts: RunSummary) -> dict[str, object]:
 
 
 def _fetch(stores: Stores, keys: Mapping[Key, str]) -> dict[Key, bytes]:
-    """Return the objects that can be had; a report without a picture beats no report."""
+    """Return the objects that can be fetched; a report without a picture beats no report."""
 
     def get(key: str) -> bytes | None:
         try:

@@ -1,7 +1,4 @@
-"""The figures that come first: what a night made, what it paid and what it was spared.
-
-Knows which figures a reader wants and how numbers are written. Knows nothing of HTML or Markdown.
-"""
+"""The figures that come first: what a night made, what it paid and what it saved."""
 
 from __future__ import annotations
 

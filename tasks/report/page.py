@@ -1,6 +1,5 @@
 """The report of a night: one HTML file that needs nothing but itself.
 
-Knows how the records become a page. Knows nothing of the database or of where the page is kept:
 `render_report` is a pure function of its data.
 """
 

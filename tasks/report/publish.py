@@ -1,7 +1,6 @@
-"""Publishing: a night is counted, written down and shown.
+"""Publishing: a night's pictures are counted, and its manifest and report written.
 
-Knows the manifest, the report and where they lie in the bucket. What a report says is gathered in
-`gather`, what it looks like is `page`.
+The content of a report is gathered in `gather` and rendered in `page`.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ from tasks.settings import Settings
 from tasks.states import RunState
 from tasks.stores import Stores
 
-_LOOKING = 16  # objects that are looked up at once
+_CHECKS = 16  # objects that are checked at once
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a night came to."""
+    """The result of a night."""
 
     data: ReportData
     report: str  # key of the HTML file
@@ -53,7 +52,7 @@ def publish(stores: Stores, settings: Settings, run: uuid.UUID) -> Published:
     """Check that every picture is in the bucket, write manifest and report, and close the run.
 
     A picture whose object is gone is taken back, so that a retry makes it again; nothing that the
-    tables promise is taken on trust.
+    tables promise is trusted unchecked.
     """
     missing = _take_back_missing(stores, run)
     with stores.session() as session:
@@ -77,7 +76,7 @@ def report_url(stores: Stores, settings: Settings, key: str) -> str:
 def _take_back_missing(stores: Stores, run: uuid.UUID) -> set[int]:
     with stores.session() as session:
         plan, stored = load_plan(session, run).plan, load_images(session, run)
-    with ThreadPoolExecutor(_LOOKING) as pool:
+    with ThreadPoolExecutor(_CHECKS) as pool:
         there = list(pool.map(stores.bucket.exists, [image.key for image in stored.values()]))
     gone = {leaf for leaf, found in zip(stored, there, strict=True) if not found}
     missing = gone | (set(range(plan.size)) - set(stored))

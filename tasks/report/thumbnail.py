@@ -1,7 +1,4 @@
-"""Small copies of pictures, fit to lie inside a page.
-
-Knows sizes and image formats; knows nothing of where pictures are kept or shown.
-"""
+"""Small copies of pictures, fit to lie inside a page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Calibrating: what prompts become when they share steps, measured once for a model.
+"""Calibrating: how much prompts change when they share steps, measured once for a model.
 
-Knows models, prompts and the files that readings are kept in until all of them are there. Knows
-nothing of what is made of them (`hierdiff_core.calibrated.fitting`). What a stopped calibration has
-measured is found again by what decides it: weights, recipe, prompts and design.
+Readings are kept in files until all of them are there, then `hierdiff_core.calibrated.fitting` fits
+them. A stopped calibration finds its readings again by a digest of weights, recipe, prompts and
+design.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ from tasks.models import open_models
 from tasks.settings import Settings
 from tasks.sources import read_file
 
-# What a recipe says that changes nothing of what may be shared.
+# Fields of a recipe that do not change what may be shared.
 _UNCOUNTED = ("steps", "initial_noise")
 
-Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+Report = Callable[[str, int, int], None]  # step, done, total
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def calibrate(
 ) -> Calibrated:
     """Calibrate the model of a pinned recipe on prompts of a file, and write the result.
 
-    As many prompts are taken as the evaluations are enough for, chosen by the digest of their text.
+    As many prompts are taken as the evaluations allow, chosen by the digest of their text.
     Raises UnknownModel, InvalidSetting, and what reading prompts raises.
     """
     design = design or Design()
@@ -130,7 +130,7 @@ def _choose(prompts: Sequence[Prompt], design: Design, evaluations: int) -> list
 
 
 def _facts(recipe: Recipe, texts: Sequence[str], design: Design) -> dict[str, object]:
-    """Return where a calibration comes from, all but the date."""
+    """Return the origin of a calibration, all but the date."""
     kept = {name: value for name, value in recipe.to_json().items() if name not in _UNCOUNTED}
     return kept | {
         "prompts_digest": digest("prompts", list(texts)),

@@ -1,7 +1,4 @@
-"""What a tuning leaves behind: its figures as JSON, its frontier as PNG, its record.
-
-Knows files and fields; what stands in them comes from `hierdiff_core.evaluation`.
-"""
+"""What a tuning leaves behind: its figures as JSON, its frontier as PNG, its record."""
 
 from __future__ import annotations
 
@@ -42,7 +39,7 @@ def record(tuning: Tuning, choice: Choice) -> Tuned:
 def figures(
     tuning: Tuning, choice: Choice, tuned: Tuned, catalogue: str, command: str
 ) -> dict[str, object]:
-    """Return all that was found, as JSON values."""
+    """Return all figures of a tuning, as JSON values."""
     rung = choice.undecided
     return {
         "catalogue": catalogue,

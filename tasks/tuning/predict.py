@@ -1,7 +1,6 @@
-"""Tuning without a judge: what the model's calibrations predict_ways for a catalogue's own prompts.
+"""Tuning without a judge: what the model's calibrations predict for a catalogue's own prompts.
 
-Knows rows, calibrations and the ledger's embeddings. Knows nothing of how misfits are predicted
-(`hierdiff_core.calibrated.choice`) or of the terminal. No picture is made.
+Misfits are predicted in `hierdiff_core.calibrated.choice`. No picture is made.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class BudgetSearch:
     settings: Settings
     rows: Rows
     ways: Mapping[Way, CalibratedSolver]
-    evaluations: float  # per image, at the most
+    evaluations: float  # per image, at most
 
     def unembedded(self) -> int:
         """Return how many prompts have no embedding yet."""
@@ -52,7 +51,7 @@ class BudgetSearch:
         return len(self.rows.prompts) - len(known)
 
     def run(self, report: Report) -> list[Prediction]:
-        """Return what each way is predicted to come to, the best first; embeds what is new.
+        """Return the prediction for each way, the best first; embeds the new prompts.
 
         Raises what embedding raises.
         """
@@ -76,7 +75,7 @@ def open_budget_search(
     grid: str,
     solvers: Sequence[str],
 ) -> BudgetSearch:
-    """Return what a budget can be spent on; nothing is embedded yet.
+    """Return the ways to spend a budget; nothing is embedded yet.
 
     Solvers are some of the grid's, none for all of it. Raises what `read_tunable` raises,
     UnknownModel for a damaged calibration, and InvalidSetting where the model has none or no way
@@ -106,7 +105,7 @@ def setting_of(prediction: Prediction) -> Setting:
 
 
 def record_prediction(rows: Rows, chosen: Prediction) -> Tuned:
-    """Return a choice as a catalogue's settings keep it; it is told on no prompt."""
+    """Return a choice as a catalogue's settings keep it; it was evaluated on no prompt."""
     return Tuned(
         **chosen_fields(setting_of(chosen), rows.recipe),
         judge=JUDGE,
@@ -124,7 +123,7 @@ def record_prediction(rows: Rows, chosen: Prediction) -> Tuned:
 
 
 def _calibrations(recipe: Recipe, solvers: Sequence[str]) -> Iterator[tuple[str, Calibration]]:
-    # Of each solver its own: another's knows nothing of how much this one's plain pictures miss.
+    # Each solver's own: another's does not hold the misfit of this one's plain pictures.
     for solver in solvers:
         path = calibration_path(replace(recipe, solver=solver))
         if path.is_file():

@@ -1,7 +1,4 @@
-"""A tuning's rows: the prompts of a catalogue that share one recipe, and their embeddings.
-
-Knows sources and the cache of embeddings. Knows nothing of what is chosen, or by what.
-"""
+"""A tuning's rows: the prompts of a catalogue that share one recipe, and their embeddings."""
 
 from __future__ import annotations
 
@@ -23,12 +20,12 @@ from tasks.stages import Source, read_rows
 from tasks.stores import Stores
 
 OWN_COLUMNS = ("negative_prompt", "guidance", "width", "height", "seed")  # that a row may have
-Report = Callable[[str, int, int], None]  # what is done, how much of it, of how much
+Report = Callable[[str, int, int], None]  # step, done, total
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What of a catalogue can be tuned together."""
+    """The prompts of a catalogue that can be tuned together."""
 
     recipe: Recipe  # pinned
     prompts: tuple[Prompt, ...]  # distinct, of that recipe, ascending by text
@@ -62,9 +59,9 @@ def read_tunable(settings: Settings, source: Source) -> Rows:
 def embed_rows(
     stores: Stores, prompts: Sequence[Prompt], models: Models, report: Report
 ) -> dict[str, Embedding]:
-    """Return embeddings by text; what was not known is embedded, and serves the nights too.
+    """Return embeddings by text; missing ones are made, and serve the nights too.
 
-    Raises InvalidEmbedding for a prompt whose embedding is of no use, and UnknownModel.
+    Raises InvalidEmbedding for a prompt whose embedding is useless, and UnknownModel.
     """
     embedded = embed_prompts(stores, prompts, models, partial(report, "embedding"))
     for fault in embedded.faults.values():

@@ -1,4 +1,4 @@
-"""Tuning: a catalogue's rows, a sample of them in two halves, and what is measured of it.
+"""Tuning: a catalogue's rows, a sample of them in two halves, and the measurements on it.
 
 Rows come from `tasks.tuning.rows`, the choice is made in `hierdiff_core.evaluation.tune_choice`.
 Trees are planned over the whole catalogue, since what sharing saves depends on it; pictures are
@@ -37,7 +37,7 @@ LEAST = 8  # prompts that a choice needs
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is asked of a tuning."""
+    """The options of a tuning."""
 
     judges: tuple[str, ...]
     quality: float
@@ -65,14 +65,14 @@ class Tuning:
 
     @cached_property
     def fingerprint(self) -> str:
-        """What tells the judges from others; loads them."""
+        """A digest that distinguishes the judges from others; loads them."""
         # One that stays when rows come and go.
         return self.bench.fingerprint(min(self.texts, key=_draw))
 
     def measure(
         self, settings: Sequence[Setting], half: Half, workers: int, report: Report
     ) -> dict[Setting, Measured]:
-        """Return what is known of the settings on a half, having measured what was not."""
+        """Return the results of the settings on a half; those that were missing are measured."""
         units = self._units(settings, half)
         keys = self.bench.keys(list(units.values()), self.fingerprint)
         missing = {job: keys[job] for job in find_missing(self.bench.folder, keys)}
@@ -85,9 +85,9 @@ class Tuning:
         return self._read(units, keys)
 
     def price(self) -> dict[str, int]:
-        """Return the evaluations that are left at the most, by part; embeds and denoises nothing.
+        """Return the most evaluations that are left, by part; embeds and denoises nothing.
 
-        Of the telling half, all standard settings are counted, which is more than any ladder has.
+        Of the reporting half, all standard settings count, which is more than any ladder has.
         """
         alone = self.candidates.standards
         shared = [each for ladder in self.candidates.ladders for each in ladder]
@@ -130,7 +130,7 @@ def prepare(stores: Stores, settings: Settings, source: Source, wanted: Wanted) 
     """Return a catalogue ready to be tuned; nothing is spent yet.
 
     Raises what `read_tunable` raises, EmptyBatch and InvalidSetting for what cannot be tuned, and
-    for judges what loading them and their first look raise.
+    for judges what loading them and their first call raise.
     """
     if not 0 < wanted.quality <= 1:
         hint = "use a number above 0, at most 1"
@@ -175,7 +175,7 @@ def _draw(text: str) -> str:
 
 
 def _check_judges(tuning: Tuning) -> None:
-    """Let the judges look once, and read the sample, before anything is spent."""
+    """Let the judges score once, and read the sample, before anything is spent."""
     places = [place for half in tuning.halves.values() for place in half]
     try:
         tuning.bench.panel.check([tuning.texts[place] for place in places])

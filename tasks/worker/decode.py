@@ -1,7 +1,7 @@
-"""Drawing: what is stored of a finished segment, a split's state or a decoded picture.
+"""Decoding: what is stored of a finished segment, a split's state or a decoded picture.
 
-Knows decoders, pictures and small previews; knows nothing of leases, rounds or threads. Decoding
-needs the device; making a file of it does not, so the two may run on different threads.
+Decoding needs the device; making a file of the pixels does not, so the two may run on different
+threads.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _PREVIEW_SIDE = 96  # pixels
 
 
 class DecodeQueue:
-    """Decodes finished segments, a few at once, and tells how to make what is stored of them.
+    """Decodes finished segments, a few at once, and returns makers of what is stored of them.
 
     A GPU decodes when a maker is called, on another thread, while its next step is prepared; a CPU
     has nothing to gain from two networks at once and decodes at once. A crash loses the leaves that
@@ -83,7 +83,7 @@ class _Call:
 
 
 def as_model_input(solver: Solver, plan: Plan, finished: Finished) -> Finished:
-    """Return a split with its latents as the network is shown them, which is what can be decoded.
+    """Return a split with its latents scaled as the network takes them, which can be decoded.
 
     Euler keeps latents in the space of sigma until the last step, where both are the same.
     """

@@ -1,8 +1,8 @@
 """Denoising: a worker runs one shard of a plan, from wherever it was left.
 
-Knows the device's side of the work: models, slots, rounds. What is made of a finished segment is
-`decode`; what is kept, and where, `shard` and `writer`. Progress goes to whoever asks; order and
-retries are the flows'.
+This is the device's side of the work: models, slots, rounds. What is made of a finished segment is
+in `decode`; what is stored, and where, in `shard` and `writer`. Progress goes to a callback; order
+and retries are the flows'.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Progress:
 
 @dataclass
 class _Attempt:
-    """One attempt at a shard: what its steps hand to each other."""
+    """One attempt at a shard: the state that its steps share."""
 
     stores: Stores
     settings: Settings
@@ -102,7 +102,7 @@ def denoise_shard(
 
 
 def _denoise(attempt: _Attempt) -> None:
-    """Run until nothing is wanted; a checkpoint that turns out damaged is wanted again."""
+    """Run until no segment is missing; one whose checkpoint turns out damaged is run again."""
     while wanted := attempt.work.wanted():
         segments = attempt.work.plan.segments
         attempt.planned = attempt.evaluations + sum(segments[each].steps for each in wanted)
@@ -177,7 +177,7 @@ def _run(
 
 
 def _warn_of_memory(attempt: _Attempt, job: Job, each: Round) -> None:
-    """Say once for each narrower call that the device's memory ran out."""
+    """Warn once for each narrower call that the device's memory ran out."""
     if each.slots < (attempt.narrowest or job.slots):
         attempt.narrowest = each.slots
         log.warning(

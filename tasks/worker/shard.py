@@ -1,8 +1,4 @@
-"""The work of one shard: its part of the plan, what is done of it, and how its results are named.
-
-Knows the ledger's plan, the states that are stored and what a picture's file says. Knows nothing of
-devices.
-"""
+"""The work of one shard: its part of the plan, what is done of it, and the names of its results."""
 
 from __future__ import annotations
 

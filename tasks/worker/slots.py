@@ -1,7 +1,7 @@
-"""Slots: how many rows a run denoises at once, found out by its first worker and kept.
+"""Slots: how many rows a run denoises at once, measured by its first worker and kept.
 
 Pictures have the same bits after an interruption only with the same slots, so the ledger keeps
-them with the run, whatever the settings say later.
+them with the run, whatever the settings are later.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """A write batch: what is stored, and entered in the ledger, together and in which order.
 
-Knows objects, their names and rows: first the object, then the row; a parent before its children.
-The states of a batch's splits are one object, for an object costs the same few milliseconds
-whatever it holds. Knows nothing of threads and clocks.
+First the object, then the row; a parent before its children. The states of a batch's splits are one
+object, for an object costs the same few milliseconds whatever it holds.
 """
 
 from __future__ import annotations
@@ -56,12 +55,12 @@ class Picture:
     height: int
 
 
-Maker = Callable[[], Picture | Object]  # of a bare object no row tells
+Maker = Callable[[], Picture | Object]  # a bare Object gets no row
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What the ledger is told of a picture once it is stored."""
+    """The ledger's entry for a picture once it is stored."""
 
     segment: int
     leaf: int
@@ -93,7 +92,7 @@ class WriteBatch:
 
 
 def store_made(bucket: Bucket, made: Picture | Object) -> Drawn | None:
-    """Store what a maker made; return what is told of it, None of a bare object."""
+    """Store what a maker made; return its entry for the ledger, None for a bare object."""
     if isinstance(made, Object):
         _put(bucket, made)
         return None
@@ -125,7 +124,7 @@ def write_batch(stores: Stores, run: uuid.UUID, shard: int, batch: WriteBatch) -
 def _keep(
     bucket: Bucket, batch: WriteBatch
 ) -> tuple[dict[int, Stored], dict[int, StoredImage], BaseException | None]:
-    """Return what is stored: by segment, its pictures by leaf, and what ended it."""
+    """Return what is stored, by segment; its pictures, by leaf; and the error that ended it."""
     done: dict[int, Stored] = {}
     images: dict[int, StoredImage] = {}
     try:
