@@ -79,7 +79,7 @@ def check_schema(engine: Engine) -> None:
     with reaching(engine.url), engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
     if found != wanted:
-        raise OutdatedSchema(url=shown(engine.url), found=found or "no version", wanted=wanted)
+        raise OutdatedSchema(url=safe_url(engine.url), found=found or "no version", wanted=wanted)
 
 
 def migration_config(connection: Connection | None = None) -> Config:
@@ -98,10 +98,10 @@ def reaching(url: URL) -> Iterator[None]:
     except DBAPIError as error:
         if not (error.connection_invalidated or error.statement is None):
             raise
-        raise UnreachableDatabase(url=shown(url), reason=reason(error, url)) from None
+        raise UnreachableDatabase(url=safe_url(url), reason=reason(error, url)) from None
 
 
-def shown(url: URL) -> str:
+def safe_url(url: URL) -> str:
     """Return a URL without its secrets: the password, and all of its query but the host and port,
     since a query may hold a password too."""
     hosts = {name: url.query[name] for name in ("host", "port") if name in url.query}

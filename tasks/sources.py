@@ -19,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from hierdiff_core.errors import InvalidSetting
-from tasks.database import reason, shown, with_driver
+from tasks.database import reason, safe_url, with_driver
 from tasks.errors import FailedQuery, UnreachableSource, UnreadableFile
 
 _CHUNK = 1000  # rows asked for at once
@@ -50,7 +50,9 @@ def read_source(url: str, query: str) -> Iterator[SourceRow]:
             options = {"stream_results": True, "yield_per": _CHUNK, "no_parameters": True}
             with connection.execution_options(**options).exec_driver_sql(query) as result:
                 if not result.returns_rows:
-                    raise FailedQuery(url=shown(parsed), reason="it returns no rows; use a SELECT")
+                    raise FailedQuery(
+                        url=safe_url(parsed), reason="it returns no rows; use a SELECT"
+                    )
                 for number, row in enumerate(result.mappings(), start=1):
                     yield SourceRow(number, dict(row))
     finally:
@@ -151,4 +153,4 @@ def _asking(url: URL, kind: type[UnreachableSource | FailedQuery]) -> Iterator[N
     try:
         yield
     except DBAPIError as error:
-        raise kind(url=shown(url), reason=reason(error, url)) from None
+        raise kind(url=safe_url(url), reason=reason(error, url)) from None

@@ -49,7 +49,7 @@ def calibrate(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
-        shown = bar.add_task("loading", total=None)
+        task = bar.add_task("loading", total=None)
         made = measure(
             settings,
             pin_recipe(settings.recipe),
@@ -58,7 +58,7 @@ def calibrate(
             design=Design(steps=levels),
             out=out,
             report=lambda what, done, total: bar.update(
-                shown, description=what, completed=done, total=total
+                task, description=what, completed=done, total=total
             ),
         )
     facts = dict(made.calibration.facts)

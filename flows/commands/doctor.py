@@ -14,7 +14,7 @@ from flows.errors import NotDeployed
 from hierdiff_core.errors import HierdiffError
 from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.recipes import pin_recipe
-from tasks.database import check_schema, connect, shown
+from tasks.database import check_schema, connect, safe_url
 from tasks.settings import Settings, read_settings
 from tasks.storage import connect_bucket
 
@@ -53,7 +53,7 @@ def _database(settings: Settings) -> str:
     engine = connect(settings)
     try:
         check_schema(engine)
-        return shown(engine.url)
+        return safe_url(engine.url)
     finally:
         engine.dispose()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from flows.commands.progress import shown
+from flows.commands.progress import progress_bar
 from hierdiff_core.calibrated.choice import Prediction
 from hierdiff_core.evaluation.setting import label, standard
 from hierdiff_core.evaluation.tune_words import words
@@ -19,7 +19,7 @@ SAID = "predicted, not measured: no picture was made, no judge was used"
 
 def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: bool) -> int:
     """Choose by predicted misfit, print the choice, and write it to the catalogue's settings."""
-    with shown(as_json) as report:
+    with progress_bar(as_json) as report:
         found = search.run(report)
     tuned = record_prediction(search.rows, found[0])
     if write:

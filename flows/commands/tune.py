@@ -15,7 +15,7 @@ from rich.table import Table
 
 from flows.commands.client import ledger
 from flows.commands.predict import run_prediction, say_written, show_budget
-from flows.commands.progress import shown
+from flows.commands.progress import progress_bar
 from flows.commands.quote import expect, say_time
 from flows.quiet import quiet_libraries
 from hierdiff_core.evaluation.frontier import Measured
@@ -123,7 +123,7 @@ def _forget(stores: Stores, catalogue: str, as_json: bool) -> int:
 
 
 def _run(tuning: Tuning, quality: float, workers: int, as_json: bool) -> Choice:
-    with shown(as_json) as report:
+    with progress_bar(as_json) as report:
 
         def measure(settings: Sequence[Setting], half: Half) -> Mapping[Setting, Measured]:
             return tuning.measure(settings, half, workers, report)

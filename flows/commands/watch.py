@@ -25,18 +25,18 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
-        shown = bar.add_task("waiting for a worker", total=None)
+        task = bar.add_task("waiting for a worker", total=None)
         with get_client(sync_client=True) as client:
             while True:
                 state = client.read_flow_run(flow_run).state
                 facts = _facts(stores, flow_run)
                 if facts is None and state is not None:
-                    bar.update(shown, description=_waiting(state.name or "Pending"))
+                    bar.update(task, description=_waiting(state.name or "Pending"))
                 elif facts is not None:
                     done = facts.evaluations_planned - _left(facts)
                     said = f"{facts.images} of {facts.images_expected} images"
                     bar.update(
-                        shown, description=said, completed=done, total=facts.evaluations_planned
+                        task, description=said, completed=done, total=facts.evaluations_planned
                     )
                 if state is not None and state.type in _ENDS:
                     break
