@@ -63,7 +63,7 @@ class Tuned:
         method = CALIBRATED if self.planner == CALIBRATED else self.linkage
         return Setting(method, self.solver, self.steps, saving=self.saving)
 
-    def said(self) -> str:
+    def summary(self) -> str:
         """Return the choice in words: `tuned 2026-11-22: do not share: DDIM, 12 steps`."""
         return f"tuned {self.tuned_at[:10]}: {words(self.setting)}"
 

@@ -67,7 +67,7 @@ def settings_for(
     recipe = pin_recipe(changed.recipe, settings.digests)
     reason = _refusal(tuned, recipe, stored)
     if not reason:
-        return CatalogueSettings(changed, tuned.said())
+        return CatalogueSettings(changed, tuned.summary())
     warning = (
         f"Catalogue {catalogue!r} was tuned on {tuned.tuned_at[:10]} {reason}; run `hierdiff tune` "
         "again. Until then the environment's settings apply."

@@ -50,7 +50,7 @@ def test_what_is_predicted_is_kept_and_what_the_next_night_is_planned_by(shop: S
     assert (kept.planner, kept.judge, kept.told_on) == ("calibrated", "calibration", 0)
     assert kept.saving == pytest.approx(1 - 2.4 / kept.steps)
     planned, warnings = shop.plan()
-    assert (planned["tuned"], planned["steps"], warnings) == (kept.said(), kept.steps, "")
+    assert (planned["tuned"], planned["steps"], warnings) == (kept.summary(), kept.steps, "")
     assert (planned["planner"], planned["evaluations"]) == ("calibrated", 28)
 
 

@@ -90,14 +90,14 @@ def test_the_choice_is_told_kept_and_what_the_next_night_is_planned_by(shop: Sho
     kept = read_tuned("shop", shop.kept())
     said = done.stdout.splitlines()[0]
     assert said.startswith(("share: ", "do not share: "))
-    assert kept.said() == f"tuned {kept.tuned_at[:10]}: {said}"
+    assert kept.summary() == f"tuned {kept.tuned_at[:10]}: {said}"
     assert kept.measured_on["revision"] == find_revision(Parts(str(DECODER)))
     assert (shop.folder / "out/frontier.png").read_bytes().startswith(b"\x89PNG")
     figures = json.loads((shop.folder / "out/tuning.json").read_text())
     assert figures["sample"] == {"choosing": 4, "telling": 4}
     assert figures["chosen"] == kept.to_json()
     after, warnings = shop.plan()
-    assert (after["tuned"], after["steps"], warnings) == (kept.said(), kept.steps, "")
+    assert (after["tuned"], after["steps"], warnings) == (kept.summary(), kept.steps, "")
     assert after["evaluations"] == pytest.approx(12 * kept.evaluations, abs=1)
 
 
