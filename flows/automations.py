@@ -41,11 +41,11 @@ def register_automations(client: SyncPrefectClient) -> None:
         known = client.read_automations_by_name(automation.name)
         if not known:
             client.create_automation(automation)
-        elif _said(known[0]) != _said(automation):
+        elif _content(known[0]) != _content(automation):
             client.update_automation(known[0].id, automation)
 
 
-def _said(automation: AutomationCore) -> tuple[object, ...]:
+def _content(automation: AutomationCore) -> tuple[object, ...]:
     return automation.description, automation.trigger, automation.actions
 
 

@@ -82,12 +82,12 @@ class _Reporter:
     def _show(self, progress: Progress) -> None:
         self.shown_at = time.monotonic()
         share = 100.0 * progress.evaluations / progress.planned if progress.planned else 100.0
-        said = (
+        description = (
             f"{self.name}: {progress.evaluations:,} of {progress.planned:,} evaluations, "
             f"{progress.images:,} images"
         )
         if self.artifact is None:
-            made = create_progress_artifact(progress=share, description=said)
+            made = create_progress_artifact(progress=share, description=description)
             self.artifact = made if isinstance(made, uuid.UUID) else None
         else:
-            update_progress_artifact(self.artifact, progress=share, description=said)
+            update_progress_artifact(self.artifact, progress=share, description=description)

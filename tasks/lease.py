@@ -125,10 +125,10 @@ def leased_subtree(
 
 def _give_up(stores: Stores, run: uuid.UUID, shard: int, owner: str, error: BaseException) -> None:
     line = " ".join(str(error).split()) or "it was stopped"
-    said = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
+    message = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
     try:
         with stores.session() as session:
-            release_lease(session, run, shard, owner, SubtreeState.FAILED, said[:2000])
+            release_lease(session, run, shard, owner, SubtreeState.FAILED, message[:2000])
     except HierdiffError as also:
         # The error that ended the work is the one to see; the lease runs out by itself.
         log.warning("The lease could not be given back: %s", also)

@@ -110,8 +110,8 @@ class Bucket:
             raise self._unreachable(error) from None
 
     def _unreachable(self, error: Exception) -> UnreachableStorage:
-        said = " ".join(str(error).split())
-        return UnreachableStorage(bucket=self.name, endpoint=self._endpoint, reason=said)
+        reason = " ".join(str(error).split())
+        return UnreachableStorage(bucket=self.name, endpoint=self._endpoint, reason=reason)
 
     @property
     def _endpoint(self) -> str:

@@ -21,8 +21,8 @@ from flows.commands.evaluate import (
     check_solvers,
     choose_sections,
     names_of,
-    tell_end,
-    tell_plan,
+    report_end,
+    report_plan,
 )
 from flows.commands.options import family_options
 from flows.evaluation import Evaluation
@@ -77,10 +77,10 @@ def paper(
     command = shlex.join([*COMMAND.split(), *sys.argv[1:]])
     runner = Evaluation(bench, study, SECTIONS, command, out, plots, as_json, detail=_DETAIL)
     if dry_run:
-        return tell_plan(runner, names, as_json)
+        return report_plan(runner, names, as_json)
     runner.drawings.update(drawings_of(study, bench, runner.fingerprint))
     runner.run(names, workers or count_workers(bench))
-    return tell_end(runner, as_json)
+    return report_end(runner, as_json)
 
 
 def _study(

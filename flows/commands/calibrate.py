@@ -62,10 +62,10 @@ def calibrate(
             ),
         )
     facts = dict(made.calibration.facts)
-    click.echo(json.dumps({"file": str(made.path)} | facts) if as_json else _say(made))
+    click.echo(json.dumps({"file": str(made.path)} | facts) if as_json else _summary(made))
 
 
-def _say(made: Calibrated) -> str:
+def _summary(made: Calibrated) -> str:
     """Return the fit of a calibration as a few lines, one for each fork."""
     facts, calibration = made.calibration.facts, made.calibration
     lines = [

@@ -135,7 +135,7 @@ def _leave_files(stores: Stores, settings: Settings, out: Path, seconds: float) 
     _write(report, stores.bucket.get(report_key(run)))
     gallery = out / "gallery.png"
     _write(gallery, contact_sheet([bodies[leaf] for leaf in plan.order]))
-    told = {
+    figures = {
         "run": str(run),
         "prompts": facts.prompts,
         "images": facts.images,
@@ -147,7 +147,7 @@ def _leave_files(stores: Stores, settings: Settings, out: Path, seconds: float) 
         "gallery": str(gallery),
         "report": str(report),
     }
-    _write(out / "run.json", (json.dumps(told, indent=2) + "\n").encode())
+    _write(out / "run.json", (json.dumps(figures, indent=2) + "\n").encode())
     click.echo(f"gallery  {gallery}\nreport   {report}\nfigures  {out / 'run.json'}")
 
 

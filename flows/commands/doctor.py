@@ -34,11 +34,11 @@ def doctor(as_json: bool) -> int:
     found = {name: _try(check, settings) for name, check in checks.items()}
     if as_json:
         click.echo(
-            json.dumps({name: {"ok": ok, "said": said} for name, (ok, said) in found.items()})
+            json.dumps({name: {"ok": ok, "said": message} for name, (ok, message) in found.items()})
         )
     else:
-        for name, (ok, said) in found.items():
-            click.echo(f"{'ok  ' if ok else 'FAIL'}  {name:<9} {said}")
+        for name, (ok, message) in found.items():
+            click.echo(f"{'ok  ' if ok else 'FAIL'}  {name:<9} {message}")
     return 0 if all(ok for ok, _ in found.values()) else 1
 
 

@@ -80,9 +80,9 @@ def evaluate(
     command = shlex.join(["hierdiff", *sys.argv[1:]])
     runner = Evaluation(bench, study, SECTIONS, command, out, plots, as_json)
     if dry_run:
-        return tell_plan(runner, names, as_json)
+        return report_plan(runner, names, as_json)
     runner.run(names, workers or count_workers(bench))
-    return tell_end(runner, as_json)
+    return report_end(runner, as_json)
 
 
 def names_of(given: str | None) -> list[str]:
@@ -117,7 +117,7 @@ def choose_sections(sections: Sections, names: Sequence[str]) -> list[str]:
     return [name for name in sections if not names or name in names]
 
 
-def tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int:
+def report_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int:
     """Print what is left to measure, by section; a trial that two of them need counts once."""
     seen: set[Trial] = set()
     rows = []
@@ -136,7 +136,7 @@ def tell_plan(runner: Evaluation, sections: Sequence[str], as_json: bool) -> int
     return 0
 
 
-def tell_end(runner: Evaluation, as_json: bool) -> int:
+def report_end(runner: Evaluation, as_json: bool) -> int:
     """Print where the pages are; return 1 where pictures failed, else 0."""
     failed = [job for job, outcome in runner.known.items() if outcome.missing]
     written = runner.written

@@ -14,7 +14,7 @@ from hierdiff_core.evaluation.tune_words import words
 from tasks.ledger import keep_tuned
 from tasks.tuning.predict import BudgetSearch, record_prediction, setting_of
 
-SAID = "predicted, not measured: no picture was made, no judge was used"
+PREDICTED = "predicted, not measured: no picture was made, no judge was used"
 
 
 def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: bool) -> int:
@@ -27,13 +27,13 @@ def run_prediction(search: BudgetSearch, catalogue: str, write: bool, as_json: b
             keep_tuned(session, catalogue, tuned.to_json())
     if as_json:
         facts = _facts(search, catalogue) | {"predictions": list(map(_row, found))}
-        facts |= {"chosen": tuned.to_json(), "sentences": [words(tuned.setting), SAID]}
+        facts |= {"chosen": tuned.to_json(), "sentences": [words(tuned.setting), PREDICTED]}
         click.echo(json.dumps(facts | {"written": write}))
         return 0
-    click.echo(f"{words(tuned.setting)}\n{SAID}")
+    click.echo(f"{words(tuned.setting)}\n{PREDICTED}")
     _show(found)
     if write:
-        click.echo(say_written(catalogue))
+        click.echo(written_text(catalogue))
     return 0
 
 
@@ -51,7 +51,7 @@ def show_budget(search: BudgetSearch, catalogue: str, as_json: bool) -> int:
     return 0
 
 
-def say_written(catalogue: str) -> str:
+def written_text(catalogue: str) -> str:
     """Return a line about a choice that was written."""
     kept = f"written to the settings of catalogue {catalogue!r}; its nights use them"
     return f"{kept} until `hierdiff tune {catalogue} --forget`"
@@ -78,8 +78,8 @@ def _row(prediction: Prediction) -> dict[str, object]:
 
 
 def _show(found: Sequence[Prediction]) -> None:
-    said = {words(setting_of(each)): each for each in found}
-    width = max(map(len, said))  # so that a line stays one, in a log too
+    rows = {words(setting_of(each)): each for each in found}
+    width = max(map(len, rows))  # so that a line stays one, in a log too
     click.echo(f"{'setting':<{width}}  evaluations  predicted misfit")
-    for setting, each in said.items():
-        click.echo(f"{setting:<{width}}  {each.evaluations:11.2f}  {each.misfit:16.2f}")
+    for setting, row in rows.items():
+        click.echo(f"{setting:<{width}}  {row.evaluations:11.2f}  {row.misfit:16.2f}")

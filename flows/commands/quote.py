@@ -45,22 +45,22 @@ def expect(
 ) -> tuple[float | None, float | None]:
     """Return device seconds and cost of evaluations; None before a first run or without a price."""
     with stores.session() as session:
-        each = seconds_per_evaluation(session, revision)
-    seconds = None if each is None else each * evaluations
+        one = seconds_per_evaluation(session, revision)
+    seconds = None if one is None else one * evaluations
     hourly = settings.gpu_price_per_hour
     return seconds, None if seconds is None or hourly is None else seconds / 3600 * hourly
 
 
-def say_time(seconds: float | None) -> str:
+def time_text(seconds: float | None) -> str:
     """Return the expected device time, for people."""
     return "unknown before the first run" if seconds is None else duration(seconds)
 
 
-def say(quoted: dict[str, object]) -> str:
+def price_text(quoted: dict[str, object]) -> str:
     """Return the price as a few lines for people."""
     get = quoted.__getitem__
     seconds, cost = get("device_seconds"), get("cost")
-    time = say_time(None if seconds is None else float(str(seconds)))
+    time = time_text(None if seconds is None else float(str(seconds)))
     lines = [
         f"{get('prompts')} prompts, {get('images')} distinct images, {get('trees')} tree(s)",
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",

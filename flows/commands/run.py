@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from flows.commands.client import ledger, prefect
-from flows.commands.quote import price, say
+from flows.commands.quote import price, price_text
 from flows.commands.watch import watch
 from flows.quiet import quiet_libraries
 from flows.starts import start_night, start_retry
@@ -61,8 +61,8 @@ def ingest(
         return
     outcome = "stored" if fresh else "read; this night already has its rows, nothing was changed"
     click.echo(f"{len(rows.prompts)} prompts {outcome}")
-    for each in rows.rejected:
-        click.echo(f"  rejected: {each.reason}")
+    for row in rows.rejected:
+        click.echo(f"  rejected: {row.reason}")
 
 
 @click.command()
@@ -91,7 +91,7 @@ def plan(
             embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
         planned = plan_catalogue(stores, prompts, tonight)
         quoted = price(stores, settings, planned, len(prompts))
-    click.echo(json.dumps(quoted) if as_json else say(quoted))
+    click.echo(json.dumps(quoted) if as_json else price_text(quoted))
 
 
 @click.command()

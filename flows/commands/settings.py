@@ -71,5 +71,5 @@ def _table(rows: list[tuple[str, str, str]]) -> Iterator[str]:
     yield "| variable | default | meaning |"
     yield "|---|---|---|"
     for name, default, meaning in rows:
-        shown = f"`{default}`" if default else ""
-        yield f"| `{name}` | {shown} | {meaning} |"
+        code = f"`{default}`" if default else ""
+        yield f"| `{name}` | {code} | {meaning} |"

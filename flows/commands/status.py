@@ -59,10 +59,10 @@ def _show_runs(runs: tuple[RunLine, ...]) -> None:
         click.echo("no runs yet; start one with `hierdiff run CATALOGUE --file prompts.csv`")
         return
     table = Table("run", "catalogue", "date", "state", "images", box=None, pad_edge=False)
-    for each in runs:
-        images = f"{each.images}/{each.leaves}"
-        date = each.business_date.isoformat()
-        table.add_row(str(each.run), each.catalogue, date, each.state.value, images)
+    for line in runs:
+        images = f"{line.images}/{line.leaves}"
+        date = line.business_date.isoformat()
+        table.add_row(str(line.run), line.catalogue, date, line.state.value, images)
     Console().print(table, markup=False)
 
 
@@ -83,8 +83,8 @@ def _show_run(facts: RunSummary) -> None:
         row = (child_name(line.shard), line.state.value, done, str(line.attempts))
         table.add_row(*row, line.lease_owner or "", line.error or "")
     Console().print(table, markup=False)
-    for each in facts.rejected:
-        click.echo(f"rejected: {each.reason}")
+    for row in facts.rejected:
+        click.echo(f"rejected: {row.reason}")
 
 
 def _dump(value: object) -> str:

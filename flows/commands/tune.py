@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.client import ledger
-from flows.commands.predict import run_prediction, say_written, show_budget
+from flows.commands.predict import run_prediction, show_budget, written_text
 from flows.commands.progress import progress_bar
-from flows.commands.quote import expect, say_time
+from flows.commands.quote import expect, time_text
 from flows.quiet import quiet_libraries
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.setting import Setting
@@ -108,9 +108,9 @@ def tune(
         wanted = Wanted(judges, quality, sample, grid, names, folder)
         tuning = prepare(stores, settings, source, wanted)
         if dry_run:
-            return _tell_price(tuning, settings, as_json)
+            return _report_price(tuning, settings, as_json)
         choice = _run(tuning, quality, workers or count_workers(tuning.bench), as_json)
-        return _tell(tuning, choice, TuningReport(catalogue, out, write, as_json))
+        return _report(tuning, choice, TuningReport(catalogue, out, write, as_json))
 
 
 def _forget(stores: Stores, catalogue: str, as_json: bool) -> int:
@@ -131,7 +131,7 @@ def _run(tuning: Tuning, quality: float, workers: int, as_json: bool) -> Choice:
         return choose(tuning.candidates, quality, measure)
 
 
-def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
+def _report_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
     """Print the most that a tuning may take; a sharing setting may be given up early."""
     parts = tuning.price()
     evaluations = sum(parts.values())
@@ -144,30 +144,30 @@ def _tell_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
     for name, count in (*parts.items(), ("total, at most", evaluations)):
         click.echo(f"{_PARTS.get(name, name):<22} {count:>9,} evaluations")
     click.echo(
-        f"{'device time':<22} {say_time(seconds)}" + ("" if cost is None else f", {cost:.2f}")
+        f"{'device time':<22} {time_text(seconds)}" + ("" if cost is None else f", {cost:.2f}")
     )
     return 0
 
 
-def _tell(tuning: Tuning, choice: Choice, told: TuningReport) -> int:
+def _report(tuning: Tuning, choice: Choice, report: TuningReport) -> int:
     tuned = record(tuning, choice)
     command = shlex.join(["hierdiff", *sys.argv[1:]])
-    found = figures(tuning, choice, tuned, told.catalogue, command)
-    if told.write:
+    found = figures(tuning, choice, tuned, report.catalogue, command)
+    if report.write:
         with tuning.stores.session() as session:
-            keep_tuned(session, told.catalogue, tuned.to_json())
-    file = write_figures(told.out, found)
-    plot = write_plot(told.out, choice, told.catalogue, len(tuning.prompts))
-    if told.as_json:
-        files = {"file": str(file), "plot": plot and str(plot), "written": told.write}
+            keep_tuned(session, report.catalogue, tuned.to_json())
+    file = write_figures(report.out, found)
+    plot = write_plot(report.out, choice, report.catalogue, len(tuning.prompts))
+    if report.as_json:
+        files = {"file": str(file), "plot": plot and str(plot), "written": report.write}
         click.echo(json.dumps(found | files))
         return 0
-    for said in sentences(choice, len(tuning.prompts)):
-        click.echo(said)
+    for sentence in sentences(choice, len(tuning.prompts)):
+        click.echo(sentence)
     _show(choice)
     click.echo(f"figures  {file}\nplot     {plot or 'none: matplotlib is not installed'}")
-    if told.write:
-        click.echo(say_written(told.catalogue))
+    if report.write:
+        click.echo(written_text(report.catalogue))
     return 0
 
 

@@ -34,17 +34,17 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
                     bar.update(task, description=_waiting(state.name or "Pending"))
                 elif facts is not None:
                     done = facts.evaluations_planned - _left(facts)
-                    said = f"{facts.images} of {facts.images_expected} images"
+                    images = f"{facts.images} of {facts.images_expected} images"
                     bar.update(
-                        task, description=said, completed=done, total=facts.evaluations_planned
+                        task, description=images, completed=done, total=facts.evaluations_planned
                     )
                 if state is not None and state.type in _ENDS:
                     break
                 time.sleep(_POLL)
-    return _tell(facts, state.message or state.type.value, as_json)
+    return _report(facts, state.message or state.type.value, as_json)
 
 
-def _tell(facts: RunSummary | None, message: str, as_json: bool) -> int:
+def _report(facts: RunSummary | None, message: str, as_json: bool) -> int:
     if facts is None:
         click.echo(f"hierdiff: the night was not planned: {message}", err=True)
         return 1

@@ -63,7 +63,7 @@ def answers(api_url: str) -> bool:
 def worker_polls(worker: Service) -> bool:
     """Return whether a worker has started to ask for runs, by its own log: the server may still
     list the worker of an earlier start."""
-    return worker.says(f"Worker '{worker.name}' started!")
+    return worker.logged(f"Worker '{worker.name}' started!")
 
 
 @contextmanager

@@ -85,7 +85,7 @@ class Service:
     stop_signal: int = signal.SIGTERM
     user: str | None = None  # OS user, where it is not ours
     _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
-    _said: int = 0  # bytes of the log before this start
+    _log_start: int = 0  # bytes of the log before this start
 
     @property
     def _mark(self) -> str:
@@ -107,7 +107,7 @@ class Service:
             self.log.replace(self.log.with_suffix(".log.1"))
         marked = {**self.environment, guard.MARK: self._mark}
         with self.log.open("ab") as log:
-            self._said = log.tell()
+            self._log_start = log.tell()
             self._process = subprocess.Popen(
                 self.command,
                 env=marked,
@@ -136,10 +136,10 @@ class Service:
                 raise self._failed(f"was not ready after {seconds:.0f} s")
             time.sleep(0.05)
 
-    def says(self, text: str) -> bool:
+    def logged(self, text: str) -> bool:
         """Return whether the log since the last start holds this text."""
         with self.log.open("rb") as log:
-            log.seek(self._said)
+            log.seek(self._log_start)
             return text.encode() in log.read()
 
     def stop(self, grace: float = 6.0) -> None:

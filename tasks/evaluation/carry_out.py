@@ -76,9 +76,9 @@ def _denoise(unit: Unit, plan: Plan, subject: Subject, report: Report) -> list[t
         only=needed_segments(plan, unit.scored),
     )
     found: dict[int, torch.Tensor] = {}
-    for each in rounds(job, subject.denoiser(), subject.solver(setting.solver, setting.steps)):
-        report(each.evaluations)
-        for ended in each.finished:
+    for done in rounds(job, subject.denoiser(), subject.solver(setting.solver, setting.steps)):
+        report(done.evaluations)
+        for ended in done.finished:
             if plan.is_leaf(ended.segment):
                 found[plan.order[ended.segment.first]] = ended.state.latents
     return [found[leaf] for leaf in unit.scored]

@@ -49,8 +49,8 @@ class Panel:
                 continue
             found = judge.verdicts(pictures, prompts)
             scores[judge.name] = found.scores
-            for name, each in found.right.items():
-                right[name] = np.ma.filled(np.ma.asarray(each, np.float64), np.nan)
+            for name, values in found.right.items():
+                right[name] = np.ma.filled(np.ma.asarray(values, np.float64), np.nan)
         return scores, right
 
     def check(self, prompts: Sequence[str]) -> None:

@@ -42,8 +42,9 @@ def _troubles(data: ReportData) -> list[str]:
     if data.complete:
         return []
     lines = [
-        f"- {_name(each)}, attempt {each.attempts}: {markdown_text(each.error or each.state)}"
-        for each in data.troubled
+        f"- {_name(subtree)}, attempt {subtree.attempts}: "
+        f"{markdown_text(subtree.error or subtree.state)}"
+        for subtree in data.troubled
     ]
     lines += [
         f"- missing: {markdown_text(', '.join(image.references) or f'leaf {image.leaf}')}"
@@ -62,17 +63,17 @@ def subtree_table(data: ReportData) -> list[dict[str, object]]:
     """Return one row for each subtree, for a table artifact."""
     return [
         {
-            "subtree": _name(each),
-            "state": each.state,
-            "images": each.images,
-            "planned": each.evaluations_planned,
-            "done": each.evaluations_done,
-            "resumed": each.evaluations_resumed,
-            "attempts": each.attempts,
-            "time": "" if each.seconds is None else duration(each.seconds),
-            "error": each.error,
+            "subtree": _name(subtree),
+            "state": subtree.state,
+            "images": subtree.images,
+            "planned": subtree.evaluations_planned,
+            "done": subtree.evaluations_done,
+            "resumed": subtree.evaluations_resumed,
+            "attempts": subtree.attempts,
+            "time": "" if subtree.seconds is None else duration(subtree.seconds),
+            "error": subtree.error,
         }
-        for each in data.subtrees
+        for subtree in data.subtrees
     ]
 
 

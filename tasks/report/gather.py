@@ -53,7 +53,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         prompts, images = load_run_prompts(session, run), load_images(session, run)
         done = set(stored_segments(session, run))
     splits = [each for each in choose_splits(night.plan) if each in done]
-    shown = {each: preview_key(night.keys[each]) for each in splits}
+    previews = {each: preview_key(night.keys[each]) for each in splits}
     return ReportData(
         run=str(run),
         catalogue=facts.catalogue,
@@ -69,7 +69,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
             if seconds  # slots that are set take no time to find
         ),
         parameters=_parameters(facts),
-        previews=_fetch(stores, shown) if settings.previews else {},
+        previews=_fetch(stores, previews) if settings.previews else {},
         seconds=_seconds(facts),
         gpu_seconds=sum(facts.seconds.get(stage, 0.0) for stage in _PAID),
         price_per_hour=settings.gpu_price_per_hour,

@@ -60,8 +60,8 @@ def _effort(data: ReportData) -> Iterator[Figure]:
     if data.seconds:
         yield Figure("Time", duration(data.seconds), f"{rate(made / data.seconds)} images/s")
     if data.cost is not None:
-        each = f"{1000 * data.cost / made:.2f} per 1,000 images" if made else ""
-        yield Figure("Cost", f"{data.cost:.2f} {data.currency}", each)
+        note = f"{1000 * data.cost / made:.2f} per 1,000 images" if made else ""
+        yield Figure("Cost", f"{data.cost:.2f} {data.currency}", note)
     if data.resumed:
         yield Figure("Resumed", f"{data.resumed:,}", "evaluations not repeated")
 

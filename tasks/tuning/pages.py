@@ -74,15 +74,15 @@ def write_plot(out: Path, choice: Choice, catalogue: str, prompts: int) -> Path 
     return file
 
 
-def _rows(judged: Sequence[Judged]) -> list[dict[str, object]]:
+def _rows(settings: Sequence[Judged]) -> list[dict[str, object]]:
     return [
         {
-            "setting": each.setting.to_json(),
-            "words": words(each.setting),
-            "evaluations_per_image": each.measured.per_image,
-            "score": each.measured.mean,
-            "share": each.share.to_json(),
-            "verdict": each.verdict.value,
+            "setting": judged.setting.to_json(),
+            "words": words(judged.setting),
+            "evaluations_per_image": judged.measured.per_image,
+            "score": judged.measured.mean,
+            "share": judged.share.to_json(),
+            "verdict": judged.verdict.value,
         }
-        for each in judged
+        for judged in settings
     ]

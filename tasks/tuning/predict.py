@@ -61,8 +61,8 @@ class BudgetSearch:
         check_vectors(vectors, [each.row for each in prompts])
         keys = [content_key(each) for each in prompts]
         exact = self.settings.exact_prompts
-        for each in predict_ways(vectors, keys, self.ways, self.evaluations, exact):
-            found.append(each)
+        for prediction in predict_ways(vectors, keys, self.ways, self.evaluations, exact):
+            found.append(prediction)
             report("planning", len(found), len(self.ways))
         return rank(found)
 

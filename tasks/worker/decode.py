@@ -47,8 +47,8 @@ class DecodeQueue:
     def add(self, finished: Iterable[Finished]) -> list[Maker]:
         """Take in segments; return makers for those whose turn has come."""
         makers: list[Maker] = []
-        for each in finished:
-            self.waiting.append(each)
+        for segment in finished:
+            self.waiting.append(segment)
             if len(self.waiting) == AT_ONCE:
                 makers += self.rest()
         return makers
@@ -97,9 +97,9 @@ def as_model_input(solver: Solver, plan: Plan, finished: Finished) -> Finished:
 def splits_of(work: Work, finished: Iterable[Finished]) -> list[Split]:
     """Return those of some segments that end in a split, as they are stored."""
     return [
-        Split(each.segment.id, work.night.keys[each.segment.id], each.state)
-        for each in finished
-        if not work.plan.is_leaf(each.segment)
+        Split(done.segment.id, work.night.keys[done.segment.id], done.state)
+        for done in finished
+        if not work.plan.is_leaf(done.segment)
     ]
 
 
@@ -110,8 +110,8 @@ def make_picture(
     segment = finished.segment
     if not work.plan.is_leaf(segment):
         return Object(preview_key(work.night.keys[segment.id]), _preview(pixels), "image/webp")
-    leaf, shown = work.plan.order[segment.first], settings.prompt_in_images
-    return picture(work, leaf, pixels, with_prompt=shown)
+    leaf, with_prompt = work.plan.order[segment.first], settings.prompt_in_images
+    return picture(work, leaf, pixels, with_prompt=with_prompt)
 
 
 def redraw(work: Work, settings: Settings, leaf: int, stored: bytes) -> Picture:

@@ -62,7 +62,7 @@ class _Attempt:
     work: Work
     hold: KeepAlive
     report: Callable[[Progress], None]
-    shown: frozenset[int]  # splits that previews are made of
+    previewed: frozenset[int]  # splits that previews are made of
     planned: int = 0
     evaluations: int = 0
     images: int = 0
@@ -90,8 +90,8 @@ def denoise_shard(
     seconds = settings.lease_seconds
     with leased_subtree(stores, run, shard, owner, seconds, flow_run_id) as hold:
         work = load_work(stores, run, shard)
-        shown = frozenset(choose_splits(work.plan) if settings.previews else ())
-        attempt = _Attempt(stores, settings, open_models(settings), work, hold, report, shown)
+        previewed = frozenset(choose_splits(work.plan) if settings.previews else ())
+        attempt = _Attempt(stores, settings, open_models(settings), work, hold, report, previewed)
         try:
             _note_resumed(attempt)
             _draw_missing(attempt)
@@ -158,16 +158,16 @@ def _run(
     """Hand on each round: splits at once, pictures when enough have gathered to decode."""
     work, decoding = attempt.work, DecodeQueue(attempt.work, attempt.settings, denoiser)
     try:
-        for each in rounds(job, denoiser, solver, states):
+        for ended in rounds(job, denoiser, solver, states):
             attempt.hold.check()
-            _warn_of_memory(attempt, job, each)
+            _warn_of_memory(attempt, job, ended)
             with attempt.watch.timed("decode"):
-                shown = [done for done in each.finished if _is_decoded(attempt, done)]
-                drawn = decoding.add(as_model_input(solver, work.plan, done) for done in shown)
-            splits = splits_of(work, each.finished)
-            writer.note(each.started, each.evaluations, splits, drawn)
-            attempt.evaluations += each.evaluations
-            attempt.images += sum(work.plan.is_leaf(done.segment) for done in each.finished)
+                decoded = [done for done in ended.finished if _is_decoded(attempt, done)]
+                drawn = decoding.add(as_model_input(solver, work.plan, done) for done in decoded)
+            splits = splits_of(work, ended.finished)
+            writer.note(ended.started, ended.evaluations, splits, drawn)
+            attempt.evaluations += ended.evaluations
+            attempt.images += sum(work.plan.is_leaf(done.segment) for done in ended.finished)
             attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
     finally:
         # After an error too: nothing else is stored of the leaves that wait.
@@ -176,20 +176,20 @@ def _run(
         writer.note(makers=rest)
 
 
-def _warn_of_memory(attempt: _Attempt, job: Job, each: Round) -> None:
+def _warn_of_memory(attempt: _Attempt, job: Job, ended: Round) -> None:
     """Warn once for each narrower call that the device's memory ran out."""
-    if each.slots < (attempt.narrowest or job.slots):
-        attempt.narrowest = each.slots
+    if ended.slots < (attempt.narrowest or job.slots):
+        attempt.narrowest = ended.slots
         log.warning(
             "The device's memory does not hold %d rows; continuing with %d. Pictures may differ "
             "in their last bits from those of another run; set HIERDIFF_SLOTS to avoid the search",
             job.slots,
-            each.slots,
+            ended.slots,
         )
 
 
 def _is_decoded(attempt: _Attempt, done: Finished) -> bool:
-    return attempt.work.plan.is_leaf(done.segment) or done.segment.id in attempt.shown
+    return attempt.work.plan.is_leaf(done.segment) or done.segment.id in attempt.previewed
 
 
 def _note_done(attempt: _Attempt) -> None:

@@ -65,8 +65,8 @@ class Work:
     def wanted(self) -> set[int]:
         """Return the segments to run: the shard's unfinished ones, and lost ones above them."""
         wanted: set[int] = set()
-        for each in self.night.shards[self.shard]:
-            here: int | None = each
+        for segment in self.night.shards[self.shard]:
+            here: int | None = segment
             while here is not None and here not in self.done and here not in wanted:
                 wanted.add(here)
                 here = self.plan.segments[here].parent
@@ -165,8 +165,8 @@ def picture(work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt
 def by_tree(work: Work, segments: Sequence[int]) -> dict[Tree, list[int]]:
     """Return segments under the tree that they belong to."""
     trees: dict[Tree, list[int]] = {}
-    for each in sorted(segments):
-        trees.setdefault(work.tree(each), []).append(each)
+    for segment in sorted(segments):
+        trees.setdefault(work.tree(segment), []).append(segment)
     return trees
 
 

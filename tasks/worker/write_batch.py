@@ -129,8 +129,8 @@ def _keep(
     images: dict[int, StoredImage] = {}
     try:
         done |= _store_splits(bucket, batch.splits)
-        for each in batch.made:
-            if (drawn := each.result()) is not None:
+        for future in batch.made:
+            if (drawn := future.result()) is not None:
                 done[drawn.segment] = Stored(drawn.image.sha256, drawn.image.bytes)
                 images[drawn.leaf] = drawn.image
     except BaseException as fault:
