@@ -43,7 +43,7 @@ from tasks.ledger import (
 from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, read_settings
-from tasks.states import RunState
+from tasks.states import RunState, Stage
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores, open_stores
 
@@ -95,11 +95,11 @@ def plan_everything(
     tonight = settings_for(stores, settings, claimed.catalogue, claimed.batch)
     if tonight.warning:
         get_run_logger().warning("%s", tonight.warning)
-    with watch.timed("read"):
+    with watch.timed(Stage.READ):
         read_prompts(stores, tonight.settings, claimed, source)
-    with watch.timed("embed"):
+    with watch.timed(Stage.EMBED):
         embed_prompts(stores, settings, claimed.batch)
-    with watch.timed("plan"):
+    with watch.timed(Stage.PLAN):
         run = store_plan(stores, settings, claimed.batch, tonight)
     stages.record_stages(stores, settings, run, watch.seconds)
     return run

@@ -31,7 +31,7 @@ from tasks.models import open_models
 from tasks.plan import store_forest
 from tasks.settings import Settings
 from tasks.sources import SourceRow, read_file, read_source
-from tasks.states import BatchState
+from tasks.states import BatchState, Stage
 from tasks.stores import Stores
 
 
@@ -100,13 +100,14 @@ def plan(
 
 
 def record_stages(
-    stores: Stores, settings: Settings, run: uuid.UUID, stages: Mapping[str, float]
+    stores: Stores, settings: Settings, run: uuid.UUID, stages: Mapping[Stage, float]
 ) -> None:
     """Add seconds per stage to a run's figures."""
     device = choose_device(settings.device).type
     with stores.session() as session:
         for stage, seconds in stages.items():
-            record_metric(session, run, stage, seconds, device=device if stage == "embed" else "")
+            where = device if stage is Stage.EMBED else ""
+            record_metric(session, run, stage, seconds, device=where)
 
 
 def _open(settings: Settings, source: Source) -> Iterator[SourceRow]:

@@ -33,6 +33,18 @@ class SubtreeState(StrEnum):
     FAILED = "failed"  # given back with an error
 
 
+class Stage(StrEnum):
+    """A part of a run whose seconds are recorded; the first three come before the run is stored."""
+
+    READ = "read"  # rows of the source
+    EMBED = "embed"  # prompts that are not in the cache
+    PLAN = "plan"  # trees, segments and shards
+    LOAD = "load"  # the denoiser
+    PROBE = "probe"  # how many rows the device denoises at once
+    DENOISE = "denoise"  # the steps of a shard
+    DECODE = "decode"  # decoding, as far as denoising waits for it
+
+
 class SegmentState(StrEnum):
     """How far one segment has come."""
 

@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from tasks.states import Stage
+
 
 @dataclass
 class Stopwatch:
     """Adds up what stages take; a stage inside another one counts for itself alone."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
+    seconds: dict[Stage, float] = field(default_factory=dict)
     _inner: float = 0.0  # seconds of stages inside the one that is being timed
 
     @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: Stage) -> Iterator[None]:
         """Add the block's seconds to a stage."""
         started, outer, self._inner = time.monotonic(), self._inner, 0.0
         try:

@@ -83,8 +83,8 @@ def _show_run(facts: RunSummary) -> None:
         row = (child_name(line.shard), line.state.value, done, str(line.attempts))
         table.add_row(*row, line.lease_owner or "", line.error or "")
     Console().print(table, markup=False)
-    for row in facts.rejected:
-        click.echo(f"rejected: {row.reason}")
+    for rejected in facts.rejected:
+        click.echo(f"rejected: {rejected.reason}")
 
 
 def _dump(value: object) -> str:

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from tasks.errors import UnknownRun
 from tasks.ledger.clock import now
 from tasks.records import Batch, Catalogue, ImageRow, Run, RunMetric, Subtree
-from tasks.states import RunState, SubtreeState
+from tasks.states import RunState, Stage, SubtreeState
 
 _ENDED = frozenset({RunState.COMPLETED, RunState.FAILED})
 
@@ -73,7 +73,7 @@ def seconds_per_evaluation(session: Session, model_revision: str) -> float | Non
         select(RunMetric.seconds, evaluations)
         .join(Run, Run.id == RunMetric.run_id)
         .join(Subtree, Subtree.run_id == Run.id)
-        .where(RunMetric.stage == "denoise", Run.recipe["revision"].astext == model_revision)
+        .where(RunMetric.stage == Stage.DENOISE, Run.recipe["revision"].astext == model_revision)
         .group_by(Run.id, RunMetric.seconds)
         .having(evaluations > 0)
         .order_by(Run.created_at.desc())
@@ -126,7 +126,7 @@ def note_resumed(session: Session, run: uuid.UUID, shard: int, evaluations: int)
 def record_metric(
     session: Session,
     run: uuid.UUID,
-    stage: str,
+    stage: Stage,
     seconds: float,
     *,
     device: str = "",

@@ -35,6 +35,7 @@ from tasks.report.page import (
     thumbnail_side,
 )
 from tasks.settings import Settings
+from tasks.states import Stage
 from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -42,8 +43,8 @@ log = logging.getLogger(__name__)
 Key = TypeVar("Key")
 
 _READERS = 16
-_PAID = ("load", "probe", "denoise", "decode")  # stages that hold the device
-_BEFORE = ("read", "embed", "plan")  # stages before the run was stored
+_PAID = (Stage.LOAD, Stage.PROBE, Stage.DENOISE, Stage.DECODE)  # stages that hold the device
+_BEFORE = (Stage.READ, Stage.EMBED, Stage.PLAN)  # stages before the run was stored
 
 
 def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportData:

@@ -31,6 +31,7 @@ from tasks.models import open_models
 from tasks.object_keys import picture_key
 from tasks.previews import choose_splits
 from tasks.settings import Settings
+from tasks.states import Stage
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
@@ -125,7 +126,7 @@ def _denoise_tree(
     denoiser = _denoiser(attempt, tree.recipe)
     solver = make_solver(tree.recipe.solver, denoiser.noise_schedule, tree.recipe.steps)
     conditioning = load_conditioning(attempt.stores, work, only)
-    with attempt.watch.timed("probe"):
+    with attempt.watch.timed(Stage.PROBE):
         slots = settle_slots(
             attempt.stores,
             attempt.settings,
@@ -143,7 +144,7 @@ def _denoise_tree(
         parts=parts_of(work, tree),
         few_shapes=attempt.settings.compile,
     )
-    with attempt.watch.timed("denoise"), Writer(attempt.stores, work.run, work.shard) as writer:
+    with attempt.watch.timed(Stage.DENOISE), Writer(attempt.stores, work.run, work.shard) as writer:
         _run(attempt, job, denoiser, solver, states, writer)
 
 
@@ -161,7 +162,7 @@ def _run(
         for ended in rounds(job, denoiser, solver, states):
             attempt.hold.check()
             _warn_of_memory(attempt, job, ended)
-            with attempt.watch.timed("decode"):
+            with attempt.watch.timed(Stage.DECODE):
                 decoded = [done for done in ended.finished if _is_decoded(attempt, done)]
                 drawn = decoding.add(as_model_input(solver, work.plan, done) for done in decoded)
             splits = splits_of(work, ended.finished)
@@ -171,7 +172,7 @@ def _run(
             attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
     finally:
         # After an error too: nothing else is stored of the leaves that wait.
-        with attempt.watch.timed("decode"):
+        with attempt.watch.timed(Stage.DECODE):
             rest = decoding.rest()
         writer.note(makers=rest)
 
@@ -234,7 +235,7 @@ def _stored_picture(attempt: _Attempt, segment: int) -> bytes | None:
 
 def _denoiser(attempt: _Attempt, recipe: Recipe) -> Denoiser:
     """Return the denoiser of a recipe; a negative embedding that is lost is made anew."""
-    with attempt.watch.timed("load"):
+    with attempt.watch.timed(Stage.LOAD):
         negative = find_negative(LedgerCache(attempt.stores), recipe)
         if negative is None:
             negative = attempt.models.encoder(recipe).embed_negative(recipe)

@@ -13,7 +13,7 @@ from tasks.database import session_scope
 from tasks.errors import UnknownRun
 from tasks.ingest import Rejected
 from tasks.records import SegmentRow
-from tasks.states import RunState, SegmentState
+from tasks.states import RunState, SegmentState, Stage
 from tests.tasks.conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
 
 PICTURE = ledger.StoredImage("images/a.png", "a" * 64, 2048, 64, 64)
@@ -64,7 +64,9 @@ def test_counts_of_workers_at_the_same_moment_add_up(database: Engine, run: UUID
     def count(_: int) -> None:
         with session_scope(database) as session:
             ledger.add_evaluations(session, run, 1, done=3)
-            ledger.record_metric(session, run, "denoise", 0.5, device="cpu", details={"slots": 4})
+            ledger.record_metric(
+                session, run, Stage.DENOISE, 0.5, device="cpu", details={"slots": 4}
+            )
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(count, range(20)))
