@@ -16,6 +16,7 @@ from hierdiff_core.plan import Plan
 from hierdiff_core.probe import Probe, probe_slots
 from tasks.ledger import find_slots, keep_slots, record_metric
 from tasks.settings import Settings
+from tasks.states import Stage
 from tasks.stores import Stores
 
 
@@ -38,7 +39,7 @@ def settle_slots(
     else:
         slots = settings.slots
     with stores.session() as session:
-        record_metric(session, run, "probe", time.monotonic() - began, details=details)
+        record_metric(session, run, Stage.PROBE, time.monotonic() - began, details=details)
         return keep_slots(session, run, slots)
 
 
