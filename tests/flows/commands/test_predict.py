@@ -84,7 +84,7 @@ def test_a_dry_run_embeds_and_writes_nothing(shop: Shop) -> None:
     ("arguments", "named"),
     [
         (("--evaluations", "1"), "at least 1.25 evaluations per image"),
-        (("--evaluations", "50"), "20 or less"),
+        (("--evaluations", "50"), "at most 20"),
         (("--evaluations", "20", "--solvers", "ddpm"), "hierdiff calibrate"),
         (("--evaluations", "2.4", "--solvers", "heun"), "--solvers"),
     ],
