@@ -99,8 +99,8 @@ def _judge(
         return Outcome({judge.name: nothing for judge in panel.judges}, None, {}, pictures, facts)
     pictures = decode([latents[at] for at in made], subject)
     texts = [prompts[at] for at in made]
-    embed_pictures = subject.embed_pictures
-    if "predicted" in facts and embed_pictures is not None:
+    # Asking for the embedding loads the text side, which only a calibrated model's misfit needs.
+    if "predicted" in facts and (embed_pictures := subject.embed_pictures) is not None:
         misfits = ((embed_pictures(pictures) - subject.vectors(texts)) ** 2).sum(axis=1)
         facts = facts | {"misfit": float(misfits.mean())}
     alike = panel.diversity(pictures[:DIVERSITY])

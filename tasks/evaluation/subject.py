@@ -57,10 +57,7 @@ class Subject:
 
     def denoiser(self) -> Denoiser:
         """Return the model's picture side, fitted to the recipe."""
-        negative = find_negative(self.cache, self.recipe)
-        if negative is None:
-            negative = self.models.encoder(self.recipe).embed_negative(self.recipe)
-        return self.models.denoiser(self.recipe, negative)
+        return self.models.denoiser(self.recipe, self._negative)
 
     def solver(self, name: str, steps: int) -> Solver:
         """Return a solver on the model's noise schedule; raises InvalidSetting."""
@@ -69,6 +66,11 @@ class Subject:
     def prompt(self, text: str) -> Prompt:
         """Return a text as a prompt of the recipe."""
         return Prompt(0, "", text, self.recipe)
+
+    @cached_property
+    def _negative(self) -> Conditioning:
+        found = find_negative(self.cache, self.recipe)
+        return found or self.models.encoder(self.recipe).embed_negative(self.recipe)
 
     @cached_property
     def schedule(self) -> NoiseSchedule:
