@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.embedding import Conditioning, Embedding, pack, unpack
 from hierdiff_core.errors import InvalidEmbedding
 from hierdiff_core.models.loaded import Models
@@ -154,7 +155,8 @@ def _by_encoder(prompts: Iterable[Prompt]) -> list[list[Prompt]]:
 
 
 def _fault(prompt: Prompt, embedding: Embedding) -> InvalidEmbedding | None:
-    vector = embedding.vector
-    if not np.isfinite(vector).all():
-        return InvalidEmbedding(row=prompt.row, reason="is not finite")
-    return None if vector.any() else InvalidEmbedding(row=prompt.row, reason="is zero")
+    try:
+        check_vectors(embedding.vector[None], [prompt.row])
+    except InvalidEmbedding as fault:
+        return fault
+    return None
