@@ -16,11 +16,11 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.calibrated.calibrated_solver import calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.plans import plan_points
-from hierdiff_core.clustering.tree import ClusterTree, build_tree
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.setting import STANDARD, Setting
-from hierdiff_core.plan import CALIBRATED, Plan, Segment, join_plans, make_plan
-from hierdiff_core.schedule import make_schedule, solve_tau
+from hierdiff_core.plan import CALIBRATED, Plan, Segment, join_plans
+from hierdiff_core.planners import cut_by_tau
 from hierdiff_core.solver import NoiseSchedule
 
 Vectors = npt.NDArray[np.floating]
@@ -61,15 +61,9 @@ def _standard(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
 
 def linked(linkage: str, groups: Sequence[PromptGroup], setting: Setting) -> Plan:
     """Return the paper's plan of a tree of this linkage."""
-    return _cut([build_tree(group.vectors, linkage, group.keys) for group in groups], setting)
-
-
-def _cut(trees: Sequence[ClusterTree], setting: Setting) -> Plan:
-    if setting.saving is None:
-        schedule = make_schedule(setting.steps, setting.tau or 0.0)
-    else:
-        schedule = solve_tau(trees, setting.steps, Budget(saving=setting.saving))
-    return join_plans([make_plan(tree, schedule) for tree in trees])
+    trees = [build_tree(group.vectors, linkage, group.keys) for group in groups]
+    cut = cut_by_tau(trees, setting.steps, Budget(setting.saving), setting.tau or 0.0)
+    return join_plans([each.plan for each in cut])
 
 
 METHODS: Mapping[str, Method] = {
