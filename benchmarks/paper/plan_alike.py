@@ -17,7 +17,7 @@ from hierdiff_core.evaluation.page import Table, number
 from hierdiff_core.evaluation.plan_ladder import plan_sets, spending
 from hierdiff_core.evaluation.plan_words import signed
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import SOLVER_NAMES
+from hierdiff_core.evaluation.setting import solver_label
 from hierdiff_core.plan import CALIBRATED
 
 
@@ -96,4 +96,4 @@ def alike_table(found: Sequence[Alike]) -> Table:
 
 def _solver(found: Measured) -> str:
     solver = found.setting.solver
-    return f"{SOLVER_NAMES.get(solver, solver)} {found.setting.steps}"
+    return f"{solver_label(solver)} {found.setting.steps}"

@@ -8,7 +8,7 @@ from hierdiff_core.evaluation.grid import Study
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Level, Line, PlotPanel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
+from hierdiff_core.evaluation.setting import Setting, solver_label
 
 TICKS = (2, 3, 4, 6, 8, 12, 20, 40)
 ACROSS = "denoiser evaluations per image"
@@ -58,7 +58,7 @@ def _lines(study: Study, prompts: PromptSet, value: Value) -> list[Line]:
     lines = []
     for at, solver in enumerate(study.solvers):
         ladder = [each for each in study.standards() if each.solver == solver]
-        name = f"{SOLVER_NAMES.get(solver, solver)} alone"
+        name = f"{solver_label(solver)} alone"
         lines.append(_line(name, ladder, ALONE[at % len(ALONE)], value, "x"))
     groups = dict.fromkeys((each.solver, each.steps) for each in study.sharing(prompts))
     for at, (solver, steps) in enumerate(groups):
@@ -69,7 +69,7 @@ def _lines(study: Study, prompts: PromptSet, value: Value) -> list[Line]:
                 if (each.method, each.solver, each.steps) == (method, solver, steps)
             ]  # fmt: skip
             first = method == study.grid.linkages[0]
-            name = f"{SOLVER_NAMES.get(solver, solver)} {steps} shared" if first else ""
+            name = f"{solver_label(solver)} {steps} shared" if first else ""
             marker = _MARKERS.get(method, "D")
             lines.append(_line(name, ladder, colour, value, marker, thin=not first))
     return [line for line in lines if line.xs]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from hierdiff_core.solvers import SOLVERS
+
 STANDARD = "standard"
-SOLVER_NAMES = {"ddpm": "DDPM", "ddim": "DDIM", "dpmsolver++": "DPM-Solver++", "euler": "Euler"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,18 @@ class Setting:
 
 def label(setting: Setting) -> str:
     """Return a setting's name for people, such as `ward, DDPM 40, saving 70 %`."""
-    solver = f"{SOLVER_NAMES.get(setting.solver, setting.solver)} {setting.steps}"
+    solver = f"{solver_label(setting.solver)} {setting.steps}"
     if not setting.shares:
         return solver
     asked = "" if setting.saving is None else f", saving {100 * setting.saving:g} %"
     asked += "" if setting.tau is None else f", tau {setting.tau:g}"
     noise = "" if setting.initial_noise == "root" else ", one initial noise"
     return f"{setting.method}, {solver}{asked}{noise}"
+
+
+def solver_label(name: str) -> str:
+    """Return a solver's name for people, such as `DDPM` for `ddpm`."""
+    return SOLVERS[name].label if name in SOLVERS else name
 
 
 def standard(solver: str, steps: int) -> Setting:

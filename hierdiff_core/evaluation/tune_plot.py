@@ -14,7 +14,7 @@ from hierdiff_core.evaluation.plots import (
     PlotPanel,
     draw_panels,
 )
-from hierdiff_core.evaluation.setting import SOLVER_NAMES
+from hierdiff_core.evaluation.setting import solver_label
 from hierdiff_core.evaluation.tune_choice import Choice, Judged
 from hierdiff_core.evaluation.tune_words import words
 
@@ -52,7 +52,7 @@ def _families(tried: Sequence[Judged]) -> list[Line]:
         colours = SHARED if shares else ALONE
         colour = colours[counts[shares] % len(colours)]
         counts[shares] += 1
-        name = SOLVER_NAMES.get(solver, solver)
+        name = solver_label(solver)
         label = f"{name} {steps} shared" if shares else f"{name} alone"
         for method in dict.fromkeys(each.setting.method for each in group):
             points = [each for each in group if each.setting.method == method]

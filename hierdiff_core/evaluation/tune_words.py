@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hierdiff_core.evaluation.bootstrap import Estimate
-from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting
+from hierdiff_core.evaluation.setting import Setting, solver_label
 from hierdiff_core.evaluation.tune_choice import Choice, Judged, prompts_to_decide
 from hierdiff_core.plan import CALIBRATED
 
 
 def words(setting: Setting) -> str:
     """Return a setting in words, such as `do not share: DPM-Solver++, 12 steps`."""
-    steps = f"{SOLVER_NAMES.get(setting.solver, setting.solver)}, {setting.steps} steps"
+    steps = f"{solver_label(setting.solver)}, {setting.steps} steps"
     if not setting.shares:
         return f"do not share: {steps}"
     calibrated = setting.method == CALIBRATED

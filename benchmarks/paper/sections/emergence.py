@@ -12,7 +12,7 @@ from hierdiff_core.evaluation.page import SectionReport, Table, number
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, PlotPanel, draw_panels
 from hierdiff_core.evaluation.prompt_sets import PromptSet
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import SOLVER_NAMES
+from hierdiff_core.evaluation.setting import solver_label
 from hierdiff_core.evaluation.unit import Outcome, Trial
 from hierdiff_core.judges.frechet import frechet_distance
 
@@ -88,5 +88,5 @@ def _draw(watch: Watch, scores: Sequence[float], detail: Sequence[float]) -> byt
         panels.append(
             PlotPanel("Distance to the final pictures", across, "Fréchet distance", [line])
         )
-    solver = SOLVER_NAMES.get(watch.solver, watch.solver)
+    solver = solver_label(watch.solver)
     return draw_panels(f"How detail emerges: {solver} {watch.steps}, nothing shared", panels)

@@ -13,7 +13,7 @@ from hierdiff_core.evaluation.grid import PAPER_METHOD
 from hierdiff_core.evaluation.page import SectionReport, Table, number, score
 from hierdiff_core.evaluation.plots import ALONE, SHARED, Line, PlotPanel, draw_panels
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import SOLVER_NAMES, Setting, label, standard
+from hierdiff_core.evaluation.setting import Setting, label, solver_label, standard
 from hierdiff_core.evaluation.unit import Trial
 
 _PREFERRED = "Prompt Template"
@@ -86,7 +86,7 @@ def _compare(alone: Sequence[Measured], shared: Sequence[Measured]) -> str:
 def _draw(
     study: PaperStudy, prompts: PaperSet, alone: Sequence[Measured], shared: Sequence[Measured]
 ) -> bytes:
-    solver = SOLVER_NAMES.get(study.paper_solver, study.paper_solver)
+    solver = solver_label(study.paper_solver)
     reference = max(alone, key=lambda each: each.per_image)
     lines = [
         _line(f"{solver}, fewer steps", alone, ALONE[0], "x"),

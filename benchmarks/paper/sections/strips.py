@@ -10,7 +10,7 @@ from benchmarks.paper.sections.emergence import jobs, watch_of
 from benchmarks.paper.sheets import draw_sheet
 from hierdiff_core.evaluation.page import SectionReport
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import SOLVER_NAMES
+from hierdiff_core.evaluation.setting import solver_label
 from hierdiff_core.evaluation.unit import Outcome
 
 __all__ = ["jobs", "report"]  # the run that is looked at is that of `emergence`
@@ -38,5 +38,5 @@ def _draw(watch: Watch, found: Outcome) -> bytes:
         for at in range(len(found.pictures) // FRAMES)
     ]
     columns = [f"step {each}" for each in watch.frames()]
-    solver = SOLVER_NAMES.get(watch.solver, watch.solver)
+    solver = solver_label(watch.solver)
     return draw_sheet(f"From coarse to fine: {solver} {watch.steps}", rows, columns)

@@ -19,7 +19,7 @@ from hierdiff_core.evaluation.plan_ladder import (
 from hierdiff_core.evaluation.plan_plot import draw_plans
 from hierdiff_core.evaluation.plan_words import sentences, signed
 from hierdiff_core.evaluation.results import Results
-from hierdiff_core.evaluation.setting import SOLVER_NAMES, label
+from hierdiff_core.evaluation.setting import label, solver_label
 from hierdiff_core.evaluation.unit import Trial
 
 TITLE = "The plan that spends best"
@@ -107,7 +107,7 @@ def _scored(found: Measured) -> str:
 
 def _by(found: Measured) -> str:
     solver = found.setting.solver
-    return f"{SOLVER_NAMES.get(solver, solver)} {found.setting.steps}"
+    return f"{solver_label(solver)} {found.setting.steps}"
 
 
 def _predictions(ladders: Sequence[Ladder]) -> Table:
