@@ -28,7 +28,7 @@ class PlanSettings:
 
     budget: Budget = field(default_factory=Budget)
     tau: float = 0.25  # scale of the paper's thresholds, where no budget is set
-    linkage: str = "average"  # of the paper's trees
+    linkage: str = "average"  # of the paper's trees; chosen in benchmarks/results/evaluation.md
     exact: int = EXACT  # prompts up to which a tree, or a plan, is exact
     planner: str = "auto"  # a name of PLANNERS; auto: calibrated where every recipe's model is
 

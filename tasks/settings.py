@@ -28,16 +28,16 @@ from pydantic_settings import (
 )
 
 from hierdiff_core.clustering.linkage import LINKAGES
-from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.miniature import MODEL
-from hierdiff_core.planners import PLANNERS
+from hierdiff_core.planners import PLANNERS, PlanSettings
 from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
 
 PREFIX = "HIERDIFF_"
 OPTION_PREFIX = "HIERDIFF_OPTION_"
 STACK_FILE = "stack.env"  # in the home; written by the stack, readable by its owner only
+_PLANNED = PlanSettings()
 
 
 def _one_of(*known: str) -> AfterValidator:
@@ -133,14 +133,14 @@ class Settings(BaseSettings):
     )
 
     planner: Annotated[str, _one_of("auto", *PLANNERS)] = Field(
-        default="auto", description=f"{', '.join(PLANNERS)}; auto: calibrated if the model is"
+        default=_PLANNED.planner,
+        description=f"{', '.join(PLANNERS)}; auto: calibrated if the model is",
     )
-    # Chosen from the ablations of benchmarks/results/evaluation.md.
     linkage: Annotated[str, _one_of(*LINKAGES)] = Field(
-        default="average", description=f"linkage of the paper's trees: {', '.join(LINKAGES)}"
+        default=_PLANNED.linkage, description=f"linkage of the paper's trees: {', '.join(LINKAGES)}"
     )
     tau: float = Field(
-        default=0.25,
+        default=_PLANNED.tau,
         ge=0,
         allow_inf_nan=False,
         description="scale of the paper's thresholds, where no budget is set",
@@ -152,7 +152,9 @@ class Settings(BaseSettings):
         default=None, gt=0, description="budget: evaluations per image, on average"
     )
     exact_prompts: int = Field(
-        default=EXACT, ge=1, description="number of prompts up to which trees and plans are exact"
+        default=_PLANNED.exact,
+        ge=1,
+        description="number of prompts up to which trees and plans are exact",
     )
 
     shards: int = Field(
