@@ -61,9 +61,13 @@ class Budget:
         if allowed >= least:
             return allowed
         if self.saving is not None:
-            most = math.floor((1 - least / (images * steps)) * 1e4 + 1e-9) / 1e4
-            hint = f"this batch can save at most {most}"
+            hint = f"this batch can save at most {largest_saving(least, images, steps)}"
             raise InvalidSetting(setting="saving", value=self.saving, hint=hint)
         mean = math.ceil(least / images * 1e3 - 1e-9) / 1e3
         hint = f"this batch needs at least {mean}"
         raise InvalidSetting(setting="steps_per_image", value=self.steps_per_image, hint=hint)
+
+
+def largest_saving(least: int, images: int, steps: int) -> float:
+    """Return the saving at which N images of K steps take `least` evaluations, rounded down."""
+    return math.floor((1 - least / (images * steps)) * 1e4 + 1e-9) / 1e4

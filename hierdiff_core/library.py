@@ -6,7 +6,6 @@ nightly run makes the same pictures of the same prompts and plan.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hierdiff_core.budget import Budget
+from hierdiff_core.budget import Budget, largest_saving
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, stack
 from hierdiff_core.errors import InvalidSetting
@@ -108,7 +107,8 @@ def generate(
     vectors = np.stack([embedding.vector for embedding in embeddings])
     plan = plan_forest([group], [vectors], settings).plan
     denoiser = models.denoiser(recipe, negative)
-    leaves = [group.content_keys.index(content_key(prompt)) for prompt in asked]
+    leaf_of = {key: leaf for leaf, key in enumerate(group.content_keys)}
+    leaves = [leaf_of[content_key(prompt)] for prompt in asked]
     job = Job(
         plan=plan,
         conditioning=stack([embedding.conditioning for embedding in embeddings]),
@@ -158,8 +158,7 @@ def _plan_settings(
         return PlanSettings(tau=tau, planner=PAPER if planner == "auto" else planner)
     if saving is None and steps_per_image is None:
         images, steps = len(group.prompts), group.recipe.steps
-        most = 1 - (images + steps - 1) / (images * steps)
-        saving = min(SAVING, math.floor(most * 1e4) / 1e4)
+        saving = min(SAVING, largest_saving(images + steps - 1, images, steps))
     return PlanSettings(Budget(saving, steps_per_image), planner=planner)
 
 
