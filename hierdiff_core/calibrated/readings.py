@@ -16,13 +16,13 @@ import torch
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, stack
 from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.models.family import EmbedPictures
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.sampling.step import advance
 from hierdiff_core.solver import Solver
 
 Reading = npt.NDArray[np.float32]
 MakeSolver = Callable[[int], Solver]  # steps -> a solver of one name
-EmbedPictures = Callable[[npt.NDArray[np.uint8]], Reading]  # (B, h, w, 3) -> vectors (B, D)
 
 
 @dataclass(frozen=True)
@@ -202,10 +202,8 @@ class _Measurements:
 
     def _run(self, solver: Solver, state: _State, rows: Conditioning, steps: range) -> _State:
         device = self.denoiser.device
-        latents, history = (
-            state.latents.to(device),
-            tuple(each.to(device) for each in state.history),
-        )
+        latents = state.latents.to(device)
+        history = tuple(each.to(device) for each in state.history)
         steering = {name: each.to(device) for name, each in rows.tensors.items()}
         solver = solver.to(device)
         for k in steps:

@@ -21,6 +21,7 @@ from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solver import NoiseSchedule
 
+# (B, height, width, 3) -> vectors (B, D)
 EmbedPictures = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 

@@ -38,13 +38,7 @@ def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
 
     Raises UnknownModel where there is no such folder, or a part is missing (no parts: any part).
     """
-    try:
-        folder = SHIPPED.get(model) or Path(model).expanduser()
-        if not folder.is_dir():
-            folder = _fetch(model)
-    except _UNREACHABLE:
-        hint = "it is neither a folder nor a hub name that can be reached; name one that is"
-        raise UnknownModel(model=model, hint=hint) from None
+    folder = _locate(model)
     wanted = parts or tuple(_parts(_read_index(model, folder)))
     # Without this check, libraries make up a tokenizer where there is none.
     missing = [part for part in wanted if not (folder / part).is_dir()]
@@ -70,9 +64,7 @@ def find_revision(parts: Parts, cache: Path | None = None) -> str:
 
 def read_class_name(model: str) -> str:
     """Return the pipeline class that a model's folder names; raises UnknownModel."""
-    return str(
-        _read_index(model, find_folder(model, (".",))).get("_class_name", "nameless pipeline")
-    )
+    return str(_read_index(model, _locate(model)).get("_class_name", "nameless pipeline"))
 
 
 def read_config(model: str, part: str, file: str = "config.json") -> dict[str, Any]:
@@ -109,6 +101,15 @@ def load_pipeline(kind: Any, model: str, parts: tuple[str, ...], dtype: torch.dt
 def load_part(kind: Any, model: str, part: str) -> Any:
     """Return one part of a pipeline; raises UnknownModel."""
     return _load(kind, model, (part,), subfolder=part)
+
+
+def _locate(model: str) -> Path:
+    try:
+        folder = SHIPPED.get(model) or Path(model).expanduser()
+        return folder if folder.is_dir() else _fetch(model)
+    except _UNREACHABLE:
+        hint = "it is neither a folder nor a hub name that can be reached; name one that is"
+        raise UnknownModel(model=model, hint=hint) from None
 
 
 @cache

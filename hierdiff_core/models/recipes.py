@@ -27,10 +27,8 @@ def make_recipe(model: str, options: Mapping[str, Any] | None = None, **asked: A
     invalid option or a size that the model cannot make.
     """
     name = family_of_class(model, read_class_name(model))
-    family, given = (
-        load_family(name),
-        {key: value for key, value in asked.items() if value is not None},
-    )
+    family = load_family(name)
+    given = {key: value for key, value in asked.items() if value is not None}
     defaults = family.read_defaults(model)
     fields: dict[str, Any] = {field: getattr(defaults, field) for field in defaults.__slots__}
     own = miniature.DEFAULTS if model == miniature.MODEL else {}

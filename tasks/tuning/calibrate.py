@@ -36,6 +36,7 @@ from hierdiff_core.embedding import Embedding, stack
 from hierdiff_core.embedding_cache import FolderCache, embed_missing, find_embeddings, find_negative
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.miniature import PROMPTS
+from hierdiff_core.models.family import EmbedPictures
 from hierdiff_core.models.folder import SHIPPED
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.models.recipes import load_prompt_check
@@ -85,10 +86,7 @@ def calibrate(
     facts = _facts(recipe, texts, design)
     work = path.with_name(path.name + ".readings") / digest("calibration", facts)[:16]
     models, cache = open_models(settings), FolderCache(work / "embeddings")
-    embed_pictures = models.encoder(recipe).embed_pictures
-    if embed_pictures is None:
-        hint = "its pictures have no embeddings like its prompts', so it cannot be calibrated"
-        raise UnknownModel(model=recipe.model, hint=hint)
+    embed_pictures = _load_embed_pictures(recipe, models)
     embeddings = _embed(prompts, models, cache, report)
     conditioning = stack([embedding.conditioning for embedding in embeddings])
     negative = find_negative(cache, recipe) or models.encoder(recipe).embed_negative(recipe)
@@ -147,6 +145,14 @@ def _embed(
         raise fault
     found = find_embeddings(cache, prompts)
     return [found[prompt] for prompt in prompts]
+
+
+def _load_embed_pictures(recipe: Recipe, models: Models) -> EmbedPictures:
+    embed_pictures = models.encoder(recipe).embed_pictures
+    if embed_pictures is None:
+        hint = "its pictures have no embeddings like its prompts', so it cannot be calibrated"
+        raise UnknownModel(model=recipe.model, hint=hint)
+    return embed_pictures
 
 
 def _levels(design: Design, schedule: NoiseSchedule, make: MakeSolver) -> Levels:
