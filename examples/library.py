@@ -10,7 +10,7 @@ from PIL import Image
 import hierdiff_core
 
 PROMPTS = [
-    f"a {colour} {thing} on a wooden table"
+    f"a photo of a plain {colour} {thing} on a wooden table"
     for thing in ("mug", "clock", "chair", "lamp")
     for colour in ("red", "blue", "green", "yellow")
 ]
