@@ -17,6 +17,7 @@ from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.forest import Forest, Group, key_forest
 from hierdiff_core.plan import CALIBRATED, PAPER, PlannedTree, join_plans, make_plan
+from hierdiff_core.prices import step_prices
 from hierdiff_core.schedule import make_schedule, solve_tau
 
 Vectors = npt.NDArray[np.floating]
@@ -60,14 +61,22 @@ def plan_by_paper(
         build_tree(rows, settings.linkage, group.content_keys, exact=settings.exact)
         for group, rows in zip(groups, vectors, strict=True)
     ]
-    return cut_by_tau(trees, groups[0].recipe.steps, settings.budget, settings.tau)
+    recipe = groups[0].recipe
+    return cut_by_tau(trees, recipe.steps, settings.budget, settings.tau, step_prices(recipe))
 
 
 def cut_by_tau(
-    trees: Sequence[ClusterTree], steps: int, budget: Budget, tau: float
+    trees: Sequence[ClusterTree],
+    steps: int,
+    budget: Budget,
+    tau: float,
+    prices: npt.NDArray[np.float64] | None = None,
 ) -> tuple[PlannedTree, ...]:
     """Return the plans of trees at the tau of a budget, or at `tau` where none is set."""
-    schedule = solve_tau(trees, steps, budget) if budget.is_set else make_schedule(steps, tau)
+    if budget.is_set:
+        schedule = solve_tau(trees, steps, budget, prices)
+    else:
+        schedule = make_schedule(steps, tau)
     return tuple(PlannedTree(make_plan(tree, schedule), tree) for tree in trees)
 
 

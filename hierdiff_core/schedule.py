@@ -13,6 +13,8 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.errors import InvalidSetting
 
+_ROUNDING = 1e-6  # of sums of prices
+
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
@@ -38,8 +40,7 @@ def make_schedule(steps: int = 40, tau: float = 1.0) -> Schedule:
 
 def evaluations(trees: Sequence[ClusterTree], schedule: Schedule) -> int:
     """Return the cost: sum over k of the active nodes, N - |{merges with height < phi(k)}|."""
-    heights = _merge_heights(trees)
-    shared = np.searchsorted(heights, schedule.phi(), side="left").sum()
+    shared = _merged(_merge_heights(trees), schedule).sum()
     return _leaves(trees) * schedule.steps - int(shared)
 
 
@@ -47,30 +48,39 @@ def solve_tau(
     trees: ClusterTree | Sequence[ClusterTree],
     steps: int,
     budget: Budget,
+    prices: npt.NDArray[np.float64] | None = None,
 ) -> Schedule:
     """Return the schedule with the smallest tau that meets a budget over all the trees.
 
-    A merge of height s saves one evaluation at step k once tau (1 - k/K) > s, so the cost falls by
-    one at each of the values s / (1 - k/K): the tau of a budget is the smallest number above one
-    of them. Raises InvalidSetting for no trees, and where the budget cannot be met even when all
-    prompts share all but the last step.
+    A merge of height s saves one evaluation at step k once tau (1 - k/K) > s, so the cost falls at
+    each of the values s / (1 - k/K): the tau of a budget is the smallest number above one of them.
+    An evaluation of step k costs `prices[k - 1]`, (K,) of mean 1, or 1. Raises InvalidSetting for
+    no trees, and where the budget cannot be met even when all prompts share all but the last step.
     """
     trees = [trees] if isinstance(trees, ClusterTree) else list(trees)
     if not trees:
         raise InvalidSetting(setting="trees", value=0, hint="a budget needs at least one tree")
     standard = _leaves(trees) * steps
     merges = _merge_heights(trees)
-    least = standard - len(merges) * (steps - 1)
-    wanted = standard - budget.require(least, _leaves(trees), steps)
+    prices = np.ones(steps) if prices is None else prices
+    least = math.ceil(standard - len(merges) * prices[:-1].sum() - _ROUNDING)
+    wanted = standard - budget.require(least, _leaves(trees), steps) - _ROUNDING
     if wanted <= 0:
         return make_schedule(steps, 0.0)
     remaining = 1 - np.arange(1, steps) / steps
     thresholds = (merges[:, None] / remaining).ravel()
-    tau = float(np.partition(thresholds, wanted - 1)[wanted - 1])
+    order = np.argsort(thresholds)
+    saved = np.cumsum(np.tile(prices[:-1], len(merges))[order])
+    tau = float(thresholds[order[np.searchsorted(saved, wanted)]])
     # s / r and tau * r round differently, so the next number up may still be one too small.
-    while standard - evaluations(trees, make_schedule(steps, tau)) < wanted:
+    while _merged(merges, make_schedule(steps, tau)) @ prices < wanted:
         tau = float(np.nextafter(tau, np.inf))
     return make_schedule(steps, tau)
+
+
+def _merged(heights: npt.NDArray[np.float64], schedule: Schedule) -> npt.NDArray[np.int64]:
+    """Return the number of merges, of ascending heights, that are shared at each step (K,)."""
+    return np.searchsorted(heights, schedule.phi(), side="left")
 
 
 def _merge_heights(trees: Sequence[ClusterTree]) -> npt.NDArray[np.float64]:

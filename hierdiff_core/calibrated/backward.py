@@ -20,6 +20,7 @@ _SLACK = 0.005  # share of the budget that a price may leave unspent
 _TRIALS = 24  # prices that are tried
 _RANGE = 40.0  # between the logarithms of the lowest price and the highest
 _STRIDE = 0.25  # first step of the search, in log price
+_ROUNDING = 1e-6  # of sums of prices
 _SAMPLE = 500  # rows from which every fourth one is solved first
 
 
@@ -31,6 +32,7 @@ class Cuts:
     price: float
     merges: tuple[Merging, ...]  # each of the clusters that the previous one leaves
     made: tuple[int, ...]  # how many of each step's merges are made, the cheapest first
+    prices: tuple[float, ...]  # of an evaluation at each step, from step K down to step 1
 
     @property
     def steps(self) -> int:
@@ -38,20 +40,22 @@ class Cuts:
         return len(self.merges) + 1
 
     @property
-    def evaluations(self) -> int:
-        """Clusters, summed over the K steps."""
+    def spent(self) -> float:
+        """Clusters times the price of an evaluation, summed over the K steps."""
         clusters = [each.size - made for each, made in zip(self.merges, self.made, strict=True)]
-        return self.size + sum(clusters)
+        return float(np.dot([self.size, *clusters], self.prices))
 
 
 def merge_backwards(points: StepPoints, price: float) -> Cuts:
-    """Return the cuts of one price."""
+    """Return the cuts of one price, of an evaluation that costs 1."""
     labels, merges = np.arange(points.size), list[Merging]()
     for k in range(points.steps - 1, 0, -1):
         means, weights = cluster_means(points.at(k), labels)
-        merges.append(merge_by_weighted_ward(means, weights, price))
+        merges.append(merge_by_weighted_ward(means, weights, price * points.price(k)))
         labels = merges[-1].labels()[labels]
-    return Cuts(points.size, price, tuple(merges), tuple(len(each.children) for each in merges))
+    made = tuple(len(each.children) for each in merges)
+    prices = tuple(points.price(k) for k in range(points.steps, 0, -1))
+    return Cuts(points.size, price, tuple(merges), made, prices)
 
 
 def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
@@ -66,15 +70,15 @@ def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
     if evaluations >= sum(each.size * each.steps for each in sets):
         return _cut(sets, -1.0)
     best = _search(sets, evaluations)
-    return _take_back(best, evaluations - _evaluations(best))
+    return _take_back(best, evaluations - _spent(best))
 
 
 def _cut(sets: Sequence[StepPoints], price: float) -> tuple[Cuts, ...]:
     return tuple(merge_backwards(each, price) for each in sets)
 
 
-def _evaluations(cuts: Sequence[Cuts]) -> int:
-    return sum(each.evaluations for each in cuts)
+def _spent(cuts: Sequence[Cuts]) -> float:
+    return sum(each.spent for each in cuts)
 
 
 def _search(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
@@ -85,8 +89,8 @@ def _search(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
     guess, stride = _guess(sets, evaluations, low, high), _STRIDE
     for _ in range(_TRIALS):
         cuts = _cut(sets, math.exp(guess))
-        left = evaluations - _evaluations(cuts)
-        if 0 <= left <= evaluations - _evaluations(best):
+        left = evaluations - _spent(cuts)
+        if 0 <= left <= evaluations - _spent(best):
             best = cuts
         if 0 <= left <= slack:
             break
@@ -103,7 +107,8 @@ def _most(points: StepPoints) -> float:
     """Return a price at which a whole set is one cluster at every step but the last."""
     steps = range(max(1, points.steps - 1), points.steps)
     spread = sum(float(np.var(points.at(k), axis=0).sum()) for k in steps)
-    return spread * points.size * 1.01 + 1e-300
+    least = min(points.price(k) for k in steps)
+    return spread * points.size * 1.01 / least + 1e-300
 
 
 def _guess(sets: Sequence[StepPoints], evaluations: int, low: float, high: float) -> float:
@@ -117,16 +122,18 @@ def _guess(sets: Sequence[StepPoints], evaluations: int, low: float, high: float
     return min(high, max(low, math.log(price)))
 
 
-def _take_back(cuts: Sequence[Cuts], count: int) -> tuple[Cuts, ...]:
+def _take_back(cuts: Sequence[Cuts], unspent: float) -> tuple[Cuts, ...]:
     """Return the cuts without the dearest merges; they stay nested, as they only get finer."""
     merges = [each for cut in cuts for each in cut.merges]
     made = np.array([each for cut in cuts for each in cut.made], dtype=np.int64)
-    if not count or not made.sum():
+    if not made.sum():
         return tuple(cuts)
-    increases = np.concatenate([each.increases for each in merges])
+    prices = np.repeat([price for cut in cuts for price in cut.prices[1:]], made)
+    increases = np.concatenate([each.increases for each in merges]) / prices
     step = np.repeat(np.arange(len(merges)), made)
     rank = np.concatenate([np.arange(each) for each in made])
-    dearest = np.lexsort((-rank, step, -increases))[:count]
+    dearest = np.lexsort((-rank, step, -increases))
+    dearest = dearest[np.cumsum(prices[dearest]) <= unspent + _ROUNDING]
     made = made - np.bincount(step[dearest], minlength=len(merges))
     ends = np.cumsum([len(cut.merges) for cut in cuts])[:-1]
     kept = [tuple(map(int, each)) for each in np.split(made, ends)]

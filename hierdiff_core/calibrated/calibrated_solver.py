@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +19,11 @@ class CalibratedSolver:
 
     calibration: Calibration
     levels: Levels  # (K,) sigma before each step
+    prices: npt.NDArray[np.float64] | None = None  # of an evaluation at each step; None: 1 each
 
     def points(self, vectors: npt.NDArray[np.floating]) -> StepPoints:
         """Return the points of prompts' vectors (N, D) at each step; see `Calibration.points`."""
-        return self.calibration.points(vectors, self.levels)
+        return replace(self.calibration.points(vectors, self.levels), prices=self.prices)
 
 
 def calibrate_solver(

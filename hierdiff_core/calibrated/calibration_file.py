@@ -16,6 +16,7 @@ from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.errors import UnknownModel
 from hierdiff_core.models.family import load_family
 from hierdiff_core.models.folder import find_folder
+from hierdiff_core.prices import step_prices
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solvers import SOLVERS
 from hierdiff_core.whole_file import write_whole
@@ -57,7 +58,8 @@ def find_calibrated_solver(recipe: Recipe) -> CalibratedSolver | None:
     if calibration is None:
         return None
     schedule = load_family(recipe.family).load_schedule(recipe)
-    return calibrate_solver(calibration, schedule, recipe.solver, recipe.steps)
+    solver = calibrate_solver(calibration, schedule, recipe.solver, recipe.steps)
+    return replace(solver, prices=step_prices(recipe))
 
 
 def calibration_digest(recipe: Recipe) -> list[str]:

@@ -6,6 +6,7 @@ points from their mean; per image, in the squared units of the points.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,8 +30,8 @@ from hierdiff_core.plan import CALIBRATED, Plan, PlannedTree, cut_tree
 
 
 def least_evaluations(sets: Sequence[StepPoints]) -> int:
-    """Return the evaluations if all steps but the last are shared, N + K - 1 for each set."""
-    return sum(each.size + each.steps - 1 for each in sets)
+    """Return the price if all steps but the last are shared: N + K - 1 evaluations of each set."""
+    return math.ceil(sum(map(_least, sets)) - 1e-6)
 
 
 def plan_points(
@@ -58,6 +59,11 @@ def plan_points(
         rows = np.concatenate(own)
         grown.append(_grow(points.take(rows), join([next(cuts) for _ in own]), order[rows]))
     return tuple(grown)
+
+
+def _least(points: StepPoints) -> float:
+    shared = sum(points.price(k) for k in range(1, points.steps))
+    return shared + points.size * points.price(points.steps)
 
 
 def predicted_misfit(

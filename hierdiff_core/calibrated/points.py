@@ -25,11 +25,16 @@ class StepPoints:
     size: int  # N
     find: Callable[[int], Points]  # k -> (N, D_k)
     rows: Ids | None = None  # a selection of the rows, in its order; None for all
+    prices: Points | None = None  # (K,) of an evaluation at each step, of mean 1; None: 1 each
 
     def at(self, k: int) -> Points:
         """Return the points of step k, float64."""
         points = np.asarray(self.find(k), dtype=np.float64)
         return points if self.rows is None else points[self.rows]
+
+    def price(self, k: int) -> float:
+        """Return the price of an evaluation of step k."""
+        return 1.0 if self.prices is None else float(self.prices[k - 1])
 
     def take(self, rows: Ids) -> StepPoints:
         """Return some of the rows, in the order given."""

@@ -77,6 +77,10 @@ class Family(Protocol):
         """Return a model's default settings, read from its configs; raises UnknownModel."""
         ...
 
+    def forwards(self, recipe: Recipe) -> tuple[int, ...]:
+        """Return the forward passes of the network per row at each step (K,): its price."""
+        ...
+
     def text_parts(self, recipe: Recipe) -> Parts:
         """Return the files that the text side loads, which `text_revision` pins."""
         ...

@@ -6,8 +6,15 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from hierdiff_core.recipe import Recipe
+
 # Takes latents (B, ...), timesteps (B,), conditioning (B, ...); returns (B, C or 2C, ...).
 Network = Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], torch.Tensor]
+
+
+def guided_forwards(recipe: Recipe) -> tuple[int, ...]:
+    """Return the forward passes of the network per row at each step (K,): 2 for a guided pair."""
+    return (2 if _is_guided(recipe.guidance) else 1,) * recipe.steps
 
 
 def guide(
@@ -22,7 +29,7 @@ def guide(
 
     `negative` has one row. A guidance of 1 or less is the conditional prediction alone.
     """
-    if guidance <= 1:
+    if not _is_guided(guidance):
         return network(latents, timesteps, conditioning)
     pair = {
         name: torch.cat([negative[name].to(each.device).expand_as(each), each])
@@ -33,3 +40,7 @@ def guide(
     channels = latents.shape[1]
     u, c = unconditional[:, :channels], conditional[:, :channels]
     return torch.cat([u + guidance * (c - u), conditional[:, channels:]], dim=1)
+
+
+def _is_guided(guidance: float) -> bool:
+    return guidance > 1

@@ -24,7 +24,7 @@ from hierdiff_core.models.device import choose_dtype, prepare_network, put_on
 from hierdiff_core.models.families import Option
 from hierdiff_core.models.family import Defaults, Parts
 from hierdiff_core.models.folder import load_part, load_pipeline, read_number
-from hierdiff_core.models.guidance import guide
+from hierdiff_core.models.guidance import guide, guided_forwards
 from hierdiff_core.models.text import PromptCheck, equal_calls
 from hierdiff_core.noise import generator
 from hierdiff_core.prompt import Prompt, embedding_key
@@ -41,6 +41,7 @@ OPTIONS = (
     Option("prior_guidance", 4.0, "guidance of the prior's own sampler", least=0, text=True),
 )
 TEXT_DRAWS = True  # the prior samples
+forwards = guided_forwards
 # Prompts are embedded in calls of this one size, so that an embedding does not depend on company.
 PRIOR_BATCH = 8
 

@@ -24,7 +24,7 @@ from hierdiff_core.models.device import choose_dtype, prepare_network, put_on
 from hierdiff_core.models.families import Option
 from hierdiff_core.models.family import Defaults, Parts
 from hierdiff_core.models.folder import load_part, load_pipeline, read_config
-from hierdiff_core.models.guidance import guide
+from hierdiff_core.models.guidance import guide, guided_forwards
 from hierdiff_core.models.text import PromptCheck, equal_calls
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
@@ -34,6 +34,7 @@ TOKENS = "prompt_embeds"
 SLOTS = (Slot(TOKENS, "tokens"),)  # padding is part of the input, so no mask
 OPTIONS: tuple[Option, ...] = ()
 TEXT_DRAWS = False
+forwards = guided_forwards
 TEXT, PICTURE = ("tokenizer", "text_encoder"), ("unet", "vae", "scheduler")
 # Prompts are encoded in calls of this one size, so that an embedding does not depend on company.
 _BATCH = 8

@@ -22,6 +22,7 @@ from hierdiff_core.evaluation.setting import Setting, standard
 from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS, TuneGrid
 from hierdiff_core.models.family import load_family
 from hierdiff_core.plan import CALIBRATED
+from hierdiff_core.prices import step_prices
 from hierdiff_core.prompt import content_key
 from hierdiff_core.recipe import Recipe
 from tasks.catalogue_record import Tuned, chosen_fields
@@ -92,8 +93,7 @@ def open_budget_search(
         raise InvalidSetting(setting="--evaluations", value=evaluations, hint=hint)
     ways = [(solver, K) for solver in known for K in _steps(tried, solver, evaluations)]
     able = affordable(ways, len(rows.prompts), evaluations)
-    schedule = load_family(rows.recipe.family).load_schedule(rows.recipe)
-    calibrated = {way: calibrate_solver(known[way[0]], schedule, *way) for way in able}
+    calibrated = {way: _calibrate(rows.recipe, known[way[0]], *way) for way in able}
     return BudgetSearch(stores, settings, rows, calibrated, evaluations)
 
 
@@ -120,6 +120,14 @@ def record_prediction(rows: Rows, chosen: Prediction) -> Tuned:
         told_on=0,
         tuned_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _calibrate(
+    recipe: Recipe, calibration: Calibration, solver: str, steps: int
+) -> CalibratedSolver:
+    schedule = load_family(recipe.family).load_schedule(recipe)
+    prices = step_prices(replace(recipe, solver=solver, steps=steps))
+    return replace(calibrate_solver(calibration, schedule, solver, steps), prices=prices)
 
 
 def _calibrations(recipe: Recipe, solvers: Sequence[str]) -> Iterator[tuple[str, Calibration]]:

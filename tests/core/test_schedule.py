@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,8 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.clustering.tree import ClusterTree, build_tree
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.schedule import evaluations, make_schedule, solve_tau
+from hierdiff_core.plan import make_plan
+from hierdiff_core.schedule import Schedule, evaluations, make_schedule, solve_tau
 
 every_linkage = pytest.mark.parametrize("linkage", LINKAGES)
 
@@ -87,6 +89,29 @@ def test_several_trees_share_one_tau_and_one_budget() -> None:
     assert evaluations(trees, make_schedule(10, tau)) == sum(
         evaluations([tree], make_schedule(10, tau)) for tree in trees
     )
+
+
+@pytest.mark.parametrize("wanted", [0.05, 0.3, 0.55])
+@pytest.mark.parametrize("forwards", [[1, 2, 2, 2, 1, 1, 1, 1], [2, 1, 1, 1, 1, 1, 1, 4]])
+def test_a_budget_spends_the_price_of_each_step(wanted: float, forwards: list[int]) -> None:
+    tree, prices = make_tree(40), np.array(forwards) / np.mean(forwards)
+    tau = solve_tau(tree, 8, Budget(saving=wanted), prices).tau
+    below = float(np.nextafter(tau, 0))
+    saved = [saved_price(tree, make_schedule(8, each), prices) for each in (below, tau)]
+    assert saved[0] < wanted - 1e-6 <= saved[1]
+
+
+def saved_price(tree: ClusterTree, schedule: Schedule, prices: npt.NDArray[np.float64]) -> float:
+    """Return the share of the price that a tree saves, counted node by node (Eq. 6)."""
+    plan = make_plan(tree, schedule)
+    active = [len(plan.active(k)) for k in range(1, schedule.steps + 1)]
+    return 1 - float(np.dot(active, prices)) / (tree.size * schedule.steps)
+
+
+def test_the_largest_saving_depends_on_the_prices_of_the_shared_steps() -> None:
+    prices = np.array([1.5, 1.5, 0.6, 0.4])  # 9 merges save 32.4 of 40, and budgets are whole
+    with pytest.raises(InvalidSetting, match=r"save at most 0\.8\b"):
+        solve_tau(make_tree(10), 4, Budget(saving=0.81), prices)
 
 
 @pytest.mark.parametrize("asked", [{"saving": 0.0}, {"steps_per_image": 8}])

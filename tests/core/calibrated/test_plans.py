@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierdiff_core.calibrated.plans import plan_points, predicted_excess
+from hierdiff_core.calibrated.plans import least_evaluations, plan_points, predicted_excess
 from hierdiff_core.calibrated.points import StepPoints, spread_within
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan
@@ -45,6 +47,29 @@ def test_a_budget_is_kept_and_spent_to_less_than_a_picture(
     for k in range(1, steps + 1):
         taken = [leaf for segment in plan.active(k) for leaf in plan.members(segment)]
         assert sorted(taken) == list(range(size))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(2, 6), st.floats(0, 1), st.integers(0, 9))
+def test_a_budget_is_kept_in_prices_where_steps_differ_in_price(
+    size: int, steps: int, share: float, seed: int
+) -> None:
+    forwards = np.random.default_rng(seed).integers(1, 3, steps)
+    prices = forwards / forwards.mean()
+    points = replace(list_points(size, _points(size, steps, seed)), prices=prices)
+    least = least_evaluations([points])
+    budget = least + int(share * (size * steps - least))
+    plan = _plan(points, budget)
+    spent = sum(price * len(plan.active(k)) for k, price in enumerate(prices, start=1))
+    assert budget - steps * prices.max() < spent <= budget + 1e-6
+
+
+def test_a_step_of_half_the_price_is_shared_less() -> None:
+    alike = [_points(30, 5)[0]] * 4  # sharing costs the same at every step but the last
+    shared = replace(list_points(30, alike), prices=np.array([4, 4, 2, 2, 2]) / 2.8)
+    plan = _plan(shared, 90)
+    counts = [len(plan.active(k)) for k in range(1, 5)]
+    assert counts[0] == counts[1] < counts[2] == counts[3]
 
 
 def test_the_whole_budget_shares_nothing() -> None:

@@ -119,6 +119,24 @@ def test_the_sides_are_pinned_each_by_its_own_files(loaded: Loaded) -> None:
     assert loaded.family.text_parts(pinned) != loaded.family.picture_parts(pinned)
 
 
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_a_steps_price_is_the_rows_that_the_network_is_given(
+    loaded: Loaded, guidance: float
+) -> None:
+    denoiser, rows = loaded.denoiser(guidance=guidance), len(TEXTS)
+    given: list[int] = []
+    hook = loaded.networks.unet.register_forward_hook(
+        lambda network, inputs, output: given.append(len(output[0]))
+    )
+    latents = torch.zeros(rows, *denoiser.latent_shape)
+    conditioning = loaded.conditioning().tensors
+    with hook, torch.no_grad():
+        denoiser.predict(latents, torch.full((rows,), 500), conditioning)
+    forwards = loaded.family.forwards(denoiser.recipe)
+    assert len(forwards) == denoiser.recipe.steps
+    assert sum(given) == rows * forwards[0]
+
+
 def test_an_embedding_is_one_row_on_the_cpu(loaded: Loaded) -> None:
     rows, slots = loaded.encoder.embed(loaded.prompts()), loaded.denoiser().slots
     assert len(rows) == len(TEXTS)
