@@ -10,6 +10,10 @@ class NoStack(HierdiffError):
     HIERDIFF_DATABASE_URL and HIERDIFF_S3_BUCKET."""
 
 
+class UnknownSetting(HierdiffError):
+    """There is no setting {setting}; {hint}"""
+
+
 class UnreachableDatabase(HierdiffError):
     """Database {url} does not answer ({reason}); check that it runs and that
     HIERDIFF_DATABASE_URL is right."""

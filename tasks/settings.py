@@ -1,7 +1,8 @@
 """Settings, read once from the environment (HIERDIFF_*).
 
-A running stack leaves its addresses in `<home>/stack.env`. AWS credentials of a real bucket are not
-here: boto3 finds them by itself.
+Each is the night's (`tasks.night_settings`) or the machine's (`tasks.machine_settings`). A running
+stack leaves its addresses in `<home>/stack.env`. AWS credentials of a real bucket are not here:
+boto3 finds them by itself.
 """
 
 from __future__ import annotations
@@ -9,16 +10,8 @@ from __future__ import annotations
 import difflib
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    PositiveInt,
-    SecretStr,
-    ValidationError,
-    model_validator,
-)
+from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -27,31 +20,18 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.miniature import MODEL
-from hierdiff_core.planners import PLANNERS, PlanSettings
-from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
-from hierdiff_core.solvers import SOLVERS
+from hierdiff_core.models.families import FAMILIES, options_of
+from tasks.errors import UnknownSetting
+from tasks.machine_settings import MachineSettings
+from tasks.night_settings import NightSettings
 
 PREFIX = "HIERDIFF_"
 OPTION_PREFIX = "HIERDIFF_OPTION_"
 STACK_FILE = "stack.env"  # in the home; written by the stack, readable by its owner only
-_PLANNED = PlanSettings()
 
 
-def _one_of(*known: str) -> AfterValidator:
-    """Return a validator that refuses any other text and lists the known ones."""
-
-    def check(value: str) -> str:
-        if value not in known:
-            raise ValueError(f"use one of {', '.join(known)}")
-        return value
-
-    return AfterValidator(check)
-
-
-class Settings(BaseSettings):
+class Settings(MachineSettings, NightSettings, BaseSettings):
     """Every setting, its default and its limits; the environment name is HIERDIFF_ + the name.
 
     What only one family of models asks for stands in `options`: HIERDIFF_OPTION_ + its name.
@@ -66,147 +46,16 @@ class Settings(BaseSettings):
         protected_namespaces=(),
     )
 
-    home: Path = Field(
-        default=Path(".hierdiff"), description="folder in which a stack keeps its files"
-    )
-    database_url: SecretStr | None = Field(
-        default=None, description="the ledger: `postgresql://user:password@host/name`"
-    )
-    s3_endpoint_url: str | None = Field(
-        default=None, description="address of the object store; empty: Amazon S3"
-    )
-    s3_bucket: str = Field(
-        default="hierdiff", description="bucket for pictures, checkpoints and reports"
-    )
-    s3_prefix: str = Field(default="", description="prefix of every key, such as `nightly/`")
-    s3_access_key: SecretStr | None = Field(
-        default=None,
-        description="access key of the stack's own store; for any other, boto3 finds it",
-    )
-    s3_secret_key: SecretStr | None = Field(
-        default=None, description="secret key of the stack's own store"
-    )
-    public_url: str | None = Field(
-        default=None, description="public address of the bucket; empty: links are signed for a week"
-    )
-
-    source_url: SecretStr | None = Field(
-        default=None, description="SQLAlchemy URL of your own database"
-    )
-    source_query: str | None = Field(
-        default=None, description="SQL to run on it, with columns named `prompt`, `reference`, ..."
-    )
-    source_file: Path | None = Field(
-        default=None, description="a .csv, .tsv or .jsonl file to read instead"
-    )
-
-    model: str = Field(
-        default=MODEL,
-        description="folder or hub name; the default is the small model that ships here",
-    )
-    solver: Annotated[str, _one_of(*SOLVERS)] | None = Field(
-        default=None, description=f"{', '.join(SOLVERS)}; empty: the model's own"
-    )
-    steps: int | None = Field(
-        default=None, ge=1, description="denoising steps (K); empty: the model's own"
-    )
-    guidance: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="scale of classifier-free guidance; empty: the model's own",
-    )
-    height: int | None = Field(default=None, ge=1, description="pixels; empty: the model's own")
-    width: int | None = Field(default=None, ge=1, description="pixels; empty: the model's own")
-    seed: int = Field(
-        default=0, ge=0, lt=2**63, description="seed of all noise; another seed, other pictures"
-    )
-    initial_noise: Annotated[str, _one_of(*INITIAL_NOISE)] = Field(
-        default="root", description="one draw per `root` of a tree, or one `shared` by all"
-    )
-    dtype: Annotated[str, _one_of(*DTYPES)] = Field(
-        default="float32", description=f"precision of the networks: {', '.join(DTYPES)}"
-    )
-    options: dict[str, Any] = Field(
-        default_factory=dict,
-        description="options of the model's family, each as HIERDIFF_OPTION_ and its name",
-    )
-
-    planner: Annotated[str, _one_of("auto", *PLANNERS)] = Field(
-        default=_PLANNED.planner,
-        description=f"{', '.join(PLANNERS)}; auto: calibrated if the model is",
-    )
-    linkage: Annotated[str, _one_of(*LINKAGES)] = Field(
-        default=_PLANNED.linkage, description=f"linkage of the paper's trees: {', '.join(LINKAGES)}"
-    )
-    tau: float = Field(
-        default=_PLANNED.tau,
-        ge=0,
-        allow_inf_nan=False,
-        description="scale of the paper's thresholds, where no budget is set",
-    )
-    saving: float | None = Field(
-        default=None, ge=0, lt=1, description="budget: share of the evaluations to save"
-    )
-    steps_per_image: float | None = Field(
-        default=None, gt=0, description="budget: evaluations per image, on average"
-    )
-    exact_prompts: int = Field(
-        default=_PLANNED.exact,
-        ge=1,
-        description="number of prompts up to which trees and plans are exact",
-    )
-
-    shards: int = Field(
-        default=4,
-        ge=1,
-        le=1000,
-        description="number of subtrees, each run, watched and retried by itself",
-    )
-    slots: PositiveInt | Literal["auto"] = Field(
-        default="auto", description="rows denoised at once; auto measures the device"
-    )
-    compile: bool = Field(
-        default=False,
-        description="compile the network with torch: takes minutes once, then is faster on a GPU",
-    )
-    device: str = Field(
-        default="auto", description="cuda, cuda:N or cpu; auto: a GPU if there is one"
-    )
-    lease_seconds: float = Field(
-        default=60.0, ge=1, description="seconds until a silent worker counts as gone"
-    )
-    previews: bool = Field(default=True, description="small pictures of each split, for the report")
-    prompt_in_images: bool = Field(
-        default=True,
-        description="write the prompt into the PNG; that it was generated is always written",
-    )
-
-    gpu_price_per_hour: float | None = Field(
-        default=None, ge=0, description="price of one GPU, for the cost of a night"
-    )
-    currency: str = Field(default="USD", description="currency of that price")
-
     @property
-    def recipe(self) -> Recipe:
-        """The recipe of a row without columns of its own; raises what `make_recipe` raises."""
-        from hierdiff_core.models.recipes import make_recipe  # loads torch
+    def night(self) -> NightSettings:
+        """The part that travels with a night."""
+        return NightSettings(**{name: getattr(self, name) for name in NightSettings.model_fields})
 
-        asked = {name: getattr(self, name) for name in _RECIPE_FIELDS}
-        recipe = make_recipe(self.model, self.options, **asked)
-        _refuse_bare(recipe)
-        return recipe
-
-    @property
-    def digests(self) -> Path:
-        """The file in which the digests of weights on this machine are remembered."""
-        return self.home / "digests.json"
-
-    @model_validator(mode="after")
-    def _one_budget(self) -> Settings:
-        if self.saving is not None and self.steps_per_image is not None:
-            raise ValueError("and so is HIERDIFF_STEPS_PER_IMAGE; set one of them")
-        return self
+    def with_night(self, night: NightSettings) -> Settings:
+        """Return this machine's settings with those of a night, which this machine may be given."""
+        return self.model_copy(
+            update={name: getattr(night, name) for name in NightSettings.model_fields}
+        )
 
     @classmethod
     def settings_customise_sources(
@@ -224,11 +73,6 @@ class Settings(BaseSettings):
         return init_settings, env_settings, options, stack
 
 
-_RECIPE_FIELDS = tuple(
-    name
-    for name in Recipe.__dataclass_fields__
-    if name in Settings.model_fields and name not in ("model", "options")
-)
 _SECRETS = frozenset(
     name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
 )
@@ -239,7 +83,7 @@ def read_settings(**given: object) -> Settings:
 
     Raises InvalidSetting, which names the variable and never shows a secret.
     """
-    _refuse_misspelt()
+    _refuse_unknown()
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
@@ -261,19 +105,22 @@ def _read_options() -> dict[str, str]:
     return {name.removeprefix(OPTION_PREFIX).lower(): os.environ[name] for name in names}
 
 
-def _refuse_bare(recipe: Recipe) -> None:
-    # HIERDIFF_PRIOR would otherwise be asked for and not be used.
-    for name in recipe.options:
-        if os.environ.get(_variable(name)):
-            hint = f"it is an option of {recipe.family}; write {OPTION_PREFIX}{name.upper()}"
-            raise InvalidSetting(setting=_variable(name), value="set", hint=hint)
-
-
-def _refuse_misspelt() -> None:
+def _refuse_unknown() -> None:
     # A misspelt HIERDIFF_STEPS would otherwise spend a night on the wrong steps.
-    known = [_variable(name) for name in Settings.model_fields]
+    known = {_variable(name) for name in Settings.model_fields}
     for name in sorted(os.environ):
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.9)
-        if name.startswith(PREFIX) and name not in known and near:
-            hint = f"there is no such setting, did you mean {near[0]}"
-            raise InvalidSetting(setting=name, value="set", hint=hint)
+        if name.startswith(PREFIX) and not name.startswith(OPTION_PREFIX) and name not in known:
+            near = _nearest(name.removeprefix(PREFIX).lower())
+            hint = f"did you mean {near}?" if near else "`hierdiff settings` lists all that exist"
+            raise UnknownSetting(setting=name, hint=hint)
+
+
+def _nearest(name: str) -> str | None:
+    """Return the variable that a misspelt name stands for, if one is near."""
+    options = {option.name for family in FAMILIES.values() for option in options_of(family)}
+    if name in options:
+        return OPTION_PREFIX + name.upper()
+    close = difflib.get_close_matches(name, Settings.model_fields, cutoff=0.6)
+    # People shorten words: of those that are near, the one that begins alike.
+    close.sort(key=lambda known: not known.startswith(name[:3]))
+    return _variable(close[0]) if close else None

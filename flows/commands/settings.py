@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from hierdiff_core.models.families import FAMILIES, options_of
-from tasks.settings import OPTION_PREFIX, PREFIX, Settings
+from tasks.machine_settings import MachineSettings
+from tasks.night_settings import NightSettings
+from tasks.settings import OPTION_PREFIX, PREFIX
 
 _HEAD = """# Settings
 
-Every setting is an environment variable; an empty one counts as unset. `hierdiff settings` prints
-this list, which is made from the code.
+Every setting is an environment variable; an empty one counts as unset, and a name that is not in
+these lists is refused. `hierdiff settings` prints this list, which is made from the code.
 """
+_PARTS: Mapping[str, tuple[type[BaseModel], str]] = {
+    "The night's": (
+        NightSettings,
+        "Decided where a night is started (`hierdiff run`, the form in the Prefect UI) or\n"
+        "scheduled (`hierdiff deploy`), and recorded with it. They are sent to the workers, whose\n"
+        "own environment does not count for them.",
+    ),
+    "The machine's": (
+        MachineSettings,
+        "Read from the environment of each process. Every machine has its own.",
+    ),
+}
 
 
 @click.command()
@@ -28,23 +43,30 @@ def settings(markdown: bool) -> None:
 
 def settings_list() -> str:
     """Return the settings as lines for a terminal."""
-    rows = [*_settings(), *(row for _, rows in _options() for row in rows)]
-    width = max(len(name) for name, _, _ in rows)
-    return "\n".join(f"{name:{width}}  {meaning} [{default}]" for name, default, meaning in rows)
+    parts = {title: _settings(kind) for title, (kind, _) in _PARTS.items()}
+    parts |= {f"Options of the family {family}": rows for family, rows in _options()}
+    width = max(len(name) for rows in parts.values() for name, _, _ in rows)
+    lines = []
+    for title, rows in parts.items():
+        lines += ["", title]
+        lines += [f"{name:{width}}  {meaning} [{default}]" for name, default, meaning in rows]
+    return "\n".join(lines[1:])
 
 
 def settings_page() -> str:
     """Return the settings as a page in Markdown."""
-    parts = [_HEAD, *_table(_settings())]
+    parts = [_HEAD.rstrip()]
+    for title, (kind, meaning) in _PARTS.items():
+        parts += [f"\n## {title}\n\n{meaning}\n", *_table(_settings(kind))]
     for family, rows in _options():
         parts += [f"\n## Options of the family `{family}`\n", *_table(rows)]
     return "\n".join(parts) + "\n"
 
 
-def _settings() -> list[tuple[str, str, str]]:
+def _settings(kind: type[BaseModel]) -> list[tuple[str, str, str]]:
     return [
         (f"{PREFIX}{name.upper()}", _default(field), field.description or "")
-        for name, field in Settings.model_fields.items()
+        for name, field in kind.model_fields.items()
         if name != "options"
     ]
 

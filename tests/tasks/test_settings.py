@@ -8,7 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from hierdiff_core.errors import InvalidSetting
-from tasks.settings import STACK_FILE, read_settings
+from tasks.errors import UnknownSetting
+from tasks.machine_settings import MachineSettings
+from tasks.night_settings import NightSettings
+from tasks.settings import STACK_FILE, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -85,11 +88,58 @@ def test_two_budgets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         read_settings()
 
 
-def test_a_misspelt_setting_is_refused_with_the_right_name(
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("LINKAGES", "did you mean HIERDIFF_LINKAGE"),
+        ("SAVE", "did you mean HIERDIFF_SAVING"),
+        ("PRIOR_STEPS", "did you mean HIERDIFF_OPTION_PRIOR_STEPS"),
+        ("S3_BUKET", "did you mean HIERDIFF_S3_BUCKET"),
+        ("UTTERLY_MADE_UP", "hierdiff settings"),
+    ],
+)
+def test_a_setting_that_does_not_exist_is_refused_with_the_nearest_one(
+    monkeypatch: pytest.MonkeyPatch, name: str, hint: str
+) -> None:
+    monkeypatch.setenv(f"HIERDIFF_{name}", "1")
+    with pytest.raises(UnknownSetting, match=f"HIERDIFF_{name}; .*{hint}"):
+        read_settings()
+
+
+def test_every_setting_is_the_nights_or_the_machines_and_no_secret_is_the_nights() -> None:
+    night, machine = set(NightSettings.model_fields), set(MachineSettings.model_fields)
+    assert night | machine == set(Settings.model_fields)
+    assert not night & machine
+    assert not [name for name in night if "Secret" in str(NightSettings.model_fields[name])]
+
+
+def test_a_machine_takes_a_nights_settings_and_keeps_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("HIERDIFF_LINKAGES", "ward")
-    with pytest.raises(InvalidSetting, match="did you mean HIERDIFF_LINKAGE"):
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.3")
+    monkeypatch.setenv("HIERDIFF_SLOTS", "7")
+    night = NightSettings(steps_per_image=4, options={"prior_steps": 5})
+    there = read_settings().with_night(night)
+    assert (there.saving, there.steps_per_image, there.slots) == (None, 4, 7)
+    assert there.night == night
+
+
+def test_what_travels_as_a_parameter_comes_back_equal() -> None:
+    night = NightSettings(source_file=Path("/rows.csv"), guidance=2.5, options={"prior_steps": 5})
+    assert NightSettings.model_validate_json(night.model_dump_json(exclude_none=True)) == night
+
+
+def test_a_form_offers_one_type_and_a_meaning_for_each_setting_of_a_night() -> None:
+    for name, field in NightSettings.model_json_schema()["properties"].items():
+        assert field["type"] in ("string", "integer", "number", "boolean", "object"), name
+        assert field["description"], name
+        assert "anyOf" not in field, name
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlim", "../../etc/passwd", "UTC+1", "/etc/localtime"])
+def test_a_zone_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, zone: str) -> None:
+    monkeypatch.setenv("HIERDIFF_TIMEZONE", zone)
+    with pytest.raises(InvalidSetting, match=r"HIERDIFF_TIMEZONE.*Europe/Berlin"):
         read_settings()
 
 
@@ -99,17 +149,6 @@ def test_what_only_a_family_asks_for_is_an_option(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("HIERDIFF_OPTION_PRIOR_STEP", "7")
     with pytest.raises(InvalidSetting, match="did you mean prior_steps"):
         _ = read_settings().recipe
-
-
-def test_an_option_without_its_prefix_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HIERDIFF_PRIOR_STEPS", "7")
-    with pytest.raises(InvalidSetting, match="write HIERDIFF_OPTION_PRIOR_STEPS"):
-        _ = read_settings().recipe
-
-
-def test_foreign_variables_with_our_prefix_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HIERDIFF_SOMETHING_ELSE", "1")
-    read_settings()
 
 
 def test_secrets_are_in_no_text_of_the_settings() -> None:

@@ -1,0 +1,67 @@
+"""The settings of a machine: where it finds its stores, what its device takes, its secrets.
+
+They are read from the environment of each process and never leave it. What is the same wherever a
+night is run is in `tasks.night_settings`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, SecretStr
+
+
+class MachineSettings(BaseModel):
+    """What a machine brings to a night."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, protected_namespaces=())
+
+    home: Path = Field(
+        default=Path(".hierdiff"), description="folder in which a stack keeps its files"
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="the ledger: `postgresql://user:password@host/name`"
+    )
+    s3_endpoint_url: str | None = Field(
+        default=None, description="address of the object store; empty: Amazon S3"
+    )
+    s3_bucket: str = Field(
+        default="hierdiff", description="bucket for pictures, checkpoints and reports"
+    )
+    s3_prefix: str = Field(default="", description="prefix of every key, such as `nightly/`")
+    s3_access_key: SecretStr | None = Field(
+        default=None,
+        description="access key of the stack's own store; for any other, boto3 finds it",
+    )
+    s3_secret_key: SecretStr | None = Field(
+        default=None, description="secret key of the stack's own store"
+    )
+    public_url: str | None = Field(
+        default=None, description="public address of the bucket; empty: links are signed for a week"
+    )
+    source_url: SecretStr | None = Field(
+        default=None, description="SQLAlchemy URL of your own database"
+    )
+    slots: PositiveInt | Literal["auto"] = Field(
+        default="auto", description="rows denoised at once; auto measures the device"
+    )
+    compile: bool = Field(
+        default=False,
+        description="compile the network with torch: takes minutes once, then is faster on a GPU",
+    )
+    device: str = Field(
+        default="auto", description="cuda, cuda:N or cpu; auto: a GPU if there is one"
+    )
+    lease_seconds: float = Field(
+        default=60.0, ge=1, description="seconds until a silent worker counts as gone"
+    )
+    gpu_price_per_hour: float | None = Field(
+        default=None, ge=0, description="price of one GPU, for the cost of a night"
+    )
+    currency: str = Field(default="USD", description="currency of that price")
+
+    @property
+    def digests(self) -> Path:
+        """The file in which the digests of weights on this machine are remembered."""
+        return self.home / "digests.json"
