@@ -14,6 +14,7 @@ import torch
 
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.solvers import SOLVERS, Kind
+from hierdiff_core.solvers.config import complete_config
 from hierdiff_core.solvers.linear import History
 from hierdiff_core.solvers.prediction import PREDICTIONS
 
@@ -78,6 +79,11 @@ class NoiseSchedule:
     kind: Kind
     config: Mapping[str, Any]  # of a diffusers scheduler
 
+    @property
+    def complete(self) -> Mapping[str, Any]:
+        """The config with what its own class would do where it is silent; see `complete_config`."""
+        return complete_config(self.config, "shift" if self.kind == "flow" else "beta_start")
+
 
 def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
     """Return the solver of that name over K steps of a model's noise schedule.
@@ -87,10 +93,11 @@ def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
     if name not in SOLVERS:
         raise InvalidSetting(setting="solver", value=name, hint=f"use one of {', '.join(SOLVERS)}")
     _check_fits(name, schedule)
-    trained = schedule.config.get("num_train_timesteps", 1000)
+    config = schedule.complete
+    trained = config.get("num_train_timesteps", 1000)
     if not 1 <= steps <= trained:
         raise InvalidSetting(setting="steps", value=steps, hint=f"use 1 to {trained}")
-    made: Solver = resolve_name(SOLVERS[name].maker)(schedule.config, steps)
+    made: Solver = resolve_name(SOLVERS[name].maker)(config, steps)
     return made
 
 
@@ -101,7 +108,7 @@ def _check_fits(name: str, schedule: NoiseSchedule) -> None:
         was = "was" if schedule.kind == "flow" else "was not"
         hint = f"the model {was} trained by flow matching; use one of {fitting}"
         raise InvalidSetting(setting="solver", value=name, hint=hint)
-    prediction = schedule.config.get("prediction_type", "epsilon")
+    prediction = schedule.complete.get("prediction_type", "epsilon")
     if prediction not in PREDICTIONS:
         hint = f"use one of {', '.join(PREDICTIONS)}"
         raise InvalidSetting(setting="prediction_type", value=prediction, hint=hint)

@@ -22,9 +22,9 @@ def noise_levels(schedule: NoiseSchedule, timesteps: torch.Tensor) -> Levels:
     """Return sigma before each of the steps (K,) of a model's noise schedule."""
     times = timesteps.double().numpy()
     if schedule.kind == "flow":  # latents are (1 - t) x_0 + t noise, t in thousandths
-        share = times / schedule.config.get("num_train_timesteps", 1000)
+        share = times / schedule.complete.get("num_train_timesteps", 1000)
         return np.asarray(np.minimum(share / np.maximum(1 - share, 1e-12), _HIGHEST))
-    bars = DDPMScheduler.from_config(dict(schedule.config)).alphas_cumprod.double().numpy()
+    bars = DDPMScheduler.from_config(dict(schedule.complete)).alphas_cumprod.double().numpy()
     bars = np.interp(times, np.arange(len(bars)), bars)
     return np.asarray(np.minimum(np.sqrt((1 - bars) / np.maximum(bars, 1e-12)), _HIGHEST))
 
@@ -41,6 +41,6 @@ def landing_levels(levels: Levels) -> Levels:
 
 def highest_level(schedule: NoiseSchedule) -> float:
     """Return sigma at the highest timestep of training; no run starts above it."""
-    trained = schedule.config.get("num_train_timesteps", 1000)
+    trained = schedule.complete.get("num_train_timesteps", 1000)
     last = torch.tensor([trained - (schedule.kind == "diffusion")])
     return float(noise_levels(schedule, last)[0])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DDPMScheduler, KandinskyV22Pipeline, KandinskyV22PriorPipeline
+from diffusers import KandinskyV22Pipeline, KandinskyV22PriorPipeline
 from PIL import Image
 from transformers import CLIPTokenizer
 
@@ -23,13 +23,14 @@ from hierdiff_core.models.autoencoder import made_size, to_pixels
 from hierdiff_core.models.device import choose_dtype, prepare_network, put_on
 from hierdiff_core.models.families import Option
 from hierdiff_core.models.family import Defaults, Parts
-from hierdiff_core.models.folder import load_part, load_pipeline, read_number
+from hierdiff_core.models.folder import load_part, load_pipeline, read_config, read_number
 from hierdiff_core.models.guidance import guide, guided_forwards
 from hierdiff_core.models.text import PromptCheck, equal_calls
 from hierdiff_core.noise import generator
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solver import NoiseSchedule
+from hierdiff_core.solvers.config import config_of
 
 EMBEDDING = "image_embeds"
 SLOTS = (Slot(EMBEDDING, "vector"),)
@@ -73,8 +74,8 @@ def load_check(recipe: Recipe) -> Callable[[Prompt], None]:
 
 
 def load_schedule(recipe: Recipe) -> NoiseSchedule:
-    config = load_part(DDPMScheduler, recipe.model, "scheduler").config
-    return NoiseSchedule("diffusion", dict(config))
+    config = read_config(recipe.model, "scheduler", "scheduler_config.json")
+    return NoiseSchedule("diffusion", config)
 
 
 def load_encoder(recipe: Recipe, device: str) -> Prior:
@@ -165,7 +166,7 @@ class Decoder:
 
     @property
     def noise_schedule(self) -> NoiseSchedule:
-        return NoiseSchedule("diffusion", dict(self.pipeline.scheduler.config))
+        return NoiseSchedule("diffusion", config_of(self.pipeline.scheduler))
 
     def predict(
         self,

@@ -13,16 +13,15 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
 from hierdiff_core.solvers.linear import F, Linear, X
-from hierdiff_core.solvers.schedulers import check_config, check_levels
+from hierdiff_core.solvers.schedulers import check_config, check_levels, set_scheduler
 
 _DONE = {"use_dynamic_shifting": False, "invert_sigmas": False, "stochastic_sampling": False}
 
 
 def make_flow_euler(config: Mapping[str, Any], steps: int) -> Linear:
     """Return flow-matching Euler over K steps of the schedule that a diffusers config states."""
-    scheduler = FlowMatchEulerDiscreteScheduler.from_config(dict(config))
-    check_config(scheduler.config, _DONE)
-    scheduler.set_timesteps(steps)
+    check_config({**dict.fromkeys(_DONE, False), **config}, _DONE)
+    scheduler = set_scheduler(FlowMatchEulerDiscreteScheduler, config, steps)
     check_levels(scheduler.timesteps, steps)
     sigmas = scheduler.sigmas.double()
     change, ones = sigmas.diff(), torch.ones(steps, dtype=torch.float64)

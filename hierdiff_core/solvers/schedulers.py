@@ -9,11 +9,12 @@ import torch
 
 from hierdiff_core.errors import InvalidSetting
 
+_REFUSALS = (ImportError, NotImplementedError, TypeError, ValueError)  # of diffusers' schedulers
+
 
 def load_scheduler(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
     """Return the scheduler, set to K steps; raises InvalidSetting where it cannot take K steps."""
-    scheduler = kind.from_config(dict(config))
-    scheduler.set_timesteps(steps)
+    scheduler = set_scheduler(kind, config, steps)
     trained = scheduler.config.num_train_timesteps
     # An offset moves the first of very many steps beyond the table.
     if float(scheduler.timesteps.max()) >= trained:
@@ -21,6 +22,18 @@ def load_scheduler(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
         raise InvalidSetting(setting="steps", value=steps, hint=hint)
     if len(scheduler.timesteps) != steps:  # some K round to one step more than asked for
         raise _no_such_steps(steps)
+    return scheduler
+
+
+def set_scheduler(kind: Any, config: Mapping[str, Any], steps: int) -> Any:
+    """Return a scheduler of diffusers; raises InvalidSetting where it refuses config or steps."""
+    try:
+        scheduler = kind.from_config(dict(config))
+        scheduler.set_timesteps(steps)
+    except _REFUSALS as refusal:
+        hint = f"diffusers' {kind.__name__} refuses it with {steps} steps: {refusal}"
+        value = config.get("_class_name", kind.__name__)
+        raise InvalidSetting(setting="the model's scheduler", value=value, hint=hint) from refusal
     return scheduler
 
 
