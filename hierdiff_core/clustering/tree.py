@@ -84,7 +84,7 @@ def build_tree(
     height*(c) = max(height(c), height*(children)), since centroid linkage inverts. The tree of more
     than `exact` rows is made in two levels (`two_level`), in O(exact^2) memory beside the vectors.
     Raises InvalidSetting for an unknown linkage or no rows, InvalidEmbedding for a row that is
-    zero or not finite.
+    zero, not finite, or of a norm that no embedding has (`check_vectors`).
     """
     if linkage not in LINKAGES:
         known = ", ".join(LINKAGES)

@@ -222,6 +222,39 @@ def test_a_vector_that_is_not_finite_is_refused_by_its_row(
         build_tree(vectors, linkage)
 
 
+@every_linkage
+@pytest.mark.parametrize(
+    ("scale", "kind", "reason"),
+    [
+        (1e-200, np.float64, "has a norm below 1e-12"),
+        (1e-25, np.float32, "has a norm below 1e-12"),
+        (1e200, np.float64, "has a norm above 1e\\+12"),
+        (1e25, np.float32, "has a norm above 1e\\+12"),
+    ],
+)
+def test_a_vector_whose_square_is_no_number_is_refused_by_its_row(
+    linkage: str, scale: float, kind: type[np.floating], reason: str
+) -> None:
+    vectors = random_vectors(6).astype(kind)
+    vectors[4] *= scale
+    with pytest.raises(InvalidEmbedding, match=f"^Row 4: its embedding {reason}; check"):
+        build_tree(vectors, linkage)
+
+
+@every_linkage
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_vectors_of_any_norm_that_is_taken_make_the_tree_of_their_directions(
+    linkage: str, kind: type[np.floating]
+) -> None:
+    vectors = random_vectors(12).astype(kind)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    wanted = build_tree(vectors, linkage)
+    for scale in (2.0**-39, 2.0**39):
+        found = build_tree((vectors * scale).astype(kind), linkage)
+        assert (found.children == wanted.children).all()
+        np.testing.assert_allclose(found.heights, wanted.heights, rtol=1e-5)
+
+
 def test_a_vector_of_zeros_is_refused_by_its_row() -> None:
     with pytest.raises(InvalidEmbedding, match=r"^Row 1: its embedding is zero; check"):
         build_tree(np.array([[1.0, 0], [0, 0]]))
