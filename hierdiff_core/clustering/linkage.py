@@ -48,7 +48,8 @@ class Linkage:
 def merge_by_ward(vectors: Vectors, starts: Starts | None = None) -> Merges:
     """Ward's criterion on pairwise cosine distances, as in the authors' published code.
 
-    Heights grow with the size of clusters, so a tau belongs to this linkage alone.
+    Heights grow with the size of clusters, so a tau belongs to this linkage alone. The code cuts
+    its trees by linspace(tau, 0, K), `schedule` by the paper's phi(k) = tau (1 - k/K).
     """
     starts = _each_row(vectors) if starts is None else starts
     sizes = np.diff(starts, append=len(vectors))
