@@ -62,14 +62,17 @@ def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
     """Return cuts of each set that spend the evaluations together, at one price.
 
     `evaluations` is at most K N and at least N + K - 1, summed over the sets. Near K N up to K - 1
-    of them may stay unspent: a merge that all steps share is undone at all of them or at none. The
-    price is searched on a logarithmic scale. Evaluations need not fall steadily with the price,
-    since merges at late steps decide which are possible at early ones; so the search keeps the
-    cuts that fit and spend most, and then undoes merges, the dearest first, to spend the rest.
+    of them may stay unspent: a merge that all steps share is undone at all of them or at none. So
+    may those that equal rows share, which are free. The price is searched on a logarithmic scale.
+    Evaluations need not fall steadily with the price, since merges at late steps decide which are
+    possible at early ones; so the search keeps the cuts that fit and spend most, and then undoes
+    merges, the dearest first, to spend the rest.
     """
     if evaluations >= sum(each.size * each.steps for each in sets):
         return _cut(sets, -1.0)
     best = _search(sets, evaluations)
+    if _spent(best) > evaluations:
+        best = _cut(sets, max(map(_most_anywhere, sets)))
     return _take_back(best, evaluations - _spent(best))
 
 
@@ -109,6 +112,13 @@ def _most(points: StepPoints) -> float:
     spread = sum(float(np.var(points.at(k), axis=0).sum()) for k in steps)
     least = min(points.price(k) for k in steps)
     return spread * points.size * 1.01 / least + 1e-300
+
+
+def _most_anywhere(points: StepPoints) -> float:
+    """Return such a price for points of any kind, also those that lie closer at later steps."""
+    steps = range(1, points.steps)
+    dearest = [float(np.var(points.at(k), axis=0).sum()) / points.price(k) for k in steps]
+    return max(dearest, default=0.0) * points.size * 1.01 + 1e-300
 
 
 def _guess(sets: Sequence[StepPoints], evaluations: int, low: float, high: float) -> float:

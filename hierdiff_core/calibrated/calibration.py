@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hierdiff_core.calibrated.levels import Levels, landing_levels
+from hierdiff_core.calibrated.merging import Ids
 from hierdiff_core.calibrated.points import StepPoints
 from hierdiff_core.calibrated.ridge import Matrix, square_root
 
@@ -54,7 +55,10 @@ class Calibration:
             within = inside @ square_root(below - above)
             return np.concatenate([within, np.sqrt(share) * outside], axis=1)
 
-        return StepPoints(len(levels), len(vectors), find)
+        def anew(order: Ids) -> StepPoints:
+            return self.points(vectors[order], levels)
+
+        return StepPoints(len(levels), len(vectors), find, anew=anew)
 
     def misfit(self, steps: int) -> float:
         """Return the misfit of pictures of K plain steps, interpolated in log K."""

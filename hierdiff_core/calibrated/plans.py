@@ -50,8 +50,8 @@ def plan_points(
         hint = f"this batch needs at least {least}"
         raise InvalidSetting(setting="evaluations", value=evaluations, hint=hint)
     orders = [np.array(sorted(range(len(each)), key=each.__getitem__)) for each in keys]
-    ordered = [each.take(order) for each, order in zip(sets, orders, strict=True)]
-    regions = [split(each, exact) for each in ordered]
+    ordered = [each.arrange(order) for each, order in zip(sets, orders, strict=True)]
+    regions = _divide(ordered, evaluations, exact)
     parts = [each.take(rows) for each, own in zip(ordered, regions, strict=True) for rows in own]
     cuts = iter(spend(parts, evaluations))
     grown = []
@@ -62,8 +62,24 @@ def plan_points(
 
 
 def _least(points: StepPoints) -> float:
-    shared = sum(points.price(k) for k in range(1, points.steps))
-    return shared + points.size * points.price(points.steps)
+    return _shared(points) + points.size * points.price(points.steps)
+
+
+def _shared(points: StepPoints) -> float:
+    """Return the price of all steps but the last for one cluster."""
+    return sum(points.price(k) for k in range(1, points.steps))
+
+
+def _divide(sets: Sequence[StepPoints], evaluations: int, exact: int) -> list[list[Ids]]:
+    """Return the regions of each set, no more of them in all than the evaluations allow."""
+    divided = list[list[Ids]]()
+    spare = evaluations - sum(map(_least, sets))
+    for points in sets:
+        more = _shared(points)
+        most = 1 + int(max(0.0, spare) / more) if more else 1
+        divided.append(split(points, exact, most))
+        spare -= (len(divided[-1]) - 1) * more
+    return divided
 
 
 def predicted_misfit(

@@ -26,6 +26,7 @@ class StepPoints:
     find: Callable[[int], Points]  # k -> (N, D_k)
     rows: Ids | None = None  # a selection of the rows, in its order; None for all
     prices: Points | None = None  # (K,) of an evaluation at each step, of mean 1; None: 1 each
+    anew: Callable[[Ids], StepPoints] | None = None  # makes the points of rows in another order
 
     def at(self, k: int) -> Points:
         """Return the points of step k, float64."""
@@ -36,10 +37,16 @@ class StepPoints:
         """Return the price of an evaluation of step k."""
         return 1.0 if self.prices is None else float(self.prices[k - 1])
 
+    def arrange(self, order: Ids) -> StepPoints:
+        """Return all rows in another order, made in it: rounding may follow a row's place."""
+        if self.anew is None:
+            return self.take(order)
+        return replace(self.anew(order), prices=self.prices)
+
     def take(self, rows: Ids) -> StepPoints:
         """Return some of the rows, in the order given."""
         kept = rows if self.rows is None else self.rows[rows]
-        return replace(self, size=len(rows), rows=kept)
+        return replace(self, size=len(rows), rows=kept, anew=None)
 
 
 def cluster_means(points: Points, labels: Ids) -> tuple[Points, Weights]:

@@ -1,7 +1,7 @@
 """Regions: parts of a set too large to be merged as one, which share no step with each other.
 
-The price of dividing a set is that the clusters of the first steps are not joined across regions: a
-handful of evaluations per region.
+The price of dividing a set is that the clusters of the first steps are not joined across regions:
+up to K - 1 evaluations per region, so that a tight budget allows few regions.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from hierdiff_core.calibrated.points import StepPoints
 _SHARE = 4  # regions have about a fourth of the rows that may merge as one, which saves time
 
 
-def split(points: StepPoints, most: int) -> list[Ids]:
+def split(points: StepPoints, most: int, regions: int) -> list[Ids]:
     """Return the rows of each region, ascending; one region where there are no more than `most`.
 
-    k-means on the points of the middle step, whose clusters are neither single rows nor everything.
+    There are at most so many `regions`: k-means on the points of the middle step, whose clusters
+    are neither single rows nor everything.
     """
     if points.size <= most or points.steps == 1:
         return [np.arange(points.size)]
-    count = -(-points.size * _SHARE // most)
+    count = min(regions, -(-points.size * _SHARE // most))
     middle = points.at(max(1, points.steps // 2))
     means = MiniBatchKMeans(count, random_state=0, batch_size=4096, n_init=1, max_iter=20)
     labels = means.fit_predict(middle - middle.mean(axis=0))

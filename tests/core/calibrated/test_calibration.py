@@ -13,6 +13,7 @@ import pytest
 import torch
 from scipy.stats import spearmanr
 
+from hierdiff_core import miniature
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import load_calibration, save_calibration
 from hierdiff_core.calibrated.fitting import fit_calibration
@@ -303,3 +304,24 @@ def test_a_calibrated_method_plans_a_setting_of_the_evaluation(calibration: Cali
         make_setting_plan(groups, Setting("calibrated", "euler", 6, saving=0.5), methods)
     with pytest.raises(InvalidSetting, match="needs a saving"):
         make_setting_plan(groups, Setting("calibrated", "ddim", 6, tau=1.0), methods)
+
+
+def test_equal_rows_in_any_order_make_the_same_plan() -> None:
+    [path] = miniature.DECODER.parent.glob("calibration/*-ddim-*")
+    calibration, levels = load_calibration(path), np.geomspace(10, 0.1, 8)
+    for seed in (25, 38, 60):  # of 100 those whose plan did follow the order
+        rng = np.random.default_rng(seed)
+        size = int(rng.integers(20, 130))
+        distinct = rng.normal(size=(size // 3, len(calibration.basis))).astype(np.float32)
+        vectors, keys = (
+            distinct[rng.integers(0, len(distinct), size)],
+            list(map("{:03d}".format, range(size))),
+        )
+        order = rng.permutation(size)
+        found = set()
+        for rows in (np.arange(size), order):
+            points = calibration.points(vectors[rows], levels)
+            plan = plan_points([points], 3 * size, [[keys[each] for each in rows]])[0].plan
+            named = [(s.start, s.stop, *sorted(rows[list(plan.members(s))])) for s in plan.segments]
+            found.add(tuple(sorted(named)))
+        assert len(found) == 1

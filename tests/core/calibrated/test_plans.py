@@ -182,6 +182,24 @@ def test_a_large_set_is_planned_in_regions_within_the_same_budget() -> None:
     assert lost < 1.3
 
 
+@pytest.mark.parametrize("exact", [7, 20, 40])
+@pytest.mark.parametrize("rising", [True, False], ids=["apart at the end", "apart at the start"])
+def test_the_tightest_budgets_are_kept_in_regions_too(exact: int, rising: bool) -> None:
+    steps = 25
+    sets = [list_points(size, _points(size, steps)[:: 1 if rising else -1]) for size in (20, 150)]
+    keys = [_keys(20), _keys(150)]
+    for budget in (218, 219, 243, 400):  # 218 is the least
+        plans = [each.plan for each in plan_points(sets, budget, keys, exact)]
+        assert sum(plan.evaluations for plan in plans) == budget
+
+
+def test_equal_rows_share_for_free_even_where_the_budget_is_ample() -> None:
+    points = [np.repeat(each, 10, axis=0) for each in _points(3, 4)]
+    plan = _plan(list_points(30, points), 110)
+    assert plan.evaluations < 110
+    assert predicted_excess(plan, list_points(30, points)) == pytest.approx(0, abs=1e-9)
+
+
 def test_regions_that_are_one_change_nothing() -> None:
     points = list_points(60, _points(60, 4))
     one = plan_points([points], 120, [_keys(60)], exact=60)[0].plan
