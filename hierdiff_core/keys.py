@@ -15,8 +15,8 @@ VERSION = 2
 
 
 def node_key(plan: Plan, segment: Segment, content_keys: Sequence[str]) -> str:
-    """Return a segment's content key: the digest of its leaves' content keys, ascending."""
-    return digest("node", sorted(content_keys[leaf] for leaf in plan.members(segment)))
+    """Return a segment's content key: the digest of its founders' content keys, ascending."""
+    return digest("node", sorted(content_keys[leaf] for leaf in plan.founders(segment)))
 
 
 def node_keys(plan: Plan, content_keys: Sequence[str]) -> tuple[str, ...]:
@@ -29,7 +29,8 @@ def segment_keys(
 ) -> tuple[str, ...]:
     """Return each segment's key: key = H(parent's key, node key, recipe, start, stop).
 
-    `content_keys` and `recipes` (compatibility keys) are given per leaf. The recipe carries model,
+    `content_keys` are given per leaf, founders that want no picture last, and `recipes`
+    (compatibility keys) per leaf. The recipe carries model,
     revision, solver, guidance, size, K, seed and noise policy; members share one recipe.
     """
     keys: list[str] = []

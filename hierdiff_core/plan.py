@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ class Segment:
     parent: int | None  # the segment whose latents it starts from
     first: int  # its members are plan.order[first:last]
     last: int
+    # Leaves whose mean steers it, from the night that it was planned on; None: its members.
+    founders: tuple[int, ...] | None = None
 
     @property
     def steps(self) -> int:
@@ -45,7 +48,10 @@ class Segment:
 
 @dataclass(frozen=True)
 class Plan:
-    """A forest of segments over N leaves; parents come before their children, depth first."""
+    """A forest of segments over N leaves; parents come before their children, depth first.
+
+    Founders that want no picture are numbered from N.
+    """
 
     steps: int  # K
     order: tuple[int, ...]  # leaves from left to right, so that members are contiguous
@@ -105,6 +111,10 @@ class Plan:
         """Return the leaves that share a segment."""
         return self.order[segment.first : segment.last]
 
+    def founders(self, segment: Segment) -> tuple[int, ...]:
+        """Return the leaves whose mean steers a segment."""
+        return self.members(segment) if segment.founders is None else segment.founders
+
     def leaf_segment(self, leaf: int) -> Segment:
         """Return the segment that ends in the leaf's picture."""
         return self.segments[self._leaf_segments[leaf]]
@@ -137,7 +147,7 @@ class Plan:
     @staticmethod
     def from_json(fields: Mapping[str, object]) -> Plan:
         """Return the plan that `to_json` wrote."""
-        segments = tuple(Segment(**each) for each in fields["segments"])  # type: ignore[attr-defined]
+        segments = tuple(map(_from_json, fields["segments"]))  # type: ignore[call-overload]
         order: tuple[int, ...] = tuple(fields["order"])  # type: ignore[arg-type]
         return Plan(**{**fields, "segments": segments, "order": order})  # type: ignore[arg-type]
 
@@ -192,33 +202,44 @@ def cut_tree(
     return tuple(map(int, tree.order)), tuple(segments)
 
 
-def join_plans(plans: Sequence[Plan]) -> Plan:
+def join_plans(plans: Sequence[Plan], guests: Sequence[int] | None = None) -> Plan:
     """Return plans of one planner, of the same steps, as one forest.
 
     Leaves, nodes and segments of later plans take the numbers after those of earlier ones; a plan
-    of n leaves takes 2n - 1 node numbers. Raises InvalidSetting for no plans.
+    of n leaves takes 2n - 1 node numbers, or one for each of its segments. `guests` counts each
+    plan's founders that want no picture, which follow all leaves. Raises InvalidSetting for no
+    plans.
     """
     if not plans:
         raise InvalidSetting(setting="plans", value=0, hint="a forest needs at least one plan")
     order: list[int] = []
     segments: list[Segment] = []
-    node = 0
-    for plan in plans:
+    node, guest = 0, sum(plan.size for plan in plans)
+    for plan, count in zip(plans, guests or [0] * len(plans), strict=True):
         leaf, start = len(order), len(segments)
-        segments += [_shifted(segment, start, node, leaf) for segment in plan.segments]
+        numbers = [*range(leaf, leaf + plan.size), *range(guest, guest + count)]
+        segments += [_shifted(segment, start, node, leaf, numbers) for segment in plan.segments]
         order += [leaf + here for here in plan.order]
-        node += 2 * plan.size - 1
+        node += max(2 * plan.size - 1, len(plan.segments))
+        guest += count
     return replace(plans[0], order=tuple(order), segments=tuple(segments))
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Segment))
+_FIELDS = tuple(field.name for field in dataclasses.fields(Segment) if field.name != "founders")
 
 
 def _as_json(segment: Segment) -> dict[str, object]:
-    return {name: getattr(segment, name) for name in _FIELDS}
+    fields = {name: getattr(segment, name) for name in _FIELDS}
+    return fields if segment.founders is None else {**fields, "founders": list(segment.founders)}
 
 
-def _shifted(segment: Segment, start: int, node: int, leaf: int) -> Segment:
+def _from_json(fields: Mapping[str, Any]) -> Segment:
+    founders = fields.get("founders")
+    return Segment(**{**fields, "founders": None if founders is None else tuple(founders)})
+
+
+def _shifted(segment: Segment, start: int, node: int, leaf: int, numbers: Sequence[int]) -> Segment:
+    founders = segment.founders
     return Segment(
         id=segment.id + start,
         node=segment.node + node,
@@ -227,4 +248,5 @@ def _shifted(segment: Segment, start: int, node: int, leaf: int) -> Segment:
         parent=None if segment.parent is None else segment.parent + start,
         first=segment.first + leaf,
         last=segment.last + leaf,
+        founders=None if founders is None else tuple(numbers[each] for each in founders),
     )

@@ -66,8 +66,8 @@ class RowBatch:
         self.latents[row.slot] = self._send(state.latents)
         for past, kept in zip(self.history, state.history, strict=True):
             past[row.slot] = self._send(kept)
-        members = self.draws.plan.members(row.segment)
-        mean = self.conditioning.mean(members, self.denoiser.slots)
+        founders = self.draws.plan.founders(row.segment)
+        mean = self.conditioning.mean(founders, self.denoiser.slots)
         for name, tensor in mean.tensors.items():
             self.steering[name][row.slot] = self._send(tensor[0])
 
@@ -114,7 +114,7 @@ class RowBatch:
 
     def _initial(self, row: Row) -> State:
         if self.draws.given is not None:
-            noise = self.draws.given[min(self.draws.plan.members(row.segment))]
+            noise = self.draws.given[min(self.draws.plan.founders(row.segment))]
         else:
             key = "shared" if self.draws.shared else self.keys[row.slot]
             noise = initial_noise(self.draws.seed, key, self.denoiser.latent_shape)

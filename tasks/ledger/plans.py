@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Select, Text, any_, insert, literal, select
+from sqlalchemy import Row, Select, Text, any_, insert, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -63,10 +63,7 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
     if facts is None:
         raise UnknownRun(run=run)
     rows = session.execute(_by_run(SegmentRow, run).order_by(SegmentRow.segment)).all()
-    segments = tuple(
-        Segment(row.segment, row.node, row.start, row.stop, row.parent, row.first, row.last)
-        for row in rows
-    )
+    segments = tuple(map(_read_segment, rows))
     shards: list[list[int]] = [[] for _ in range(facts.shards + 1)]
     for row in rows:
         shards[row.shard].append(row.segment)
@@ -90,6 +87,12 @@ def load_nodes(session: Session, run: uuid.UUID) -> tuple[Node, ...]:
     """Return the nodes of a run's trees, as far as they were stored."""
     rows = session.execute(_by_run(NodeRow, run).order_by(NodeRow.node))
     return tuple(Node(row.tree, row.left, row.right, row.height, row.size) for row in rows)
+
+
+def _read_segment(row: Row[Any]) -> Segment:
+    span = (row.start, row.stop, row.parent, row.first, row.last)
+    founders = None if row.founders is None else tuple(row.founders)
+    return Segment(row.segment, row.node, *span, founders)
 
 
 def _load_trees(session: Session, run: uuid.UUID) -> tuple[Tree, ...]:

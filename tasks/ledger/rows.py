@@ -118,6 +118,7 @@ def segment_rows(
             "parent": segment.parent,
             "first": segment.first,
             "last": segment.last,
+            "founders": None if segment.founders is None else list(segment.founders),
             "key": key,
             "shard": shard_of[segment.id],
             **_progress(done.get(key)),

@@ -22,7 +22,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One distinct picture; its number is its place."""
+    """One distinct picture, or a founder without one; its number is its place."""
 
     content_key: str
     embedding_key: str
@@ -46,7 +46,7 @@ class NightPlan:
     recipe: Recipe
     plan: Plan
     trees: tuple[Tree, ...]
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[Leaf, ...]  # founders that want no picture come last
     keys: tuple[str, ...]  # one for each segment
     shards: tuple[tuple[int, ...], ...]  # segments of the trunk, then of each subtree
     saving_asked: float | None = None

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, func
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tasks.records.base import Base, choice
@@ -59,7 +60,7 @@ class TreeRow(Base):
 
 
 class LeafRow(Base):
-    """One distinct picture of a run."""
+    """One distinct picture of a run; from number `runs.leaves` on, a founder without one."""
 
     __tablename__ = "leaves"
 
@@ -131,6 +132,8 @@ class SegmentRow(Base):
     parent: Mapped[int | None]
     first: Mapped[int]
     last: Mapped[int]
+    # Leaves that steer it, where those are not the leaves from first to last.
+    founders: Mapped[list[int] | None] = mapped_column(JSONB(none_as_null=True))
     key: Mapped[str] = mapped_column(index=True)
     shard: Mapped[int]
     state: Mapped[SegmentState] = mapped_column(choice(SegmentState), default=SegmentState.WAITING)

@@ -43,7 +43,7 @@ class Work:
     run: uuid.UUID
     shard: int
     night: NightPlan
-    prompts: tuple[Prompt, ...]  # the first one of each leaf
+    prompts: tuple[Prompt, ...]  # the first one of each leaf; founders without a picture have none
     done: dict[int, StoredSegment]  # of all segments; those found damaged are taken out
     pictures: frozenset[int]  # leaves that have one
 
@@ -54,7 +54,7 @@ class Work:
 
     @cached_property
     def content_keys(self) -> tuple[str, ...]:
-        """One for each leaf."""
+        """One for each leaf, and for each founder without a picture."""
         return tuple(leaf.content_key for leaf in self.night.leaves)
 
     def tree(self, segment: int) -> Tree:
@@ -90,27 +90,27 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         run=run,
         shard=shard,
         night=night,
-        prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
+        prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves[: night.plan.size]),
         done=done,
         pictures=frozenset(pictures),
     )
 
 
 def load_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> Conditioning:
-    """Return a row for each leaf of the plan; those above which no segment is named are empty.
+    """Return a row for each leaf and founder; those that steer no named segment are empty.
 
     Raises MissingEmbedding.
     """
     plan, leaves = work.plan, work.night.leaves
-    below = sorted({leaf for each in segments for leaf in plan.members(plan.segments[each])})
+    needed = sorted({leaf for each in segments for leaf in plan.founders(plan.segments[each])})
     with stores.session() as session:
-        packed = find_embeddings(session, {leaves[leaf].embedding_key for leaf in below})
-    rows = stack([_read_conditioning(packed, leaves[leaf].embedding_key) for leaf in below])
+        packed = find_embeddings(session, {leaves[leaf].embedding_key for leaf in needed})
+    rows = stack([_read_conditioning(packed, leaves[leaf].embedding_key) for leaf in needed])
     # Zeros are not written before they are needed, so that a large plan costs a shard no memory.
     tensors: dict[str, torch.Tensor] = {}
     for name, found in rows.tensors.items():
-        tensors[name] = found.new_zeros(plan.size, *found.shape[1:])
-        tensors[name][below] = found
+        tensors[name] = found.new_zeros(len(leaves), *found.shape[1:])
+        tensors[name][needed] = found
     return Conditioning(tensors)
 
 
