@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from hierdiff_core.clustering.tree import ClusterTree
+from hierdiff_core.grafting import Grafted
 from hierdiff_core.keys import segment_keys
-from hierdiff_core.plan import Plan
+from hierdiff_core.plan import Plan, PlannedTree, join_plans
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe, compatibility_key
+from hierdiff_core.standing import Founder
 
 
 @dataclass(frozen=True)
@@ -26,14 +28,40 @@ class Group:
         return tuple(map(content_key, self.prompts))
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How many pictures of a night stand on earlier ones."""
+
+    kept: int  # made by an earlier night
+    joined: int  # new, from a split of an earlier night
+    fresh: int  # new, from noise
+
+
 @dataclass(frozen=True)
 class Forest:
     """A batch's groups, their trees, and the one plan over all leaves, numbered in group order."""
 
     groups: tuple[Group, ...]
-    trees: tuple[ClusterTree, ...]
+    trees: tuple[ClusterTree, ...]  # none where the plan stands on earlier nights
     plan: Plan
     keys: tuple[str, ...]  # of the segments
+    guests: tuple[Founder, ...] = ()  # founders that want no picture, numbered from N
+    stored: frozenset[int] = frozenset()  # segments that earlier nights have stored
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations that are left to take: those of segments that no earlier night has stored."""
+        plan = self.plan
+        return plan.evaluations - sum(plan.segments[each].steps for each in self.stored)
+
+    def standing(self) -> Standing:
+        """Return which pictures stand on earlier nights, and how."""
+        plan, kept, joined = self.plan, 0, 0
+        for leaf in range(plan.size):
+            end = plan.leaf_segment(leaf)
+            kept += end.id in self.stored
+            joined += end.id not in self.stored and plan.path(end)[0].id in self.stored
+        return Standing(kept, joined, plan.size - kept - joined)
 
 
 def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
@@ -53,9 +81,27 @@ def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
     )
 
 
-def key_forest(groups: Sequence[Group], trees: Sequence[ClusterTree], plan: Plan) -> Forest:
-    """Return the forest of trees and the one plan over all of them, with the segments' keys."""
+def key_forest(groups: Sequence[Group], planned: Sequence[PlannedTree]) -> Forest:
+    """Return the forest of planned trees, one for each group, with the segments' keys."""
+    plan = join_plans([each.plan for each in planned])
+    keys = segment_keys(plan, *_leaf_keys(groups, ()))
+    return Forest(tuple(groups), tuple(each.tree for each in planned), plan, keys)
+
+
+def key_grafted(groups: Sequence[Group], grafted: Sequence[Grafted]) -> Forest:
+    """Return the forest of plans that stand on earlier nights, one for each group."""
+    plan = join_plans([each.plan for each in grafted], [len(each.guests) for each in grafted])
+    guests = tuple(guest for each in grafted for guest in each.guests)
+    stored, first = set[int](), 0
+    for each in grafted:
+        stored |= {first + segment for segment in each.stored}
+        first += len(each.plan.segments)
+    keys = segment_keys(plan, *_leaf_keys(groups, guests))
+    return Forest(tuple(groups), (), plan, keys, guests, frozenset(stored))
+
+
+def _leaf_keys(groups: Sequence[Group], guests: Sequence[Founder]) -> tuple[list[str], list[str]]:
+    """Return the content key of each leaf and guest, and the compatibility key of each leaf."""
     content_keys = [key for group in groups for key in group.content_keys]
     recipes = [compatibility_key(group.recipe) for group in groups for _ in group.prompts]
-    keys = segment_keys(plan, content_keys, recipes)
-    return Forest(tuple(groups), tuple(trees), plan, keys)
+    return [*content_keys, *(guest.content_key for guest in guests)], recipes

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,16 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.forest import Forest, Group, key_forest
-from hierdiff_core.plan import CALIBRATED, PAPER, PlannedTree, join_plans, make_plan
+from hierdiff_core.forest import Forest, Group, key_forest, key_grafted
+from hierdiff_core.grafting import Branch, graft
+from hierdiff_core.plan import CALIBRATED, PAPER, Plan, PlannedTree, make_plan
 from hierdiff_core.prices import step_prices
 from hierdiff_core.schedule import make_schedule, solve_tau
+from hierdiff_core.standing import StandingForest, best_splits
+
+if TYPE_CHECKING:
+    from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
+    from hierdiff_core.joining import Gains
 
 Vectors = npt.NDArray[np.floating]
 
@@ -32,10 +39,28 @@ class PlanSettings:
     linkage: str = "average"  # of the paper's trees; chosen in benchmarks/results/evaluation.md
     exact: int = EXACT  # prompts up to which a tree, or a plan, is exact
     planner: str = "auto"  # a name of PLANNERS; auto: calibrated where every recipe's model is
+    joins: bool = True  # whether new prompts may go on from splits of earlier nights
 
 
-# Takes groups that share nothing with each other and their vectors (N, D); returns a plan for each.
-Planner = Callable[[Sequence[Group], Sequence[Vectors], PlanSettings], tuple[PlannedTree, ...]]
+@dataclass(frozen=True, eq=False)
+class Stand:
+    """What a group's prompts stand on."""
+
+    forest: StandingForest
+    founders: Vectors  # (F, D) of the forest's prompts
+    kept: Mapping[int, int]  # leaves whose picture is stored, and the segment that ends in it
+    new: tuple[int, ...]  # all other leaves
+    vectors: Vectors  # (M, D) of the new ones
+
+
+@dataclass(frozen=True)
+class Planner:
+    """A way to decide which prompts share which steps."""
+
+    # Takes groups that share nothing with each other and their vectors (N, D).
+    plan: Callable[[Sequence[Group], Sequence[Vectors], PlanSettings], tuple[PlannedTree, ...]]
+    # Plans a group's new prompts at the threshold or price of a plan.
+    branch: Callable[[Group, Stand, PlanSettings, Plan], tuple[Branch, ...]]
 
 
 def plan_forest(
@@ -48,9 +73,27 @@ def plan_forest(
     """
     for group, rows in zip(groups, vectors, strict=True):
         check_vectors(rows, [prompt.row for prompt in group.prompts])
-    planned = _find_planner(settings.planner, groups)(groups, vectors, settings)
-    plan = join_plans([each.plan for each in planned])
-    return key_forest(groups, [each.tree for each in planned], plan)
+    planner = PLANNERS[find_planner(settings.planner, groups)]
+    return key_forest(groups, planner.plan(groups, vectors, settings))
+
+
+def extend_forest(
+    groups: Sequence[Group], standing: Sequence[Stand], settings: PlanSettings, like: Plan
+) -> Forest:
+    """Return the forest of groups, each standing on what earlier nights have made of it.
+
+    Prompts whose picture is stored keep it. All others are planned at the threshold or price of
+    `like`: they share steps with each other, and go on from a stored split where that gains more.
+    Raises InvalidEmbedding, which names a prompt's row, and InvalidSetting for a calibration that
+    is missing.
+    """
+    grafted = []
+    for group, stand in zip(groups, standing, strict=True):
+        rows = [group.prompts[leaf].row for leaf in stand.new]
+        check_vectors(stand.vectors, rows)
+        branches = PLANNERS[like.planner].branch(group, stand, settings, like) if rows else ()
+        grafted.append(graft(stand.forest, group.content_keys, stand.kept, branches, like))
+    return key_grafted(groups, grafted)
 
 
 def plan_by_paper(
@@ -80,6 +123,58 @@ def cut_by_tau(
     return tuple(PlannedTree(make_plan(tree, schedule), tree) for tree in trees)
 
 
+def branch_by_paper(
+    group: Group, stand: Stand, settings: PlanSettings, like: Plan
+) -> tuple[Branch, ...]:
+    """Return the branches of new prompts by the thresholds of the paper's plan `like`."""
+    from hierdiff_core.joining import gains_by_thresholds
+
+    linkage, schedule = like.linkage or settings.linkage, make_schedule(like.steps, like.tau or 0.0)
+
+    def plan(rows: Vectors, keys: Sequence[str]) -> Plan:
+        return make_plan(build_tree(rows, linkage, keys, exact=settings.exact), schedule)
+
+    gains = gains_by_thresholds(stand.vectors, stand.forest, stand.founders, schedule, linkage)
+    return _branches(group, stand, settings, gains, plan)
+
+
+def branch_by_calibration(
+    group: Group, stand: Stand, settings: PlanSettings, like: Plan
+) -> tuple[Branch, ...]:
+    """Return the branches of new prompts at the price of the calibrated plan `like`."""
+    from hierdiff_core.calibrated.plans import plan_at_price
+    from hierdiff_core.joining import gains_by_price
+
+    solver, price = _calibrated_solver(group, settings), like.price or 0.0
+
+    def plan(rows: Vectors, keys: Sequence[str]) -> Plan:
+        return plan_at_price(solver.points(rows), price, keys, settings.exact).plan
+
+    gains = gains_by_price(stand.vectors, stand.forest, stand.founders, solver, price)
+    return _branches(group, stand, settings, gains, plan)
+
+
+def _branches(
+    group: Group,
+    stand: Stand,
+    settings: PlanSettings,
+    gains: Gains,
+    plan: Callable[[Vectors, Sequence[str]], Plan],
+) -> tuple[Branch, ...]:
+    count = len(stand.new)
+    if settings.joins:
+        splits = best_splits(stand.forest, group.recipe.steps, count, gains)
+    else:
+        splits = np.full(count, -1)
+    made = []
+    for split in np.unique(splits).tolist():
+        rows = np.flatnonzero(splits == split)
+        leaves = tuple(stand.new[row] for row in rows)
+        keys = [group.content_keys[leaf] for leaf in leaves]
+        made.append(Branch(split, leaves, plan(stand.vectors[rows], keys)))
+    return tuple(made)
+
+
 def plan_by_calibration(
     groups: Sequence[Group], vectors: Sequence[Vectors], settings: PlanSettings
 ) -> tuple[PlannedTree, ...]:
@@ -87,16 +182,10 @@ def plan_by_calibration(
 
     Without a budget they take as many evaluations as the paper's plans at its tau.
     """
-    from hierdiff_core.calibrated.calibration_file import find_calibrated_solver
     from hierdiff_core.calibrated.plans import least_evaluations, plan_points
 
-    solvers = [find_calibrated_solver(group.recipe) for group in groups]
-    for group, solver in zip(groups, solvers, strict=True):
-        if solver is None:
-            hint = f"{group.recipe.model} has no calibration for this guidance and size; use auto, "
-            hint += "or run `hierdiff calibrate` first"
-            raise InvalidSetting(setting="planner", value=settings.planner, hint=hint)
-    sets = [solver.points(rows) for solver, rows in zip(solvers, vectors, strict=True) if solver]
+    solvers = [_calibrated_solver(group, settings) for group in groups]
+    sets = [solver.points(rows) for solver, rows in zip(solvers, vectors, strict=True)]
     images, steps = sum(map(len, vectors)), groups[0].recipe.steps
     if settings.budget.is_set:
         allowed = settings.budget.require(least_evaluations(sets), images, steps)
@@ -107,18 +196,30 @@ def plan_by_calibration(
 
 
 PLANNERS: Mapping[str, Planner] = {
-    CALIBRATED: plan_by_calibration,
-    PAPER: plan_by_paper,
+    CALIBRATED: Planner(plan_by_calibration, branch_by_calibration),
+    PAPER: Planner(plan_by_paper, branch_by_paper),
 }
 
 
-def _find_planner(name: str, groups: Sequence[Group]) -> Planner:
+def find_planner(name: str, groups: Sequence[Group]) -> str:
+    """Return the name of the planner that groups are planned by; raises InvalidSetting."""
     if name == "auto":
         name = CALIBRATED if all(map(_is_calibrated, groups)) else PAPER
     if name not in PLANNERS:
         hint = f"use one of auto, {', '.join(PLANNERS)}"
         raise InvalidSetting(setting="planner", value=name, hint=hint)
-    return PLANNERS[name]
+    return name
+
+
+def _calibrated_solver(group: Group, settings: PlanSettings) -> CalibratedSolver:
+    from hierdiff_core.calibrated.calibration_file import find_calibrated_solver
+
+    solver = find_calibrated_solver(group.recipe)
+    if solver is None:
+        hint = f"{group.recipe.model} has no calibration for this guidance and size; use auto, "
+        hint += "or run `hierdiff calibrate` first"
+        raise InvalidSetting(setting="planner", value=settings.planner, hint=hint)
+    return solver
 
 
 def _is_calibrated(group: Group) -> bool:

@@ -40,8 +40,8 @@ class Calibration:
         """Return the points of (N, D) conditionings for K steps from these noise levels (K,).
 
         Squared distances of the points of step k are those of conditionings in the metric that
-        step k settles, A(s_k) - A(s_{k-1}), where a fork after k steps lands on s_k; see
-        `docs/method.md`.
+        step k settles, A(s_k) - A(s_{k-1}), where a fork after k steps lands on s_k; those of
+        several steps are in the sum of their metrics. See `docs/method.md`.
         """
         vectors = np.asarray(vectors, dtype=np.float64)
         inside = vectors @ self.basis
@@ -49,8 +49,8 @@ class Calibration:
         # Every solver starts from pure noise, whatever its first level.
         bounds = np.concatenate([self.levels[:1], landing_levels(levels)[1:]])
 
-        def find(k: int) -> Matrix:
-            (above, share_above), (below, share_below) = map(self._at, bounds[k - 1 : k + 1])
+        def find(start: int, stop: int) -> Matrix:
+            (above, share_above), (below, share_below) = map(self._at, bounds[[start, stop]])
             share = max(0.0, share_below - share_above)
             within = inside @ square_root(below - above)
             return np.concatenate([within, np.sqrt(share) * outside], axis=1)

@@ -7,12 +7,12 @@ points from their mean; per image, in the squared units of the points.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.calibrated.backward import Cuts, spend
+from hierdiff_core.calibrated.backward import Cuts, merge_backwards, spend
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.calibrated.merging import (
@@ -49,11 +49,31 @@ def plan_points(
     if evaluations < (least := least_evaluations(sets)):
         hint = f"this batch needs at least {least}"
         raise InvalidSetting(setting="evaluations", value=evaluations, hint=hint)
+    return _plan(sets, keys, exact, lambda parts: spend(parts, evaluations))
+
+
+def plan_at_price(
+    points: StepPoints, price: float, keys: Sequence[str], exact: int = EXACT
+) -> PlannedTree:
+    """Return a set's plan at a price, whatever it takes then; see `plan_points`."""
+
+    def cut(parts: Sequence[StepPoints]) -> list[Cuts]:
+        return [merge_backwards(part, price) for part in parts]
+
+    return _plan([points], [keys], exact, cut)[0]
+
+
+def _plan(
+    sets: Sequence[StepPoints],
+    keys: Sequence[Sequence[str]],
+    exact: int,
+    cut: Callable[[Sequence[StepPoints]], Sequence[Cuts]],
+) -> tuple[PlannedTree, ...]:
     orders = [np.array(sorted(range(len(each)), key=each.__getitem__)) for each in keys]
     ordered = [each.arrange(order) for each, order in zip(sets, orders, strict=True)]
     regions = _divide(ordered, evaluations, exact)
     parts = [each.take(rows) for each, own in zip(ordered, regions, strict=True) for rows in own]
-    cuts = iter(spend(parts, evaluations))
+    cuts = iter(cut(parts))
     grown = []
     for points, order, own in zip(ordered, orders, regions, strict=True):
         rows = np.concatenate(own)

@@ -23,14 +23,18 @@ class StepPoints:
 
     steps: int  # K
     size: int  # N
-    find: Callable[[int], Points]  # k -> (N, D_k)
+    find: Callable[[int, int], Points]  # start, stop -> (N, D): the steps from start + 1 to stop
     rows: Ids | None = None  # a selection of the rows, in its order; None for all
     prices: Points | None = None  # (K,) of an evaluation at each step, of mean 1; None: 1 each
     anew: Callable[[Ids], StepPoints] | None = None  # makes the points of rows in another order
 
     def at(self, k: int) -> Points:
         """Return the points of step k, float64."""
-        points = np.asarray(self.find(k), dtype=np.float64)
+        return self.between(k - 1, k)
+
+    def between(self, start: int, stop: int) -> Points:
+        """Return points whose squared distances are those of steps start + 1 to stop together."""
+        points = np.asarray(self.find(start, stop), dtype=np.float64)
         return points if self.rows is None else points[self.rows]
 
     def price(self, k: int) -> float:

@@ -12,7 +12,9 @@ from hierdiff_core.plan import Plan, Segment
 
 def list_points(size: int, points: Sequence[np.ndarray]) -> StepPoints:
     """Return points that are at hand, (N, D_k) for k = 1..K-1."""
-    return StepPoints(len(points) + 1, size, lambda k: points[k - 1])
+    return StepPoints(
+        len(points) + 1, size, lambda start, stop: np.concatenate(points[start:stop], axis=1)
+    )
 
 
 def unshared_plan(size: int, steps: int) -> Plan:

@@ -1,0 +1,81 @@
+"""Joining: what a prompt gains by sharing the steps of standing segments, by each planner's rule.
+
+The rules are those by which a planner shares steps among tonight's prompts, with a mean that does
+not move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import pairwise_distances
+
+from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
+from hierdiff_core.clustering.linkage import LINKAGES
+from hierdiff_core.schedule import Schedule
+from hierdiff_core.standing import Ids, StandingForest, Vectors
+
+# Takes some of N prompts and of S segments; returns what each prompt gains by sharing the steps of
+# each segment, (rows, segments), -inf where it may not.
+Gains = Callable[[slice, Ids], npt.NDArray[np.floating]]
+
+# Of prompts that may share as many steps, the nearer founders are preferred by less than a step.
+_NEARNESS = 1e-3
+
+
+def gains_by_thresholds(
+    vectors: Vectors, forest: StandingForest, founders: Vectors, schedule: Schedule, linkage: str
+) -> Gains:
+    """Return the rule of the paper's trees, for vectors (N, D) and those of the founders (F, D).
+
+    A prompt shares step k where the height at which it would merge with the founders is below
+    phi(k); phi falls, so the last step of a segment decides.
+    """
+    rule, phi = LINKAGES[linkage], schedule.phi()
+    if rule.normalises:
+        vectors, founders = (
+            each / np.linalg.norm(each, axis=1, keepdims=True) for each in (vectors, founders)
+        )
+    sums, own = forest.sums(founders), np.einsum("nd,nd->n", vectors, vectors)
+    squares = np.einsum("sd,sd->s", sums, sums)
+
+    def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
+        products = vectors[rows] @ sums[segments].T
+        one, sizes = np.ones(1), forest.sizes[segments].astype(np.float64)
+        heights = rule.height(products, own[rows, None], squares[segments], one, sizes)
+        steps = forest.stops[segments] - forest.starts[segments]
+        allowed = heights < phi[forest.stops[segments] - 1]
+        return np.where(allowed, steps - _NEARNESS * heights / max(schedule.tau, 1e-300), -np.inf)
+
+    return gains
+
+
+def gains_by_price(
+    vectors: Vectors,
+    forest: StandingForest,
+    founders: Vectors,
+    solver: CalibratedSolver,
+    price: float,
+) -> Gains:
+    """Return the rule of calibrated plans, for vectors (N, D) and those of the founders (F, D).
+
+    A step gains the price of its evaluation and adds the excess of sharing it, the squared distance
+    of the prompt's point from that of the founders' mean.
+    """
+    means = forest.sums(founders) / forest.sizes[:, None]
+
+    def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
+        spans = np.stack([forest.starts[segments], forest.stops[segments]], axis=1)
+        found = np.empty((rows.stop - rows.start, len(segments)))
+        for start, stop in np.unique(spans, axis=0).tolist():
+            here = np.flatnonzero((spans == (start, stop)).all(axis=1))
+            points = solver.points(np.concatenate([vectors[rows], means[segments[here]]]))
+            spared = sum(points.price(k) for k in range(start + 1, stop + 1))
+            places, count = points.between(start, stop), len(found)
+            apart = pairwise_distances(places[:count], places[count:], metric="sqeuclidean")
+            found[:, here] = price * spared - apart
+        return found
+
+    return gains

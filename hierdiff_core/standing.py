@@ -1,0 +1,144 @@
+"""The standing forest: what earlier nights have made of a recipe, which a night goes on from.
+
+A stored split is a state that the mean of its founders has steered so far. A prompt that is near
+enough to that mean may go on from it as if it had shared those steps: the mean does not move, and
+the steps are paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Vectors = npt.NDArray[np.floating]
+Ids = npt.NDArray[np.int64]
+Gains = npt.NDArray[np.floating]
+
+_BLOCK = 2**26  # numbers in a block of gains
+_ROOT = -1  # stands for noise, which every prompt may start from
+
+
+@dataclass(frozen=True, slots=True)
+class Founder:
+    """A prompt whose embedding steers stored segments, tonight's or of an earlier night."""
+
+    content_key: str
+    embedding_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class StandingSegment:
+    """A segment of an earlier night."""
+
+    key: str
+    parent: str | None  # the key of the segment that it starts from
+    start: int
+    stop: int
+    founders: tuple[Founder, ...]
+    stored: bool  # whether its end state, or its picture, is stored
+
+
+@dataclass(frozen=True, eq=False)
+class StandingForest:
+    """Segments of earlier nights, S of one recipe; parents come before their children."""
+
+    keys: tuple[str, ...]
+    parents: Ids  # (S,), -1 at a root
+    starts: Ids  # (S,)
+    stops: Ids  # (S,)
+    founders: tuple[tuple[int, ...], ...]  # of each segment: places in `prompts`
+    stored: npt.NDArray[np.bool_]  # (S,) whether the end state, or the picture, is stored
+    prompts: tuple[Founder, ...]
+
+    def __len__(self) -> int:
+        return len(self.parents)
+
+    @cached_property
+    def levels(self) -> tuple[Ids, ...]:
+        """The segments by their depth: those of the roots, their children, and so on."""
+        depths = np.zeros(len(self), dtype=np.int64)
+        for segment, parent in enumerate(self.parents.tolist()):
+            depths[segment] = 0 if parent == _ROOT else depths[parent] + 1
+        return tuple(np.flatnonzero(depths == each) for each in range(depths.max(initial=-1) + 1))
+
+    def pictures(self, steps: int) -> dict[str, int]:
+        """Return the segments of K steps that end in a stored picture, by its content key."""
+        ends = np.flatnonzero(self.stored & (self.stops == steps))
+        return {self.prompts[self.founders[end][0]].content_key: end for end in ends.tolist()}
+
+    def splits(self, steps: int) -> Ids:
+        """Return the stored segments that prompts of K steps may go on from."""
+        return np.flatnonzero(self.stored & (self.stops < steps))
+
+    def path(self, segment: int) -> list[int]:
+        """Return the segments from the root down to this one."""
+        path = []
+        while segment != _ROOT:
+            path.append(segment)
+            segment = int(self.parents[segment])
+        return path[::-1]
+
+    def sums(self, vectors: Vectors) -> Vectors:
+        """Return the sum of each segment's founders, (S, D), of vectors (F, D) of `prompts`."""
+        sums = np.zeros((len(self), vectors.shape[1]), dtype=vectors.dtype)
+        for segment, founders in enumerate(self.founders):
+            sums[segment] = vectors[list(founders)].sum(axis=0)
+        return sums
+
+    @cached_property
+    def sizes(self) -> Ids:
+        """The number of founders of each segment, (S,)."""
+        return np.array([len(each) for each in self.founders], dtype=np.int64)
+
+
+def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
+    """Return the forest of segments whose parents are among them; of equal keys one is taken."""
+    distinct: dict[str, StandingSegment] = {}
+    for segment in segments:
+        distinct.setdefault(segment.key, segment)
+    # A parent stops where its child starts, so it has started before.
+    ordered = sorted(distinct.values(), key=lambda each: (each.start, each.key))
+    place = {segment.key: number for number, segment in enumerate(ordered)}
+    prompts = {founder: None for segment in ordered for founder in segment.founders}
+    number = {founder: at for at, founder in enumerate(prompts)}
+    return StandingForest(
+        tuple(place),
+        np.array([place[each.parent] if each.parent else _ROOT for each in ordered], np.int64),
+        np.array([each.start for each in ordered], np.int64),
+        np.array([each.stop for each in ordered], np.int64),
+        tuple(tuple(number[founder] for founder in each.founders) for each in ordered),
+        np.array([each.stored for each in ordered], bool),
+        tuple(prompts),
+    )
+
+
+def best_splits(
+    forest: StandingForest, steps: int, size: int, gains: Callable[[slice, Ids], Gains]
+) -> Ids:
+    """Return, for each of N prompts, the split that it gains most by going on from; -1 for none.
+
+    `gains(rows, segments)` returns what some of the prompts gain by sharing each segment's steps,
+    (rows, segments), -inf where they may not. The gain of a split is the sum down to it, and one
+    that is not above 0 is none. Memory is bounded: prompts are taken in blocks.
+    """
+    best = np.full(size, _ROOT)
+    splits = forest.splits(steps)
+    if not len(splits):
+        return best
+    block = max(1, _BLOCK // len(forest))
+    levels = [level[forest.stops[level] < steps] for level in forest.levels]
+    for first in range(0, size, block):
+        rows = slice(first, min(first + block, size))
+        # The last column is noise, which is the parent of roots.
+        total = np.zeros((rows.stop - first, len(forest) + 1), dtype=np.float32)
+        for level in levels:
+            total[:, level] = total[:, forest.parents[level]] + gains(rows, level)
+        chosen = total[:, splits]
+        places = chosen.argmax(axis=1)
+        gained = chosen[np.arange(len(chosen)), places] > 0
+        best[rows] = np.where(gained, splits[places], _ROOT)
+    return best
