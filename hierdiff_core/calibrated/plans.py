@@ -49,7 +49,7 @@ def plan_points(
     if evaluations < (least := least_evaluations(sets)):
         hint = f"this batch needs at least {least}"
         raise InvalidSetting(setting="evaluations", value=evaluations, hint=hint)
-    return _plan(sets, keys, exact, lambda parts: spend(parts, evaluations))
+    return _plan(sets, evaluations, keys, exact, lambda parts: spend(parts, evaluations))
 
 
 def plan_at_price(
@@ -60,11 +60,12 @@ def plan_at_price(
     def cut(parts: Sequence[StepPoints]) -> list[Cuts]:
         return [merge_backwards(part, price) for part in parts]
 
-    return _plan([points], [keys], exact, cut)[0]
+    return _plan([points], points.size * points.steps, [keys], exact, cut)[0]
 
 
 def _plan(
     sets: Sequence[StepPoints],
+    evaluations: int,
     keys: Sequence[Sequence[str]],
     exact: int,
     cut: Callable[[Sequence[StepPoints]], Sequence[Cuts]],
