@@ -45,6 +45,11 @@ class InvalidEmbedding(HierdiffError):
     """Row {row}: its embedding {reason}; check the prompt and the prior's weights."""
 
 
+class RowFailed(HierdiffError):
+    """Prompts {prompts} cannot be denoised: {reason}; leave them out, or check the guidance and the
+    weights."""
+
+
 class UnknownModel(HierdiffError):
     """Model {model!r} cannot be loaded: {hint}."""
 

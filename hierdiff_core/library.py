@@ -17,7 +17,7 @@ import torch
 from hierdiff_core.budget import Budget, largest_saving
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, stack
-from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.errors import InvalidSetting, RowFailed
 from hierdiff_core.forest import Group, group_prompts
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.models.recipes import load_prompt_check, make_recipe, pin_recipe
@@ -82,8 +82,8 @@ def generate(
     saved, or as much as the batch allows. A parameter that is None takes the model's default.
     `initial_noise` (N, *latent_shape) replaces the draws of roots: a root that several prompts
     share takes the noise of one of them. `options` are those of the model's family. Raises
-    UnknownModel, EmptyPrompt, PromptTooLong, InvalidEmbedding, and InvalidSetting for anything else
-    that is not possible.
+    UnknownModel, EmptyPrompt, PromptTooLong, InvalidEmbedding, RowFailed for prompts whose latents
+    are not finite or whose steps fail, and InvalidSetting for anything else that is not possible.
     """
     recipe = pin_recipe(
         make_recipe(
@@ -116,8 +116,9 @@ def generate(
         seed=recipe.seed,
         slots=_read_slots(slots, plan),
         noise=_noise_of_leaves(initial_noise, leaves, denoiser.latent_shape),
+        isolate=True,
     )
-    latents = _denoise(job, denoiser, recipe, progress)
+    latents = _denoise(job, denoiser, group, progress)
     pictures = decode_latents(denoiser, latents)
     return Made(
         np.stack([pictures[leaf] for leaf in leaves]),
@@ -184,12 +185,16 @@ def _noise_of_leaves(
 
 
 def _denoise(
-    job: Job, denoiser: Denoiser, recipe: Recipe, progress: Progress | None
+    job: Job, denoiser: Denoiser, group: Group, progress: Progress | None
 ) -> list[torch.Tensor]:
-    """Return the final latents of each leaf."""
+    """Return the final latents of each leaf; raises RowFailed where there are none."""
+    recipe = group.recipe
     solver = make_solver(recipe.solver, denoiser.noise_schedule, recipe.steps)
     latents, done = dict[int, torch.Tensor](), 0
     for step in rounds(job, denoiser, solver):
+        for failed in step.failed:
+            texts = [group.prompts[leaf].text for leaf in job.plan.members(failed.segment)]
+            raise RowFailed(prompts=", ".join(map(repr, texts)), reason=failed.reason)
         done += step.evaluations
         ends = [end for end in step.finished if job.plan.is_leaf(end.segment)]
         latents |= {job.plan.order[end.segment.first]: end.state.latents for end in ends}

@@ -89,6 +89,23 @@ class RowBatch:
         for past, new in zip(self.history, history, strict=True):
             past[slots[:count]] = new[:count]
 
+    def step_blank(self, width: int) -> None:
+        """Take a step of rows without content, of the same shape; the outcome is dropped."""
+        shape = (width, *self.denoiser.latent_shape)
+        zeros = torch.zeros(shape, device=self.device)
+        advance(
+            self.denoiser,
+            self.solver,
+            zeros,
+            tuple(torch.zeros_like(zeros) for _ in self.history),
+            torch.zeros(width, dtype=torch.int64, device=self.device),
+            {
+                name: tensor.new_zeros(width, *tensor.shape[1:])
+                for name, tensor in self.steering.items()
+            },
+            torch.zeros_like(zeros) if self.solver.draws_noise else None,
+        )
+
     def states(self, rows: Sequence[Row]) -> list[State]:
         """Return the current states of rows, on the device."""
         last = self.draws.plan.steps

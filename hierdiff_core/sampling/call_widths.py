@@ -26,7 +26,12 @@ class CallWidths:
         self._widths: dict[int, Mapping[int, array[int]]] = {}
 
     def width(self, segment: int, step: int) -> int:
-        """Return the rows of the call in which a segment takes a step."""
+        """Return the rows of the call in which a segment takes a step.
+
+        A step before its start is one of a cluster above it that it goes on without.
+        """
+        while step < self.plan.segments[segment].start:
+            segment = self.plan.segments[segment].parent or 0
         part = self._part_of[segment]
         if part not in self._widths:
             self._widths[part] = rehearse(self.plan, self.parts[part], self.slots, few=self.few)

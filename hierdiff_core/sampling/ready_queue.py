@@ -64,6 +64,15 @@ class ReadyQueue:
             self.ready.extend(reversed(self.children(row.segment)))
         return ended
 
+    def drop(self, segment: Segment) -> set[int]:
+        """Give up a segment, under way or ended, and all below it; return what will not be run."""
+        lost = {each for each in self.plan.subtree(segment.id) if each in self.wanted}
+        self.wanted.difference_update(lost)
+        self.ready = [each for each in self.ready if each in self.wanted]
+        self.free += [row.slot for row in self.rows if row.segment.id in lost]
+        self.rows = [row for row in self.rows if row.segment.id not in lost]
+        return lost
+
     def children(self, segment: Segment) -> Sequence[int]:
         """Return the segments of this queue that start where one ends."""
         return [each for each in self.plan.children[segment.id] if each in self.wanted]

@@ -7,7 +7,7 @@ records what has ended.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,11 +19,12 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.sampling.batch import NoiseSource, RowBatch
 from hierdiff_core.sampling.call_widths import CallWidths
+from hierdiff_core.sampling.isolate import NOT_FINITE, Failure, attempt, by_halves, reason_of
 from hierdiff_core.sampling.ready_queue import ReadyQueue, Row
 from hierdiff_core.sampling.transfers import Finished, Transfers
 from hierdiff_core.solver import Solver
 
-__all__ = ["Finished", "Job", "Round", "rounds", "run"]
+__all__ = ["Failure", "Finished", "Job", "Round", "rounds", "run"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Round:
     padding: int  # rows that were computed for the shape of a call alone
     finished: tuple[Finished, ...]  # on a GPU those of the previous round
     slots: int  # rows that fit the device, fewer than the job's once its memory ran out
+    failed: tuple[Failure, ...] = ()  # segments that failed alone; nothing below them is run
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Job:
     parts: Sequence[Collection[int]] | None = None  # segments that are run apart; None for one part
     few_shapes: bool = False  # calls of 1, 2, 4, 8 ... rows only, for a compiled network
     noise: torch.Tensor | None = None  # (N, *latent_shape) instead of draws; a root's lowest leaf
+    isolate: bool = False  # continue without what fails alone or is not finite, and name it
+    undisturbed: Plan | None = None  # sets the widths where clusters of the plan are bypassed
 
 
 def run(
@@ -75,6 +79,8 @@ def rounds(
     the shapes that the plan gives them, so its bits are the same whatever its neighbours and
     interruptions. Rows in memory follow the slots and the depth of the plan. Where the device runs
     out of memory, later calls are half as wide (their last bits may then differ); no step is lost.
+    With `isolate` a call that fails for one of its rows is halved until that row stands alone; it
+    is named in `failed`, as is a segment that ends in latents that are not finite.
     Raises InvalidSetting for slots below 1, or for a segment whose parent is neither finished nor
     among `only`.
     """
@@ -85,9 +91,11 @@ def rounds(
         started = state.fill()
         evaluations, padding = state.step()
         state.collect()
-        yield Round(started, evaluations, padding, state.transfers.take(), state.limit)
-    if late := state.transfers.take(all_of_it=True):
-        yield Round((), 0, 0, late, state.limit)
+        ended = state.arrived()
+        yield Round(started, evaluations, padding, ended, state.limit, state.failures())
+    late, failures = state.arrived(all_of_it=True), state.failures()
+    if late or failures:
+        yield Round((), 0, 0, late, state.limit, failures)
 
 
 class _RunState:
@@ -102,11 +110,14 @@ class _RunState:
         shared = job.initial_noise == "shared"
         draws = NoiseSource(job.plan, job.content_keys, job.seed, shared, job.noise)
         self.queue = ReadyQueue(job.plan, only, finished, job.slots)
-        self.widths = CallWidths(job.plan, parts, job.slots, few=job.few_shapes)
+        rehearsed = job.plan if job.undisturbed is None else job.undisturbed
+        self.widths = CallWidths(rehearsed, parts, job.slots, few=job.few_shapes)
         self.batch = RowBatch(job.slots, denoiser, solver, job.conditioning, draws)
         self.transfers = Transfers(denoiser.device)
         self.parents = _ParentStates(finished)
-        self.limit = job.slots
+        self.limit, self.isolate = job.slots, job.isolate
+        self.failed: list[Failure] = []
+        self.broken: set[int] = set()  # segments that ended in latents that are not finite
 
     def fill(self) -> tuple[int, ...]:
         """Start ready segments in free slots; return their ids."""
@@ -117,16 +128,17 @@ class _RunState:
 
     def step(self) -> tuple[int, int]:
         """Take one step of every row; return the number of rows, and of padding rows."""
-        waiting, padding = list(self.queue.rows), 0
-        evaluations = len(waiting)
+        waiting, evaluations, padding = list(self.queue.rows), 0, 0
         while waiting:
             width = self._width(waiting[0])
             call = [row for row in waiting if self._width(row) == width][:width]
-            if not self._fits(call, width):
+            taken = self._isolate(call, width) if self.isolate else self._fit(call, width)
+            if taken is None:
                 continue
+            evaluations += len(taken)
             padding += width - len(call)
             waiting = [row for row in waiting if row not in call]
-            for row in call:
+            for row in taken:
                 row.step += 1
         return evaluations, padding
 
@@ -138,22 +150,76 @@ class _RunState:
             self.parents.keep(row.segment, state, len(self.queue.children(row.segment)))
         self.transfers.close_round()
 
+    def arrived(self, *, all_of_it: bool = False) -> tuple[Finished, ...]:
+        """Return the segments whose states have arrived; those that are not finite have failed."""
+        arrived = self.transfers.take(all_of_it=all_of_it)
+        if not self.isolate:
+            return arrived
+        for each in arrived:
+            if each.finite:
+                continue
+            # What started from such a state meanwhile is not to blame.
+            if each.segment.parent not in self.broken:
+                self._fail(each.segment, NOT_FINITE)
+            self.broken.add(each.segment.id)
+        return tuple(each for each in arrived if each.finite)
+
+    def failures(self) -> tuple[Failure, ...]:
+        """Return what has failed since the last call."""
+        failed, self.failed = tuple(self.failed), []
+        return failed
+
     def _width(self, row: Row) -> int:
         return min(self.limit, self.widths.width(row.segment.id, row.step))
 
-    def _fits(self, call: Sequence[Row], width: int) -> bool:
+    def _fit(self, call: Sequence[Row], width: int) -> Sequence[Row] | None:
+        """Take a step; return the rows, or None where later calls have to be narrower."""
         try:
             self.batch.step(call, width)
         except torch.OutOfMemoryError:
             if width == 1:
                 raise
-            self.limit = (width + 1) // 2
         else:
-            return True
+            return call
         # Outside the handler, whose traceback keeps the failed call's memory.
+        self._narrow(width)
+        return None
+
+    def _isolate(self, call: Sequence[Row], width: int) -> Sequence[Row] | None:
+        """Take a step; return the rows that did not fail alone, or None as `_fit` does.
+
+        Raises the call's error where rows without content fail too.
+        """
+        error = attempt(lambda: self.batch.step(call, width))
+        if error is None:
+            return call
+        self._free_memory()
+        if isinstance(attempt(lambda: self.batch.step_blank(width)), Exception):
+            if width == 1 or not isinstance(error, torch.OutOfMemoryError):
+                raise error
+            self._narrow(width)
+            return None
+        taken: list[Row] = []
+        for part, outcome in by_halves(call, lambda rows: self.batch.step(rows, width)):
+            if outcome is not None and width > 1:  # alone, it may need a call of its own
+                outcome = attempt(lambda row=part[0]: self.batch.step([row], 1))  # type: ignore[misc]
+            if outcome is None:
+                taken += part
+            else:
+                self._fail(part[0].segment, reason_of(outcome))
+        return taken
+
+    def _fail(self, segment: Segment, reason: str) -> None:
+        self.failed.append(Failure(segment, reason))
+        self.parents.forget([segment.id, *self.queue.drop(segment)])
+
+    def _narrow(self, width: int) -> None:
+        self.limit = (width + 1) // 2
+        self._free_memory()
+
+    def _free_memory(self) -> None:
         if self.batch.on_gpu:
             torch.cuda.empty_cache()
-        return False
 
 
 @dataclass
@@ -168,6 +234,12 @@ class _ParentStates:
         """Keep a segment's final state for its children."""
         if children:
             self.states[segment.id], self.unstarted[segment.id] = state, children
+
+    def forget(self, segments: Iterable[int]) -> None:
+        """Drop the states of segments that nothing starts from any more."""
+        for segment in segments:
+            self.states.pop(segment, None)
+            self.unstarted.pop(segment, None)
 
     def take(self, segment: Segment) -> State | None:
         """Return the state that a segment starts from, None at a root."""

@@ -21,11 +21,12 @@ class Finished:
 
     segment: Segment
     state: State  # on the CPU
+    finite: bool = True  # whether all of its latents are numbers
 
 
 @dataclass
 class _Sending:
-    finished: list[Finished] = field(default_factory=list)
+    ended: list[tuple[Segment, State, torch.Tensor]] = field(default_factory=list)
     arrival: torch.cuda.Event | None = None  # None where there is no copy to wait for
 
 
@@ -42,11 +43,12 @@ class Transfers:
         """Send off a segment's final state."""
         past = tuple(map(self._send, state.history))
         sent = State(self._send(state.latents), state.step, past) if self.on_gpu else state
-        self.filling.finished.append(Finished(segment, sent))
+        finite = self._send(torch.isfinite(state.latents).all())
+        self.filling.ended.append((segment, sent, finite))
 
     def close_round(self) -> None:
         """Close the round: it has nothing more to send."""
-        if self.on_gpu and self.filling.finished:
+        if self.on_gpu and self.filling.ended:
             self.filling.arrival = torch.cuda.Event()
             self.filling.arrival.record()
         self.sent.append(self.filling)
@@ -59,7 +61,8 @@ class Transfers:
             sending = self.sent.popleft()
             if sending.arrival is not None:
                 sending.arrival.synchronize()
-            arrived += sending.finished
+            for segment, state, finite in sending.ended:
+                arrived.append(Finished(segment, state, bool(finite)))
         return tuple(arrived)
 
     def _send(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -24,6 +24,7 @@ FACTS = {
     "reason": "is {zero}",
     "model": "a/b",
     "key": "0123",
+    "prompts": "'a', 'b'",
 }
 KINDS = [
     kind

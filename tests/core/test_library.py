@@ -10,7 +10,7 @@ import torch
 from diffusers import DDIMScheduler
 
 import hierdiff_core
-from hierdiff_core.errors import EmptyPrompt, InvalidSetting, PromptTooLong, UnknownModel
+from hierdiff_core.errors import EmptyPrompt, InvalidSetting, PromptTooLong, RowFailed, UnknownModel
 from hierdiff_core.models.kandinsky22 import Prior
 
 TEXTS = ["red cup", "blue cup", "red hat", "red cup", "pink pot"]
@@ -53,6 +53,15 @@ def test_with_nothing_shared_latents_are_those_of_the_stock_pipeline(
         output_type="latent",
     ).images
     np.testing.assert_allclose(made.latents, wanted.numpy(), rtol=0, atol=1e-4)
+
+
+def test_latents_that_are_not_finite_are_refused_by_their_prompts(folders: Any) -> None:
+    with pytest.raises(RowFailed) as refusal:
+        generate(folders, ["red cup", "blue cup"], guidance=1e39, tau=0)
+    assert str(refusal.value) == (
+        "Prompts 'blue cup' cannot be denoised: its latents are not finite numbers; leave them "
+        "out, or check the guidance and the weights."
+    )
 
 
 def test_pictures_come_in_the_order_of_the_prompts_and_equal_ones_are_one(folders: Any) -> None:
