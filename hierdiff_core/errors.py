@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 
+from hierdiff_core.printable import printable_line
+
+_LENGTH = 2000  # characters of a message; a fact may be a whole file
+
 
 class HierdiffError(Exception):
     """An error that the user can fix."""
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
-        super().__init__(" ".join(inspect.cleandoc(self.__doc__ or "").format(**facts).split()))
+        message = inspect.cleandoc(self.__doc__ or "").format(**facts)
+        super().__init__(printable_line(message, _LENGTH))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Exception's own pickling drops keyword arguments, and errors cross process borders.
@@ -34,7 +39,8 @@ class PromptTooLong(HierdiffError):
 
 
 class MissingColumn(HierdiffError):
-    """Column {column!r} is missing: the source has {columns}; name it in the query or the file."""
+    """Column {column!r} is missing: the source has {columns}; name it in the query or the file, or
+    say which column it is with --column {column}=NAME."""
 
 
 class WrongType(HierdiffError):

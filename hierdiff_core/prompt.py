@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from hierdiff_core.cell import (
+    has_letter,
+    is_absent,
+    read_name,
+    read_number,
+    read_text,
+    read_whole_number,
+    wrong,
+)
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn, WrongType
+from hierdiff_core.printable import brief
 from hierdiff_core.recipe import Recipe, recipe_facts, text_facts
 
 
@@ -25,7 +34,7 @@ class Prompt:
 
 def content_key(prompt: Prompt) -> str:
     """Return the key of the picture: prompts with equal keys get one leaf and one picture."""
-    return digest("prompt", _normal(prompt.text), recipe_facts(prompt.recipe))
+    return digest("prompt", normal_text(prompt.text), recipe_facts(prompt.recipe))
 
 
 def embedding_key(prompt: Prompt) -> str:
@@ -33,7 +42,7 @@ def embedding_key(prompt: Prompt) -> str:
 
     Runs that differ only in the picture side find each other's embeddings.
     """
-    return digest("embedding", _normal(prompt.text), *text_facts(prompt.recipe))
+    return digest("embedding", normal_text(prompt.text), *text_facts(prompt.recipe))
 
 
 def negative_key(recipe: Recipe) -> str:
@@ -46,73 +55,57 @@ def read_prompt(row: int, columns: Mapping[str, object], recipe: Recipe) -> Prom
     """Return the prompt of one source row.
 
     Column `prompt` is required; `reference`, `negative_prompt`, `guidance`, `width`, `height` and
-    `seed` are optional and override the recipe. An empty optional column counts as absent.
+    `seed` are optional and override the recipe. An optional column that is empty or holds a mark of
+    absence, such as NULL, counts as absent.
     Raises MissingColumn, EmptyPrompt, WrongType, InvalidSetting.
     """
     if "prompt" not in columns:
-        raise MissingColumn(column="prompt", columns=", ".join(columns) or "no columns")
-    if columns["prompt"] is None or not str(columns["prompt"]).strip():
+        raise missing_column("prompt", columns)
+    if is_absent(columns["prompt"]):
         raise EmptyPrompt(row=row)
-    text = _read_text(row, "prompt", columns["prompt"])
-    given = {name: columns[name] for name in _READERS if columns.get(name) not in (None, "")}
+    text = read_text(row, "prompt", columns["prompt"])
+    if not has_letter(text):
+        raise wrong(row, "prompt", text, "text with a letter or a digit")
+    given = {name: columns[name] for name in _READERS if not is_absent(columns.get(name))}
     overrides = {name: _READERS[name](row, name, value) for name, value in given.items()}
-    named = columns.get("reference") not in (None, "")
-    reference = _read_text(row, "reference", str(columns["reference"] if named else row))
+    reference = columns.get("reference")
+    named = read_name(row, "reference", row if is_absent(reference) else reference)
     try:
         changed = dataclasses.replace(recipe, **overrides)  # type: ignore[arg-type]
     except InvalidSetting as error:
         raise refuse_column(row, error) from None
-    return Prompt(row, reference, text, changed)
+    return Prompt(row, named, text, changed)
+
+
+def missing_column(column: str, columns: Iterable[str]) -> MissingColumn:
+    """Return the error of a source without a column, which names those that it has."""
+    return MissingColumn(column=column, columns=list_columns(columns))
+
+
+def list_columns(columns: Iterable[str]) -> str:
+    """Return the names of columns as an error lists them, the first ones of many."""
+    names = [name for name in columns if name]
+    listed = ", ".join(str(brief(name)) for name in names[:_LISTED]) or "no columns"
+    return listed + (f" and {len(names) - _LISTED} more" if len(names) > _LISTED else "")
 
 
 def refuse_column(row: int, error: InvalidSetting) -> WrongType:
     """Return the error of a setting as the error of the column that set it, naming the row."""
     column, wanted = error.facts["setting"], str(error.facts["hint"]).removeprefix("use ")
-    return WrongType(row=row, column=column, value=error.facts["value"], wanted=wanted)
+    return wrong(row, str(column), error.facts["value"], wanted)
 
 
-def _normal(text: str) -> str:
+def normal_text(text: str) -> str:
+    """Return a prompt's text as keys see it: equal for texts that look equal."""
     return unicodedata.normalize("NFC", text.strip())
 
 
-def _read_text(row: int, column: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise WrongType(row=row, column=column, value=value, wanted="text")
-    # A database refuses a null, and UTF-8 cannot encode half of a surrogate pair.
-    if _UNWRITABLE.search(value):
-        raise WrongType(
-            row=row, column=column, value=value, wanted="text without null or surrogate characters"
-        )
-    return value
-
-
-def _read_number(row: int, column: str, value: object) -> float:
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        number = float("nan")
-    if isinstance(value, bool) or not abs(number) < float("inf"):
-        raise WrongType(row=row, column=column, value=value, wanted="a number")
-    return number
-
-
-def _read_whole_number(row: int, column: str, value: object) -> int:
-    try:
-        # Directly to int, since a float would round a long seed given as text or a decimal.
-        number = int(value)  # type: ignore[call-overload]
-    except (TypeError, ValueError, OverflowError):
-        number = None
-    whole = number is not None and (isinstance(value, str) or number == value)
-    if isinstance(value, bool) or not whole:
-        raise WrongType(row=row, column=column, value=value, wanted="a whole number")
-    return int(number)
-
-
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
 _READERS = {
-    "negative_prompt": _read_text,
-    "guidance": _read_number,
-    "width": _read_whole_number,
-    "height": _read_whole_number,
-    "seed": _read_whole_number,
+    "negative_prompt": read_text,
+    "guidance": read_number,
+    "width": read_whole_number,
+    "height": read_whole_number,
+    "seed": read_whole_number,
 }
+_LISTED = 20  # columns that an error names
+COLUMNS = ("prompt", "reference", *_READERS)  # of a row, as `read_prompt` reads it

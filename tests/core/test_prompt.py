@@ -10,7 +10,14 @@ import numpy as np
 import pytest
 
 from hierdiff_core.errors import EmptyPrompt, HierdiffError
-from hierdiff_core.prompt import Prompt, content_key, embedding_key, negative_key, read_prompt
+from hierdiff_core.prompt import (
+    COLUMNS,
+    Prompt,
+    content_key,
+    embedding_key,
+    negative_key,
+    read_prompt,
+)
 from hierdiff_core.recipe import compatibility_key
 from tests.core.recipes import CHANGES, bare_recipe, change
 
@@ -54,7 +61,43 @@ def test_an_empty_optional_column_counts_as_absent(nothing: object) -> None:
     assert prompt == Prompt(7, "7", "a mug", RECIPE)
 
 
-@pytest.mark.parametrize(("reference", "kept"), [(0, "0"), (12, "12"), (Decimal("1.50"), "1.50")])
+MARKS: list[object] = [None, float("nan"), Decimal("nan"), np.nan]
+MARKS += ["", "  ", "\u00a0", "NULL", "null", "\\N", "nan", "NaN", "None", "N/A", "#N/A", "#REF!"]
+MARKS += ["#VALUE!", "#DIV/0!", "<NA>", "-", "\u2013"]
+
+
+@pytest.mark.parametrize("mark", MARKS, ids=repr)
+def test_a_mark_of_absence_is_absence(mark: object) -> None:
+    nothing = dict.fromkeys((*COLUMNS[1:],), mark)
+    assert read(prompt="a mug", **nothing) == Prompt(7, "7", "a mug", RECIPE)
+    assert refusal(prompt=mark) == "Row 7: the prompt is empty; write a prompt or drop the row."
+
+
+@pytest.mark.parametrize("text", ["\u200b", "?!", "...", "_", "\U0001f98a", "\ufeff", "***"])
+def test_a_prompt_without_a_letter_or_a_digit_is_refused(text: str) -> None:
+    assert "not text with a letter or a digit" in refusal(prompt=text)
+
+
+@pytest.mark.parametrize(
+    "text", ["7", "\u00e9", "\u8336", "\u0645", "Null Island", "none of these", "a-b"]
+)
+def test_a_prompt_with_one_is_taken(text: str) -> None:
+    assert read(prompt=text).text == text
+
+
+@pytest.mark.parametrize(
+    ("reference", "kept"),
+    [
+        (0, "0"),
+        (12, "12"),
+        (17.0, "17"),
+        (np.float64(17), "17"),
+        (1e22, "10000000000000000000000"),
+        (Decimal("1.50"), "1.50"),
+        ("0017", "0017"),
+        ("17.0", "17.0"),
+    ],
+)
 def test_a_reference_may_be_a_number(reference: object, kept: str) -> None:
     assert read(prompt="a mug", reference=reference).reference == kept
 
@@ -62,14 +105,43 @@ def test_a_reference_may_be_a_number(reference: object, kept: str) -> None:
 SEED = 2**53 + 1  # a float cannot hold it
 
 
-@pytest.mark.parametrize("seed", [SEED, str(SEED), Decimal(SEED), np.int64(SEED)])
+@pytest.mark.parametrize("seed", [SEED, str(SEED), f"{SEED}.0", Decimal(SEED), np.int64(SEED)])
 def test_a_long_seed_is_read_to_the_last_digit(seed: object) -> None:
     assert read(prompt="a mug", seed=seed).recipe.seed == SEED
 
 
-@pytest.mark.parametrize("width", [640, 640.0, "640", " 640 ", Decimal("640.0"), np.float32(640)])
+@pytest.mark.parametrize(
+    "width",
+    [640, 640.0, "640", " 640 ", "640.0", "640.", "6.4e2", "640,0", "+640", Decimal("640.0"),
+     np.float32(640), np.int8(64) * np.int16(10)],
+)  # fmt: skip
 def test_whole_numbers_of_any_type_are_one_width(width: object) -> None:
     assert read(prompt="a mug", width=width).recipe == dataclasses.replace(RECIPE, width=640)
+
+
+@pytest.mark.parametrize("guidance", ["4.5", "4,5", " 4.50 ", 4.5, Decimal("4.5"), "45e-1"])
+def test_numbers_of_any_type_are_one_guidance(guidance: object) -> None:
+    assert read(prompt="a mug", guidance=guidance).recipe.guidance == 4.5
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize("column", ["guidance", "width", "height", "seed"])
+@pytest.mark.parametrize(
+    "value",
+    ["much", "1_0", "0x10", "4,500", "1.2.3", "4.5.", "true", True, b"1", [1], {}, (1,), HUGE,
+     str(HUGE), 10**5000, "9" * 5000, "1e999", "1e99999999", Decimal("1e999999"), float("inf"),
+     float("-inf"), "inf", "nan?", "\x00", "\ud83d", "1 2", "--1", "1%", "$1", object(),
+     2 + 1j],
+    ids=range(31),
+)  # fmt: skip
+def test_what_is_no_number_is_refused_in_one_short_line(column: str, value: object) -> None:
+    message = refusal(prompt="a mug", **{column: value})
+    assert message.startswith(f"Row 7: column '{column}' holds ")
+    assert message.endswith("; correct it or drop the row.")
+    assert len(message) < 250
+    message.encode()
 
 
 WHOLE = "a whole number; correct it or drop the row."
@@ -79,9 +151,11 @@ WHOLE = "a whole number; correct it or drop the row."
     ("columns", "message"),
     [
         ({}, "Column 'prompt' is missing: the source has no columns; "
-             "name it in the query or the file."),
+             "name it in the query or the file, or say which column it "
+             "is with --column prompt=NAME."),
         ({"text": 1, "id": 2}, "Column 'prompt' is missing: the source has text, id; "
-                               "name it in the query or the file."),
+                               "name it in the query or the file, or say which column it "
+             "is with --column prompt=NAME."),
         ({"prompt": None}, "Row 7: the prompt is empty; write a prompt or drop the row."),
         ({"prompt": ""}, "Row 7: the prompt is empty; write a prompt or drop the row."),
         ({"prompt": " \t\n\u3000"}, "Row 7: the prompt is empty; write a prompt or drop the row."),
@@ -92,8 +166,6 @@ WHOLE = "a whole number; correct it or drop the row."
                                  "correct it or drop the row."),
         ({"guidance": "much"}, "Row 7: column 'guidance' holds 'much', not a number; "
                                "correct it or drop the row."),
-        ({"guidance": "nan"}, "Row 7: column 'guidance' holds 'nan', not a number; "
-                              "correct it or drop the row."),
         ({"guidance": True}, "Row 7: column 'guidance' holds True, not a number; "
                              "correct it or drop the row."),
         ({"guidance": [4]}, "Row 7: column 'guidance' holds [4], not a number; "
@@ -101,7 +173,6 @@ WHOLE = "a whole number; correct it or drop the row."
         ({"width": "512.5"}, f"Row 7: column 'width' holds '512.5', not {WHOLE}"),
         ({"width": 512.5}, f"Row 7: column 'width' holds 512.5, not {WHOLE}"),
         ({"width": float("inf")}, f"Row 7: column 'width' holds inf, not {WHOLE}"),
-        ({"width": float("nan")}, f"Row 7: column 'width' holds nan, not {WHOLE}"),
         ({"height": True}, f"Row 7: column 'height' holds True, not {WHOLE}"),
         ({"height": {}}, f"Row 7: column 'height' holds {{}}, not {WHOLE}"),
         ({"height": 0}, "Row 7: column 'height' holds 0, not a whole number above 0; "
