@@ -40,6 +40,19 @@ class BadRow(HierdiffError):
     """Row {row}: {reason}; correct it or drop the row."""
 
 
+class RepeatedColumn(HierdiffError):
+    """Column {column!r} stands in the source more than once ({names}); rename one, or say which is
+    meant with --column."""
+
+
+class UnknownColumn(HierdiffError):
+    """Column {column!r}, which the {asker} names, is not in the source: {hint}"""
+
+
+class TooManyRows(HierdiffError):
+    """The source has more than {limit:,} rows; ask for fewer, or raise HIERDIFF_SOURCE_ROWS."""
+
+
 class EmptyBatch(HierdiffError):
     """There is no usable prompt: {reason}; check the query or the file."""
 

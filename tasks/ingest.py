@@ -7,26 +7,25 @@ night.
 from __future__ import annotations
 
 import re
-import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from hierdiff_core.cell import is_absent
 from hierdiff_core.errors import HierdiffError, MissingColumn
-from hierdiff_core.prompt import Prompt, read_prompt
+from hierdiff_core.printable import brief, printable_line
+from hierdiff_core.prompt import Prompt, normal_text, read_prompt
 from hierdiff_core.recipe import Recipe
-from tasks.errors import BadRow, EmptyBatch
-from tasks.sources import SourceRow
+from tasks.errors import BadRow, EmptyBatch, RepeatedColumn
+from tasks.rejected import Rejected
+from tasks.source.columns import Columns
+from tasks.source.source_row import SourceRow
 
 _REASON_LENGTH = 500
-_UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """A row that no picture can be made of."""
-
-    row: int  # as the source counts it
-    reason: str
+_NOTES = 20
+_TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
+# What a byte becomes that is not of a file's encoding.
+_UNDECODED = re.compile("[\udc80-\udcff]")
+_MANY = 0.1  # share of the prompts from which tags are worth a note
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,48 +34,107 @@ class Ingested:
 
     prompts: tuple[Prompt, ...]
     rejected: tuple[Rejected, ...]
+    notes: tuple[str, ...] = ()  # what was seen and is no fault, each in a sentence
 
 
 def read_batch(
     rows: Iterable[SourceRow],
     recipe: Recipe,
     check: Callable[[Prompt], None] = lambda prompt: None,
+    columns: Columns | None = None,
 ) -> Ingested:
     """Return the prompts and the rejected rows of a source.
 
     `check` raises what a model cannot take of a prompt, such as its length. Raises MissingColumn
-    where no row has a `prompt`, and EmptyBatch where no good row is left.
+    where no row has a `prompt`, RepeatedColumn, UnknownColumn for a name of `columns` that no row
+    has, and EmptyBatch where no good row is left.
     """
+    columns = columns or Columns()
     prompts: list[Prompt] = []
     faults: list[tuple[int, HierdiffError]] = []
+    named: dict[str, Prompt] = {}  # by reference, the first
     for row in rows:
         try:
-            prompt = _read(row, recipe)
-            check(prompt)
+            prompt = _read(row, recipe, columns, check)
+            _refuse_other(named.setdefault(prompt.reference, prompt), prompt)
             prompts.append(prompt)
         except HierdiffError as fault:
             faults.append((row.number, fault))
+    columns.check()
     if not prompts:
         raise _nothing([fault for _, fault in faults])
-    rejected = tuple(Rejected(number, _storable(str(fault))) for number, fault in faults)
-    return Ingested(tuple(prompts), rejected)
+    rejected = tuple(Rejected(number, _reason(number, fault)) for number, fault in faults)
+    notes = (*list(columns.notes)[:_NOTES], *_tag_note(prompts))
+    return Ingested(tuple(prompts), rejected, notes)
 
 
-def _read(row: SourceRow, recipe: Recipe) -> Prompt:
-    if row.fault:
-        raise BadRow(row=row.number, reason=row.fault)
-    return read_prompt(row.number, row.columns, recipe)
+def _read(
+    row: SourceRow, recipe: Recipe, columns: Columns, check: Callable[[Prompt], None]
+) -> Prompt:
+    """Return a row's prompt; whatever is wrong with it is an error that names the row."""
+    cells: dict[str, object] = {}
+    try:
+        if row.columns:
+            cells = columns.find(row)
+        if row.fault:
+            raise BadRow(row=row.number, reason=row.fault)
+        cells |= columns.fill(row)
+        _refuse_undecoded(row.number, cells)
+        prompt = read_prompt(row.number, cells, recipe)
+        check(prompt)
+    except HierdiffError as fault:
+        raise _with_reference(fault, cells.get("reference")) from None
+    except Exception as fault:  # no row may stop a night, whatever it holds
+        reason = f"it cannot be read ({type(fault).__name__}: {fault})"
+        raise BadRow(row=row.number, reason=reason) from None
+    return prompt
 
 
-def _storable(reason: str) -> str:
-    # A reason may quote the row, which may hold what no database takes, or a whole book.
-    return textwrap.shorten(_UNWRITABLE.sub("\ufffd", reason), _REASON_LENGTH, placeholder=" ...")
+def _refuse_undecoded(row: int, cells: Mapping[str, object]) -> None:
+    for name, value in cells.items():
+        if isinstance(value, str) and _UNDECODED.search(value):
+            reason = (
+                f"its {name} has bytes that are not of the file's encoding; say which one it is "
+                "with HIERDIFF_SOURCE_ENCODING or --encoding, such as cp1252"
+            )
+            raise BadRow(row=row, reason=reason)
+
+
+def _with_reference(fault: HierdiffError, reference: object) -> HierdiffError:
+    """Return an error that names its row by the user's own name for it too."""
+    if "row" not in fault.facts or is_absent(reference):
+        return fault
+    name = printable_line(str(brief(reference)), 80)
+    return type(fault)(**fault.facts | {"row": f"{fault.facts['row']} ({name})"})
+
+
+def _refuse_other(first: Prompt, prompt: Prompt) -> None:
+    """Raise BadRow where a reference stands for two texts: neither picture could be told."""
+    if normal_text(first.text) != normal_text(prompt.text):
+        place = f"{prompt.row} ({printable_line(prompt.reference, 80)})"
+        reason = f"row {first.row} has its reference and another prompt"
+        raise BadRow(row=place, reason=reason)
+
+
+def _reason(row: int, fault: HierdiffError) -> str:
+    # It may quote the row, which may hold what no database takes, or a whole book.
+    text = str(fault) if "row" in fault.facts else f"Row {row}: {fault}"
+    return printable_line(text, _REASON_LENGTH)
 
 
 def _nothing(faults: list[HierdiffError]) -> HierdiffError:
     if not faults:
         return EmptyBatch(reason="the source has no rows")
-    if all(isinstance(fault, MissingColumn) for fault in faults):
+    if all(isinstance(fault, MissingColumn | RepeatedColumn) for fault in faults):
         return faults[0]
-    first = _storable(str(faults[0])).rstrip(".")
+    first = printable_line(str(faults[0]), _REASON_LENGTH).rstrip(".")
     return EmptyBatch(reason=f"all {len(faults)} rows were rejected, the first with: {first}")
+
+
+def _tag_note(prompts: list[Prompt]) -> tuple[str, ...]:
+    tagged = sum(1 for prompt in prompts if _TAG.search(prompt.text))
+    if tagged <= _MANY * len(prompts):
+        return ()
+    return (
+        f"{tagged:,} of {len(prompts):,} prompts hold HTML tags, which are taken to the letter.",
+    )

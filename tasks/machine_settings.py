@@ -43,6 +43,14 @@ class MachineSettings(BaseModel):
     source_url: SecretStr | None = Field(
         default=None, description="SQLAlchemy URL of your own database"
     )
+    source_megabytes: int = Field(default=1000, ge=1, description="size of a file, at most")
+    source_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds that reading a source may take",
+    )
+    source_rows: int = Field(default=1_000_000, ge=1, description="rows of a night, at most")
     slots: PositiveInt | Literal["auto"] = Field(
         default="auto", description="rows denoised at once; auto measures the device"
     )

@@ -11,13 +11,24 @@ from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
+from pydantic_settings import NoDecode
 
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.miniature import MODEL
 from hierdiff_core.planners import PLANNERS, PlanSettings
 from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
+from tasks.source.columns import read_mapping
+from tasks.source.stream import check_encoding
+from tasks.source.template import check_template
 
 _PLANNED = PlanSettings()
 
@@ -65,7 +76,21 @@ class SourceSettings(BaseModel):
         description="SQL to run on your database, with columns named `prompt`, `reference`, ...",
     )
     source_file: Path | None = Field(
-        default=None, description="a .csv, .tsv or .jsonl file to read instead"
+        default=None, description="a .csv, .tsv, .json, .jsonl or .txt file to read instead"
+    )
+    source_columns: Annotated[dict[str, str], NoDecode, BeforeValidator(read_mapping)] = Field(
+        default_factory=dict,
+        description="what the source calls our columns: `prompt=title, reference=id`",
+    )
+    source_template: Annotated[str, AfterValidator(check_template)] | None = Field(
+        default=None,
+        description="prompt over the source's columns: `a photo of {title}, {color}`",
+    )
+    source_encoding: Annotated[str, AfterValidator(check_encoding)] | None = Field(
+        default=None, description="encoding of the file, such as cp1252; empty: UTF-8"
+    )
+    largest_side: int = Field(
+        default=4096, ge=1, description="pixels of width and of height that a row may ask for"
     )
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC",

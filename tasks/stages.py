@@ -6,7 +6,7 @@ They give each stage its settings and stores; their order is in `flows`.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.family import load_family
 from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
+from hierdiff_core.prompt import Prompt
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue
 from tasks.embed import embed_prompts
-from tasks.errors import NoSource
-from tasks.ingest import Ingested, Rejected, read_batch
+from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
     Night,
     load_prompts,
@@ -29,8 +29,9 @@ from tasks.ledger import (
 )
 from tasks.models import open_models
 from tasks.plan import store_forest
+from tasks.rejected import Rejected
 from tasks.settings import Settings
-from tasks.sources import SourceRow, read_file, read_source
+from tasks.source.reading import open_columns, open_source, size_check
 from tasks.states import BatchState, Stage
 from tasks.stores import Stores
 
@@ -46,14 +47,21 @@ class Source:
 def read_rows(settings: Settings, source: Source) -> Ingested:
     """Return the prompts and rejected rows of a source, nothing stored.
 
-    Raises NoSource, what the source raises, MissingColumn, EmptyBatch, UnknownModel, and
-    InvalidSetting for a solver that the model's noise schedule does not allow.
+    Raises NoSource, what the source and `read_batch` raise, UnknownModel, and InvalidSetting, also
+    for a solver that the model's noise schedule does not allow.
     """
     recipe = pin_recipe(settings.recipe, settings.digests)
     family = load_family(recipe.family)
     # What the solver refuses is refused now, not on the GPU.
     make_solver(recipe.solver, family.load_schedule(recipe), recipe.steps)
-    return read_batch(_open(settings, source), recipe, load_prompt_check(recipe))
+    check_size, check_text = size_check(settings, recipe), load_prompt_check(recipe)
+
+    def check(prompt: Prompt) -> None:
+        check_size(prompt)
+        check_text(prompt)
+
+    columns = open_columns(settings)
+    return read_batch(open_source(settings, source.query, source.file), recipe, check, columns)
 
 
 def ingest(stores: Stores, settings: Settings, night: Night, source: Source) -> tuple[int, int]:
@@ -108,13 +116,3 @@ def record_stages(
         for stage, seconds in stages.items():
             where = device if stage is Stage.EMBED else ""
             record_metric(session, run, stage, seconds, device=where)
-
-
-def _open(settings: Settings, source: Source) -> Iterator[SourceRow]:
-    file = source.file or settings.source_file
-    if source.query is None and file is not None:
-        return read_file(file)
-    query = source.query or settings.source_query
-    if settings.source_url is None or query is None:
-        raise NoSource()
-    return read_source(settings.source_url.get_secret_value(), query)

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows.commands.options import family_options
+from flows.commands.options import family_options, reading_options
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.readings import Design
 from hierdiff_core.models.recipes import pin_recipe
@@ -18,13 +18,14 @@ from tasks.settings import read_settings
 from tasks.tuning.calibrate import Calibrated
 from tasks.tuning.calibrate import calibrate as measure
 
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 
 @click.command()
 @click.argument("model", required=False)
 @family_options
-@click.option("--file", type=_FILE, help="CSV, TSV or JSONL: a sample of the model's prompts")
+@click.option("--file", type=_FILE, help="a file of rows: a sample of the model's prompts")
+@reading_options
 @click.option("--solver", help="HIERDIFF_SOLVER unless given")
 @click.option("--guidance", type=float, help="HIERDIFF_GUIDANCE unless given")
 @click.option("--height", type=int, help="pixels; HIERDIFF_HEIGHT unless given")
@@ -41,11 +42,13 @@ def calibrate(
     evaluations: int,
     out: Path | None,
     as_json: bool,
+    reading: dict[str, object],
     **given: object,
 ) -> None:
     """Measure which steps a model lets prompts share; a stopped run continues where it was."""
     quiet_libraries()
-    settings = read_settings(**{name: each for name, each in given.items() if each is not None})
+    asked = {name: each for name, each in given.items() if each is not None}
+    settings = read_settings(**reading, **asked)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:

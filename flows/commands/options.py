@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any
+
 import click
+
+from tasks.settings import read_settings
 
 
 def _read(
@@ -23,3 +29,42 @@ family_options = click.option(
     callback=_read,
     help="an option of the model's family; HIERDIFF_OPTION_NAME unless given",
 )
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how a source is read; the command gets them as settings."""
+
+    @click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        metavar="OURS=THEIRS",
+        callback=_read,
+        help="what the source calls a column, such as prompt=title",
+    )
+    @click.option("--template", help='prompt over its columns: "a photo of {title}, {color}"')
+    @click.option("--encoding", help="encoding of the file, such as cp1252; UTF-8 unless given")
+    @wraps(command)
+    def read(
+        columns: dict[str, str], template: str | None, encoding: str | None, **given: Any
+    ) -> Any:
+        return command(reading=_reading(columns, template, encoding), **given)
+
+    return read
+
+
+def _reading(
+    columns: Mapping[str, str], template: str | None, encoding: str | None
+) -> dict[str, object]:
+    """Return the settings that options give; a prompt that is given replaces one that is set."""
+    given: dict[str, object] = {}
+    if columns or template:
+        kept = dict(read_settings().source_columns)
+        if template:
+            kept.pop("prompt", None)
+        given["source_columns"] = kept | dict(columns)
+    if template or "prompt" in columns:
+        given["source_template"] = template
+    if encoding:
+        given["source_encoding"] = encoding
+    return given

@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from flows.commands.client import ledger, prefect
+from flows.commands.options import reading_options
 from flows.commands.quote import price, price_text
 from flows.commands.watch import watch
 from flows.quiet import quiet_libraries
@@ -23,11 +24,13 @@ from tasks.states import BatchState
 from tasks.stores import Stores
 
 _DATE = click.DateTime(["%Y-%m-%d"])
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
 _catalogue = click.argument("catalogue")
 _day = click.option("--date", "day", type=_DATE, help="business date; today unless given")
-_file = click.option("--file", type=_FILE, help="CSV, TSV or JSONL with a column `prompt`")
+_file = click.option(
+    "--file", type=_FILE, help="CSV, TSV, JSON, JSONL or TXT; - for standard input"
+)
 _query = click.option("--query", help="SQL for HIERDIFF_SOURCE_URL that returns a column `prompt`")
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
@@ -37,12 +40,18 @@ _json = click.option("--json", "as_json", is_flag=True, help="machine-readable o
 @_day
 @_file
 @_query
+@reading_options
 @_json
 def ingest(
-    catalogue: str, day: datetime | None, file: Path | None, query: str | None, as_json: bool
+    catalogue: str,
+    day: datetime | None,
+    file: Path | None,
+    query: str | None,
+    reading: dict[str, object],
+    as_json: bool,
 ) -> None:
     """Store the rows of a night, without planning or running it."""
-    with ledger() as (stores, settings):
+    with ledger(**reading) as (stores, settings):
         tonight = _tonight(stores, settings, catalogue)
         # Read before a night is claimed: a bad source claims none.
         rows = stages.read_rows(tonight.settings, stages.Source(query, file))
@@ -70,15 +79,21 @@ def ingest(
 @_day
 @_file
 @_query
+@reading_options
 @_json
 def plan(
-    catalogue: str, day: datetime | None, file: Path | None, query: str | None, as_json: bool
+    catalogue: str,
+    day: datetime | None,
+    file: Path | None,
+    query: str | None,
+    reading: dict[str, object],
+    as_json: bool,
 ) -> None:
     """Show what a night would cost. Stores the embeddings, which the night reuses, and no more."""
     quiet_libraries()
-    with ledger() as (stores, settings):
+    with ledger(**reading) as (stores, settings):
         night = None
-        if file is None and query is None:
+        if file is None and query is None and not reading:
             night = _ingested(stores, catalogue, _date(day))
         tonight = _tonight(stores, settings, catalogue, night)
         if night is None:
@@ -99,6 +114,7 @@ def plan(
 @_day
 @_file
 @_query
+@reading_options
 @click.option("--detach", is_flag=True, help="start it and return immediately")
 @_json
 def run(
@@ -106,12 +122,13 @@ def run(
     day: datetime | None,
     file: Path | None,
     query: str | None,
+    reading: dict[str, object],
     detach: bool,
     as_json: bool,
 ) -> int:
     """Run a night on the workers and wait for it to end."""
-    with ledger() as (stores, settings), prefect(settings) as url:
-        if file is not None or query is not None:
+    with ledger(**reading) as (stores, settings), prefect(settings) as url:
+        if file is not None or query is not None or reading:
             tonight = _tonight(stores, settings, catalogue)
             rows = stages.read_rows(tonight.settings, stages.Source(query, file))  # refused at once
             with stores.session() as session:

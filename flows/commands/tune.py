@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.client import ledger
+from flows.commands.options import reading_options
 from flows.commands.predict import run_prediction, show_budget, written_text
 from flows.commands.progress import progress_bar
 from flows.commands.quote import expect, time_text
@@ -33,7 +34,7 @@ from tasks.tuning.predict import open_budget_search
 from tasks.tuning.tune import Tuning, Wanted, prepare
 
 OUT = Path("out/tune")
-_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 # The names of a price's parts are keys of the JSON output, which stay; people read these.
 _PARTS = {
@@ -54,8 +55,9 @@ class TuningReport:
 
 @click.command()
 @click.argument("catalogue")
-@click.option("--file", type=_FILE, help="CSV, TSV or JSONL with a column `prompt`")
+@click.option("--file", type=_FILE, help="CSV, TSV, JSON, JSONL or TXT; - for standard input")
 @click.option("--query", help="SQL for HIERDIFF_SOURCE_URL that returns a column `prompt`")
+@reading_options
 @click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
               help="attributes, clip[:MODEL] or vqascore:MODEL; the first one counts")  # fmt: skip
 @click.option("--quality", default=0.98, show_default=True,
@@ -82,9 +84,10 @@ class TuningReport:
 )
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def tune(
-    catalogue: str, file: Path | None, query: str | None, judges: tuple[str, ...], quality: float,
-    sample: int, evaluations: float | None, solvers: str | None, grid: str, workers: int | None,
-    out: Path, work: Path | None, dry_run: bool, write: bool, forget: bool, as_json: bool,
+    catalogue: str, file: Path | None, query: str | None, reading: dict[str, object],
+    judges: tuple[str, ...], quality: float, sample: int, evaluations: float | None,
+    solvers: str | None, grid: str, workers: int | None, out: Path, work: Path | None,
+    dry_run: bool, write: bool, forget: bool, as_json: bool,
 ) -> int:  # fmt: skip
     """Find the cheapest setting that holds a quality, for the nights of CATALOGUE.
 
@@ -94,7 +97,7 @@ def tune(
     instead: nothing is measured, and misfits are predicted.
     """
     quiet_libraries()
-    with ledger() as (stores, settings):
+    with ledger(**reading) as (stores, settings):
         if forget:
             return _forget(stores, catalogue, as_json)
         names = tuple(each.strip() for each in (solvers or "").split(",") if each.strip())

@@ -17,10 +17,10 @@ from sqlalchemy.orm import Session
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe
 from tasks.errors import NightTaken, UnknownRun
-from tasks.ingest import Rejected
 from tasks.ledger.bulk import insert_rows
 from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
+from tasks.rejected import Rejected
 from tasks.states import BatchState
 
 

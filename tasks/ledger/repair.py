@@ -10,8 +10,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Integer
 
-from tasks.ingest import Rejected
 from tasks.records import ImageRow, PromptRow, RejectedRow, SegmentRow, Subtree
+from tasks.rejected import Rejected
 from tasks.states import SegmentState, SubtreeState
 
 

@@ -12,7 +12,6 @@ from sqlalchemy.orm import Session
 
 from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
-from tasks.ingest import Rejected
 from tasks.ledger.claims import load_rejected
 from tasks.records import (
     Batch,
@@ -24,6 +23,7 @@ from tasks.records import (
     SegmentRow,
     Subtree,
 )
+from tasks.rejected import Rejected
 from tasks.states import RunState, SegmentState, SubtreeState
 
 

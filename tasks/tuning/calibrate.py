@@ -47,7 +47,8 @@ from hierdiff_core.whole_file import write_whole
 from tasks.ingest import read_batch
 from tasks.models import open_models
 from tasks.settings import Settings
-from tasks.sources import read_file
+from tasks.source.file import read_file
+from tasks.source.reading import open_columns, open_source
 
 # Fields of a recipe that do not change what may be shared.
 _UNCOUNTED = ("steps", "initial_noise")
@@ -80,7 +81,7 @@ def calibrate(
     """
     design = design or Design()
     design.check()
-    prompts = _choose(_read(recipe, file), design, evaluations)
+    prompts = _choose(_read(settings, recipe, file), design, evaluations)
     texts = [each.text for each in prompts]
     path = out or calibration_path(recipe)
     facts = _facts(recipe, texts, design)
@@ -108,11 +109,16 @@ def calibrate(
     return Calibrated(load_calibration(path), path)
 
 
-def _read(recipe: Recipe, file: Path | None) -> list[Prompt]:
+def _read(settings: Settings, recipe: Recipe, file: Path | None) -> list[Prompt]:
     if file is None and recipe.model not in SHIPPED:
         hint = "name a file with a sample of the prompts that the model will be used for"
         raise InvalidSetting(setting="--file", value=None, hint=hint)
-    found = read_batch(read_file(file or PROMPTS), recipe, load_prompt_check(recipe)).prompts
+    check = load_prompt_check(recipe)
+    if file is None:
+        found = read_batch(read_file(PROMPTS), recipe, check).prompts
+    else:
+        rows = open_source(settings, file=file)
+        found = read_batch(rows, recipe, check, open_columns(settings)).prompts
     # Columns of the catalogue that change the recipe would need a calibration of their own.
     distinct = {embedding_key(each): each for each in found if each.recipe == recipe}
     return sorted(distinct.values(), key=lambda each: digest("sample", each.text))

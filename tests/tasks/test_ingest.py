@@ -14,7 +14,7 @@ from tasks.database import session_scope
 from tasks.errors import EmptyBatch
 from tasks.ingest import Ingested, read_batch
 from tasks.settings import read_settings
-from tasks.sources import SourceRow
+from tasks.source.source_row import SourceRow
 from tasks.stages import Source, read_rows
 from tests.tasks.conftest import NIGHT, RECIPE
 

@@ -13,8 +13,8 @@ from hierdiff_core.prompt import Prompt, content_key
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import NightTaken, UnknownRun
-from tasks.ingest import Rejected
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow
+from tasks.rejected import Rejected
 from tasks.states import BatchState
 from tests.tasks.conftest import NIGHT, RECIPE, make_prompts, store_night
 

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, select
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import UnknownRun
-from tasks.ingest import Rejected
 from tasks.records import SegmentRow
+from tasks.rejected import Rejected
 from tasks.states import RunState, SegmentState, Stage
 from tests.tasks.conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
 

@@ -1,0 +1,1 @@
+"""Sources: the user's own database or file, one row after the other, and what its columns mean."""
