@@ -31,7 +31,7 @@ def child_name(shard: int) -> str:
     return "trunk" if shard == 0 else f"subtree {shard}"
 
 
-def ensure_child(run_id: str, shard: int) -> UUID:
+def ensure_child(run_id: str, shard: int, name: str) -> UUID:
     """Make sure that a child is queued or running for an incomplete shard; return its id."""
     key = child_key(run_id, shard)
     with get_client(sync_client=True) as client:
@@ -42,9 +42,9 @@ def ensure_child(run_id: str, shard: int) -> UUID:
             return known.id
     started = run_deployment(
         DEPLOYMENT,
-        parameters={"run_id": run_id, "shard": shard, "name": child_name(shard)},
+        parameters={"run_id": run_id, "shard": shard, "name": name},
         idempotency_key=key,
-        flow_run_name=child_name(shard),
+        flow_run_name=name,
         timeout=0,
         as_subflow=True,
     )

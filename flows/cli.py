@@ -20,6 +20,7 @@ _COMMANDS: Mapping[str, str] = {
     "demo": "flows.commands.demo:demo",
     "standalone": "flows.commands.stack:standalone",
     "deploy": "flows.commands.stack:deploy",
+    "schedule": "flows.commands.stack:schedule",
     "worker": "flows.commands.stack:worker",
     "doctor": "flows.commands.doctor:doctor",
     "ingest": "flows.commands.run:ingest",

@@ -12,13 +12,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.automations import register_automations
 from flows.errors import MissingDeployments, ServiceFailed
+from flows.schedules import set_form_defaults
+from tasks.night_settings import NightSettings
 
 POOLS = {
     "cpu": "Parent runs: each plans a night and has all its subtrees run.",
@@ -35,12 +37,15 @@ def prefect_file() -> Path:
     raise MissingDeployments(folders=" or ".join(str(folder) for folder in folders))
 
 
-def register_pools(api_url: str) -> None:
-    """Create the two process pools where they do not exist; other types of pool are left alone."""
+def register_pools() -> None:
+    """Create the two process pools where they do not exist; other types of pool are left alone.
+
+    The server is the one of Prefect's own settings, here as everywhere: address, credentials, TLS.
+    """
     # With its template from the start: workers that find none all write it in the same moment,
     # and the server's SQLite then refuses one of them.
     template = ProcessWorker.get_default_base_job_template()
-    with SyncPrefectClient(api_url) as client:
+    with get_client(sync_client=True) as client:
         for name, description in POOLS.items():
             pool = WorkPoolCreate(
                 name=name, type="process", description=description, base_job_template=template
@@ -52,11 +57,14 @@ def register_pools(api_url: str) -> None:
         register_automations(client)
 
 
-def register_deployments(environment: dict[str, str], log: Path, file: Path | None = None) -> None:
+def register_deployments(
+    environment: dict[str, str], log: Path, settings: NightSettings, file: Path | None = None
+) -> None:
     """Run `prefect deploy --all` on prefect.yaml against the server named in `environment`.
 
     A process of its own, because deploying imports the flows and all they need. Its output goes to
-    `log`; raises ServiceFailed with that log's name.
+    `log`; raises ServiceFailed with that log's name. The form of a new night then starts from
+    `settings`.
     """
     file = file or prefect_file()
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
@@ -73,3 +81,6 @@ def register_deployments(environment: dict[str, str], log: Path, file: Path | No
     if done.returncode:
         reason = f"could not be registered (prefect ended with code {done.returncode})"
         raise ServiceFailed(service="deployments", reason=reason, log=log)
+    if file == prefect_file():
+        with get_client(sync_client=True) as client:
+            set_form_defaults(client, settings)

@@ -45,8 +45,12 @@ class NoPrefect(HierdiffError):
 
 
 class UnreachablePrefect(HierdiffError):
-    """The Prefect server at {url} does not answer; check that it runs and that
-    PREFECT_API_URL is right."""
+    """No Prefect server answers at {url}; check that it runs and that PREFECT_API_URL is right."""
+
+
+class RefusedByPrefect(HierdiffError):
+    """The Prefect server at {url} refuses this client; set PREFECT_API_AUTH_STRING or
+    PREFECT_API_KEY."""
 
 
 class NotDeployed(HierdiffError):

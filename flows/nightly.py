@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import date
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import (
@@ -23,13 +22,16 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
 from prefect.runtime import flow_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import WithJsonSchema
 
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
+from flows.names import artifact_key, night_name
 from flows.quiet import quiet_libraries
 from tasks import stages
+from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import CatalogueSettings, settings_for
 from tasks.errors import NightTaken
 from tasks.lease import leased_night
@@ -38,55 +40,95 @@ from tasks.ledger import (
     find_night_run,
     note_flow_run,
     open_subtrees,
+    replace_night,
     set_run_state,
 )
+from tasks.night_settings import NightSettings
 from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
-from tasks.settings import Settings, read_settings
+from tasks.settings import Settings, overruled, read_settings
 from tasks.states import RunState, Stage
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores, open_stores
 
+_DEFAULTS = NightSettings()
+# A form is to offer a date, not a choice between a date and null.
+_Day = Annotated[date | None, WithJsonSchema({"type": "string", "format": "date"})]
 _AT_ONCE = 16  # children that are awaited at the same time; the pool decides how many run
+
+
+def name_night() -> str:
+    """Return the name of this flow run."""
+    asked = flow_run.parameters
+    settings = NightSettings.model_validate(asked.get("settings") or {})
+    day = asked.get("business_date") or night_of_schedule(settings.timezone)
+    return night_name(asked["catalogue"], day, settings.timezone)
 
 
 @flow(
     name="nightly",
-    flow_run_name="{catalogue} {business_date}",
+    flow_run_name=name_night,
     task_runner=ThreadPoolTaskRunner(max_workers=_AT_ONCE),  # type: ignore[arg-type]
 )
 def nightly(
-    catalogue: str = "catalogue",
-    business_date: date | None = None,
-    query: str | None = None,
-    file: Path | None = None,
+    catalogue: str,
+    business_date: _Day = None,
+    settings: NightSettings = _DEFAULTS,
+    replace: bool = False,
 ) -> State[None] | None:
-    """Make one night's pictures; `business_date` is today unless given.
+    """Make one night's pictures.
 
-    Rows come from `query` on HIERDIFF_SOURCE_URL or from `file`, or from what `hierdiff ingest`
-    stored for this night before. A second start of a night gives way to the first: it ends as
-    Cancelled and names the flow run that has the night.
+    Rows come from the settings' source, or from what `hierdiff run` or `hierdiff ingest` stored for
+    this night before. A second start of a night gives way to the first: while that runs it ends as
+    Cancelled and names the flow run that has the night; once that is done it is Completed where it
+    asks for the same, and Failed where its settings or its rows are others.
+
+    Args:
+        catalogue: Name of the set of pictures, such as `shoes`; one night for each name and date.
+        business_date: Date that the night is for; empty: today in the settings' time zone.
+        settings: What to draw, from which rows, within which budget.
+        replace: Make the night anew where it exists; pictures that still fit are kept.
     """
     quiet_libraries()
-    settings = read_settings()
-    day = business_date or night_of_schedule()
-    seconds = settings.lease_seconds
+    machine = read_settings()
+    for name in overruled(settings):
+        get_run_logger().warning("%s of this worker is not used; the night has its own", name)
+    tonight = machine.with_night(settings)
+    day = business_date or night_of_schedule(settings.timezone)
     try:
-        with (
-            open_stores(settings) as stores,
-            leased_night(stores, catalogue, day, owner(), seconds) as claimed,
-        ):
-            run = plan_everything(stores, settings, claimed, stages.Source(query, file))
-            run_everything(stores, run)
-            publish_night(stores, settings, run)
+        with open_stores(machine) as stores:
+            if replace:
+                replace_earlier(stores, catalogue, day)
+            with leased_night(stores, catalogue, day, owner(), machine.lease_seconds) as claimed:
+                if is_done_already(stores, tonight, claimed):
+                    return Completed(message=f"The night was done already, as run {claimed.run}.")
+                run = plan_everything(stores, tonight, claimed)
+                run_everything(stores, run, night_name(catalogue, day))
+                publish_night(stores, tonight, run)
     except NightTaken as taken:
         return Cancelled(message=str(taken))
     return None
 
 
-def plan_everything(
-    stores: Stores, settings: Settings, claimed: Night, source: stages.Source
-) -> uuid.UUID:
+def replace_earlier(stores: Stores, catalogue: str, day: date) -> None:
+    """Put an earlier night of this date aside, unless it is this flow run's own."""
+    with stores.session() as session:
+        if replace_night(session, catalogue, day, owner()):
+            get_run_logger().info("The earlier night of this date is replaced")
+
+
+def is_done_already(stores: Stores, settings: Settings, claimed: Night) -> bool:
+    """Return whether the night is complete; raises NightDiffers where it was asked otherwise.
+
+    A retry of the flow run that has the night asks for nothing new.
+    """
+    done = claimed.run_state is RunState.COMPLETED
+    if done or claimed.flow_run_id != owner():
+        stages.check_request(stores, settings, claimed)
+    return done
+
+
+def plan_everything(stores: Stores, settings: Settings, claimed: Night) -> uuid.UUID:
     """Return the night's run: the one it has, or one that is planned now."""
     if claimed.run is not None:
         get_run_logger().info("Run %s continues from where it stopped", claimed.run)
@@ -96,7 +138,7 @@ def plan_everything(
     if tonight.warning:
         get_run_logger().warning("%s", tonight.warning)
     with watch.timed(Stage.READ):
-        read_prompts(stores, tonight.settings, claimed, source)
+        read_prompts(stores, tonight.settings, claimed, settings.night)
     with watch.timed(Stage.EMBED):
         embed_prompts(stores, settings, claimed.batch)
     with watch.timed(Stage.PLAN):
@@ -105,22 +147,25 @@ def plan_everything(
     return run
 
 
-def run_everything(stores: Stores, run: uuid.UUID) -> None:
+def run_everything(stores: Stores, run: uuid.UUID, night: str) -> None:
     """Run the trunk, then all other subtrees that are open; the report lists what failed."""
     with stores.session() as session:
         set_run_state(session, run, RunState.RUNNING)
         note_flow_run(session, run, owner())
         waiting = open_subtrees(session, run)
     if 0 in waiting:
-        run_subtree(str(run), 0, child_name(0))
-    rest = [run_subtree.submit(str(run), shard, child_name(shard)) for shard in waiting if shard]
+        run_subtree(str(run), 0, f"{night} {child_name(0)}")
+    rest = [
+        run_subtree.submit(str(run), shard, f"{night} {child_name(shard)}")
+        for shard in waiting
+        if shard
+    ]
     wait(rest)
 
 
-def night_of_schedule() -> date:
-    """Return the day that a scheduled run was meant for, even if it starts late."""
-    planned = flow_run.scheduled_start_time
-    return planned.date() if planned is not None else date.today()
+def night_of_schedule(zone: str) -> date:
+    """Return the day that a scheduled run was meant for in a zone, even if it starts late."""
+    return date_in_zone(zone, flow_run.scheduled_start_time)
 
 
 def owner() -> str:
@@ -139,9 +184,9 @@ def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 
 
 @task(name="read prompts", task_run_name="read prompts", cache_policy=NO_CACHE)
-def read_prompts(stores: Stores, settings: Settings, claimed: Night, source: stages.Source) -> None:
+def read_prompts(stores: Stores, settings: Settings, claimed: Night, asked: NightSettings) -> None:
     """Store the night's rows; bad ones are rejected, each with its reason."""
-    good, bad = stages.ingest(stores, settings, claimed, source)
+    good, bad = stages.ingest(stores, settings, claimed, stages.Source(), asked)
     get_run_logger().info("%d prompts, %d rows rejected", good, bad)
 
 
@@ -172,7 +217,7 @@ def store_plan(
 @task(name="run subtree", task_run_name="run {name}", cache_policy=NO_CACHE)
 def run_subtree(run_id: str, shard: int, name: str) -> None:
     """Have a worker of the GPU pool run one shard to its end; raises SubtreeFailed."""
-    child = await_child(ensure_child(run_id, shard))
+    child = await_child(ensure_child(run_id, shard, name))
     if child.state is None or not child.state.is_completed():
         state = child.state.name if child.state else "unknown"
         raise SubtreeFailed(name=name, state=state, child=child.name)
@@ -182,13 +227,23 @@ def run_subtree(run_id: str, shard: int, name: str) -> None:
 def publish_night(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
     """Check the pictures, write manifest and report, and link the report here."""
     published = publish(stores, settings, run)
-    link = report_url(stores, settings, published.report)
+    data, link = published.data, report_url(stores, settings, published.report)
+    night = night_name(data.catalogue, data.business_date)
     create_markdown_artifact(
-        summary_markdown(published.data, link), key="night", description="the night's result"
+        summary_markdown(data, link),
+        key=artifact_key("night", data.catalogue),
+        description=f"{night}: the result",
     )
     create_table_artifact(
-        subtree_table(published.data), key="subtrees", description="the night's subtrees"
+        subtree_table(data),
+        key=artifact_key("subtrees", data.catalogue),
+        description=f"{night}: the subtrees",
     )
-    create_link_artifact(link, link_text="gallery and plan", key="report")
+    create_link_artifact(
+        link,
+        link_text="gallery and plan",
+        key=artifact_key("report", data.catalogue),
+        description=f"{night}: the report",
+    )
     if not published.complete:
         raise NightIncomplete(run=run, missing=published.missing)

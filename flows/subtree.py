@@ -19,6 +19,7 @@ from prefect.tasks import Task
 
 from flows.quiet import quiet_libraries
 from tasks.errors import UnreachableDatabase, UnreachableStorage
+from tasks.requests import settings_of_run
 from tasks.settings import read_settings
 from tasks.stores import open_stores
 from tasks.worker.denoise import Progress, denoise_shard
@@ -29,7 +30,13 @@ _TRANSIENT = (UnreachableDatabase, UnreachableStorage, torch.OutOfMemoryError)
 
 @flow(name="subtree", flow_run_name="{name}", log_prints=False)
 def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
-    """Run what one shard is missing; `name` is its name in the UI."""
+    """Run what one shard is missing.
+
+    Args:
+        run_id: Run that the subtree is part of; `hierdiff status` lists them.
+        shard: Number of the subtree, 0 for the trunk.
+        name: Name in the UI.
+    """
     quiet_libraries()
     denoise(run_id, shard, name)
 
@@ -52,10 +59,11 @@ def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) ->
 def denoise(run_id: str, shard: int, name: str) -> None:
     """Denoise the shard's segments, store each split, upload each picture."""
     log = get_run_logger()
-    settings = read_settings()
+    machine = read_settings()
     me = str(flow_run.id)
     report = _Reporter(name)
-    with open_stores(settings) as stores:
+    with open_stores(machine) as stores:
+        settings = settings_of_run(stores, machine, uuid.UUID(run_id))
         done = denoise_shard(
             stores, settings, uuid.UUID(run_id), shard, me, flow_run_id=me, report=report
         )

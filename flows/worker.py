@@ -4,7 +4,8 @@ Usage: python -m flows.worker POOL NAME LIMIT
 
 A run that is retried within seconds of its end comes back to a worker that still counts it; Prefect
 3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
-poll. Everything else is Prefect's.
+poll. It runs flows by the Python that it runs on itself, whatever is on the path. Everything else
+is Prefect's.
 """
 
 from __future__ import annotations
@@ -15,12 +16,16 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
-from prefect.utilities.processutils import setup_signal_handlers_worker
+from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import WorkerFlowRunResponse
+    from prefect.workers.process import ProcessJobConfiguration, ProcessWorkerResult
+
+
+_AS_DEPLOYED = "python -m prefect.engine"  # as prefect.yaml has it
 
 
 class PatientWorker(ProcessWorker):
@@ -36,6 +41,18 @@ class PatientWorker(ProcessWorker):
         counted = set(self._limiter.statistics().borrowers) if self._limiter else set()
         free = [each for each in flow_run_response if each.flow_run.id not in counted]
         return await super()._submit_scheduled_flow_runs(free)
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: ProcessJobConfiguration,
+        task_status: Any = None,
+    ) -> ProcessWorkerResult:
+        if configuration.command == _AS_DEPLOYED:
+            # This Python and no other of the path, and no package of the folder it is started in.
+            own = [sys.executable, "-P", "-m", "prefect.engine"]
+            configuration.command = command_to_string(own)
+        return await super().run(flow_run, configuration, task_status)
 
 
 async def serve(pool: str, name: str, limit: int) -> None:

@@ -108,4 +108,5 @@ _READERS = {
     "seed": read_whole_number,
 }
 _LISTED = 20  # columns that an error names
-COLUMNS = ("prompt", "reference", *_READERS)  # of a row, as `read_prompt` reads it
+OWN_COLUMNS = tuple(_READERS)  # of the recipe, that a row may have
+COLUMNS = ("prompt", "reference", *OWN_COLUMNS)  # of a row, as `read_prompt` reads it

@@ -67,6 +67,21 @@ class NightTaken(HierdiffError):
     another {seconds:.0f} s; wait, or cancel that run first."""
 
 
+class NightDiffers(HierdiffError):
+    """Night {date} of catalogue {catalogue!r} exists and was asked for otherwise ({difference});
+    choose another date, or replace it (--replace): it is then made anew, and every picture that
+    still fits is kept."""
+
+
+class UnknownCatalogue(HierdiffError):
+    """Catalogue {catalogue!r} is unknown: it has had no night, and no source is set for a first
+    one; correct its name, or name rows with --file, --query or HIERDIFF_SOURCE_QUERY."""
+
+
+class NightReplaced(HierdiffError):
+    """Run {run} was replaced by another one of the same night; `hierdiff status` lists it."""
+
+
 class UnknownRun(HierdiffError):
     """Run {run!r} is not in the database; `hierdiff status` lists the runs."""
 

@@ -179,6 +179,10 @@ class NightSettings(SourceSettings):
         description="write the prompt into the PNG; that it was generated is always written",
     )
 
+    def without_source(self) -> NightSettings:
+        """Return these settings for a night whose rows are stored already."""
+        return self.model_copy(update={"source_file": None, "source_query": None})
+
     @property
     def recipe(self) -> Recipe:
         """The recipe of a row without columns of its own; raises what `make_recipe` raises."""

@@ -95,6 +95,13 @@ def read_settings(**given: object) -> Settings:
     raise InvalidSetting(setting=_variable(name), value=value, hint=hint[0].lower() + hint[1:])
 
 
+def overruled(night: NightSettings) -> tuple[str, ...]:
+    """Return the variables by which this environment asks for something else than a night does."""
+    here = read_settings().night
+    names = (name for name in NightSettings.model_fields if os.environ.get(_variable(name)))
+    return tuple(_variable(name) for name in names if getattr(here, name) != getattr(night, name))
+
+
 def _variable(name: str) -> str:
     return PREFIX + name.upper()
 

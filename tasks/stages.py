@@ -17,19 +17,24 @@ from hierdiff_core.models.family import load_family
 from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.solver import make_solver
-from tasks.catalogue_settings import CatalogueSettings, plan_catalogue
+from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import embed_prompts
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
     Night,
+    digest_rows,
     load_prompts,
+    note_rows,
+    note_settings,
     record_metric,
     reject_prompts,
     store_prompts,
 )
 from tasks.models import open_models
+from tasks.night_settings import NightSettings
 from tasks.plan import store_forest
 from tasks.rejected import Rejected
+from tasks.requests import check_rows, check_settings
 from tasks.settings import Settings
 from tasks.source.reading import open_columns, open_source, size_check
 from tasks.states import BatchState, Stage
@@ -42,6 +47,11 @@ class Source:
 
     query: str | None = None
     file: Path | None = None
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it names rows, where otherwise the settings do."""
+        return self.query is not None or self.file is not None
 
 
 def read_rows(settings: Settings, source: Source) -> Ingested:
@@ -64,20 +74,51 @@ def read_rows(settings: Settings, source: Source) -> Ingested:
     return read_batch(open_source(settings, source.query, source.file), recipe, check, columns)
 
 
-def ingest(stores: Stores, settings: Settings, night: Night, source: Source) -> tuple[int, int]:
-    """Store a night's rows, unless they are stored already; return how many are good and bad."""
+def ingest(
+    stores: Stores,
+    settings: Settings,
+    night: Night,
+    source: Source,
+    asked: NightSettings | None = None,
+) -> tuple[int, int]:
+    """Store a night's rows, unless they are stored already; return how many are good and bad.
+
+    `asked` are the night's settings where a catalogue's own take their place in `settings`.
+    """
     if night.state is not BatchState.INGESTED:
         rows = read_rows(settings, source)
         with stores.session() as session:
-            store_rows(session, night.batch, rows)
+            store_rows(session, night.batch, rows, asked or settings.night)
         return len(rows.prompts), len(rows.rejected)
     with stores.session() as session:
         return len(load_prompts(session, night.batch)), 0
 
 
-def store_rows(session: Session, batch: int, rows: Ingested) -> bool:
-    """Store a night's rows; return False where it has its rows already."""
-    return store_prompts(session, batch, rows.prompts, rows.rejected)
+def check_request(stores: Stores, settings: Settings, night: Night) -> None:
+    """Raise NightDiffers where a night that has rows or a plan was asked for otherwise.
+
+    Rows are compared where the night has a plan and the settings a source.
+    """
+    if night.state is not BatchState.INGESTED:
+        return
+    check_settings(stores, night, settings.night)
+    if night.run is not None and has_source(settings):
+        tonight = settings_for(stores, settings, night.catalogue, night.batch)
+        check_rows(stores, night, read_rows(tonight.settings, Source()))
+
+
+def has_source(settings: Settings) -> bool:
+    """Return whether the settings name a source of rows."""
+    return settings.source_file is not None or settings.source_query is not None
+
+
+def store_rows(session: Session, batch: int, rows: Ingested, asked: NightSettings) -> bool:
+    """Store a night's rows and what they were read for; return False where it has rows already."""
+    fresh = store_prompts(session, batch, rows.prompts, rows.rejected)
+    if fresh:
+        note_settings(session, batch, asked.model_dump(mode="json"))
+        note_rows(session, batch, digest_rows(rows.prompts, len(rows.rejected)))
+    return fresh
 
 
 def embed(
@@ -103,6 +144,8 @@ def plan(
     with stores.session() as session:
         prompts = load_prompts(session, batch)
     planned = plan_catalogue(stores, prompts, chosen or CatalogueSettings(settings))
+    with stores.session() as session:
+        note_settings(session, batch, settings.night.model_dump(mode="json"))
     forest, budget = planned.forest, planned.budget
     return store_forest(stores, batch, forest, budget, settings.shards, planned.tuned)
 

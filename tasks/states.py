@@ -22,6 +22,8 @@ class RunState(StrEnum):
     RUNNING = "running"  # a subtree has started
     COMPLETED = "completed"  # every picture and the report are there
     FAILED = "failed"  # something is missing; a retry makes only that
+    CANCELLED = "cancelled"  # somebody stopped it; a retry goes on
+    REPLACED = "replaced"  # another night of the same date has taken its place
 
 
 class SubtreeState(StrEnum):

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
-from flows.errors import NoPrefect, UnreachablePrefect
+import httpx
+
+from flows.errors import NoPrefect, RefusedByPrefect, UnreachablePrefect
 from flows.stack.home import read_stack_file
-from flows.stack.orchestrator import answers, connected
+from flows.stack.orchestrator import connected
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
+
+_HELLO = "👋"  # what a Prefect server says
 
 
 @contextmanager
@@ -25,13 +29,38 @@ def ledger(**given: object) -> Iterator[tuple[Stores, Settings]]:
 def prefect(settings: Settings) -> Iterator[str]:
     """Make this process a client of the Prefect server and yield the address of its API.
 
-    That is PREFECT_API_URL where it is set, else the stack's. Raises NoPrefect, UnreachablePrefect.
+    That is PREFECT_API_URL where it is set, else the stack's, else that of Prefect's own profile;
+    credentials and TLS are those of Prefect's settings. Raises NoPrefect, UnreachablePrefect,
+    RefusedByPrefect.
     """
-    url = os.environ.get("PREFECT_API_URL")
-    url = url or read_stack_file(settings.home).get("PREFECT_API_URL")
-    if not url:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    stack = read_stack_file(settings.home)
+    if url := os.environ.get("PREFECT_API_URL"):
+        client: AbstractContextManager[object] = temporary_settings({PREFECT_API_URL: url})
+    elif url := stack.get("PREFECT_API_URL"):
+        client = connected({"PREFECT_API_URL": url})
+    elif url := PREFECT_API_URL.value():
+        client = nullcontext()
+    else:
         raise NoPrefect()
-    if not answers(url):
-        raise UnreachablePrefect(url=url)
-    with connected({"PREFECT_API_URL": url}):
+    with client:
+        check_prefect(url)
         yield url
+
+
+def check_prefect(url: str) -> None:
+    """Raise UnreachablePrefect or RefusedByPrefect unless a Prefect server lets this client in."""
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        try:
+            known = client.hello().json() == _HELLO
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code in (401, 403):
+                raise RefusedByPrefect(url=url) from None
+            known = False
+        except (httpx.HTTPError, ValueError):
+            known = False
+    if not known:
+        raise UnreachablePrefect(url=url)

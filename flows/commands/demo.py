@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import date
 from pathlib import Path
 
 import click
@@ -22,7 +21,8 @@ from PIL import Image
 from flows.commands.watch import watch
 from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
-from flows.starts import start_night
+from flows.starts import NightStart, start_night
+from tasks.business_date import date_in_zone
 from tasks.ledger import find_run, load_images, load_plan, summarise
 from tasks.object_keys import report_key
 from tasks.settings import Settings, read_settings
@@ -111,8 +111,9 @@ def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
     click.echo(f"watch it in the Prefect UI: {stack.ui_url}")
     with connected(stack.addresses):
         settings = read_settings()
+        start = NightStart(CATALOGUE, date_in_zone(settings.timezone), settings.night)
         with open_stores(settings) as stores:
-            flow_run = start_night(stack.api_url, CATALOGUE, date.today())
+            flow_run = start_night(stack.api_url, start)
             code = watch(stores, flow_run)
             if code == 0:
                 _leave_files(stores, settings, out, time.monotonic() - started)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from tasks.catalogue_settings import PlannedCatalogue
 from tasks.ledger import seconds_per_evaluation
+from tasks.rejected import Rejected, by_kind
 from tasks.report.headline import duration, planned_by
 from tasks.settings import Settings
 from tasks.stores import Stores
@@ -62,6 +66,7 @@ def price_text(quoted: dict[str, object]) -> str:
     seconds, cost = get("device_seconds"), get("cost")
     time = time_text(None if seconds is None else float(str(seconds)))
     lines = [
+        f"night         {get('night')}",
         f"{get('prompts')} prompts, {get('images')} distinct images, {get('trees')} tree(s)",
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
         f"saving        {get('saving'):.1%}",
@@ -73,4 +78,11 @@ def price_text(quoted: dict[str, object]) -> str:
         lines.append(f"setting       {get('tuned')}")
     if cost is not None:
         lines.append(f"cost          {cost:.2f} {get('currency')}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_rejected_lines(quoted["rejected"])])
+
+
+def _rejected_lines(rejected: Any) -> Iterator[str]:
+    if rejected:
+        yield f"rejected      {len(rejected):,} rows"
+    kinds = by_kind(Rejected(row["row"], row["reason"]) for row in rejected)
+    yield from (f"  {kind.line()}" for kind in kinds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
@@ -11,16 +12,33 @@ import click
 from flows.commands.client import ledger, prefect
 from flows.commands.options import reading_options
 from flows.commands.quote import price, price_text
-from flows.commands.watch import watch
+from flows.commands.watch import report_end, show_link, watch
+from flows.names import night_name
 from flows.quiet import quiet_libraries
-from flows.starts import start_night, start_retry
+from flows.starts import NightStart, start_night, start_retry
 from tasks import stages
+from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import embed_prompts
-from tasks.ledger import claim_night, find_night, find_run, load_prompts, summarise
+from tasks.errors import NightReplaced, NoSource, UnknownCatalogue
+from tasks.ingest import Ingested
+from tasks.ledger import (
+    Night,
+    RunSummary,
+    claim_night,
+    find_night,
+    find_run,
+    has_nights,
+    load_prompts,
+    load_rejected,
+    replace_night,
+    summarise,
+)
 from tasks.models import open_models
+from tasks.rejected import by_kind
+from tasks.requests import check_rows, check_settings, settings_of_run
 from tasks.settings import Settings
-from tasks.states import BatchState
+from tasks.states import BatchState, RunState
 from tasks.stores import Stores
 
 _DATE = click.DateTime(["%Y-%m-%d"])
@@ -32,6 +50,11 @@ _file = click.option(
     "--file", type=_FILE, help="CSV, TSV, JSON, JSONL or TXT; - for standard input"
 )
 _query = click.option("--query", help="SQL for HIERDIFF_SOURCE_URL that returns a column `prompt`")
+_replace = click.option(
+    "--replace",
+    is_flag=True,
+    help="make the night anew where it exists; pictures that still fit are kept",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
 
@@ -41,6 +64,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="machine-readable o
 @_file
 @_query
 @reading_options
+@_replace
 @_json
 def ingest(
     catalogue: str,
@@ -48,30 +72,27 @@ def ingest(
     file: Path | None,
     query: str | None,
     reading: dict[str, object],
+    replace: bool,
     as_json: bool,
 ) -> None:
     """Store the rows of a night, without planning or running it."""
     with ledger(**reading) as (stores, settings):
-        tonight = _tonight(stores, settings, catalogue)
-        # Read before a night is claimed: a bad source claims none.
-        rows = stages.read_rows(tonight.settings, stages.Source(query, file))
-        with stores.session() as session:
-            claimed = claim_night(session, catalogue, _date(day))
-            fresh = stages.store_rows(session, claimed.batch, rows)
+        date, source = _date(settings, day), stages.Source(query, file)
+        given = _store(stores, settings, catalogue, date, source, replace)
     found = {
         "catalogue": catalogue,
-        "business_date": _date(day).isoformat(),
-        "stored": fresh,
-        "prompts": len(rows.prompts),
-        "rejected": [{"row": each.row, "reason": each.reason} for each in rows.rejected],
+        "business_date": date.isoformat(),
+        "stored": given.fresh,
+        "prompts": len(given.rows.prompts),
+        "rejected": [{"row": row.row, "reason": row.reason} for row in given.rows.rejected],
     }
     if as_json:
         click.echo(json.dumps(found))
         return
-    outcome = "stored" if fresh else "read; this night already has its rows, nothing was changed"
-    click.echo(f"{len(rows.prompts)} prompts {outcome}")
-    for row in rows.rejected:
-        click.echo(f"  rejected: {row.reason}")
+    outcome = "stored" if given.fresh else "read; the night has the same rows already"
+    click.echo(f"{len(given.rows.prompts)} prompts {outcome}")
+    for kind in by_kind(given.rows.rejected):
+        click.echo(f"  rejected: {kind.line()}")
 
 
 @click.command()
@@ -92,20 +113,26 @@ def plan(
     """Show what a night would cost. Stores the embeddings, which the night reuses, and no more."""
     quiet_libraries()
     with ledger(**reading) as (stores, settings):
-        night = None
-        if file is None and query is None and not reading:
-            night = _ingested(stores, catalogue, _date(day))
+        date, source = _date(settings, day), stages.Source(query, file)
+        night = None if source.is_named or reading else _ingested(stores, settings, catalogue, date)
         tonight = _tonight(stores, settings, catalogue, night)
         if night is None:
-            prompts = stages.read_rows(tonight.settings, stages.Source(query, file)).prompts
+            rows = stages.read_rows(tonight.settings, source)
+            prompts, rejected = rows.prompts, rows.rejected
         else:
             with stores.session() as session:
-                prompts = load_prompts(session, night)
+                prompts, rejected = load_prompts(session, night), load_rejected(session, night)
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             models = open_models(tonight.settings)
             embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
         planned = plan_catalogue(stores, prompts, tonight)
         quoted = price(stores, settings, planned, len(prompts))
+    quoted |= {
+        "night": night_name(catalogue, date, settings.timezone),
+        "business_date": date.isoformat(),
+        "timezone": settings.timezone,
+        "rejected": [{"row": row.row, "reason": row.reason} for row in rejected],
+    }
     click.echo(json.dumps(quoted) if as_json else price_text(quoted))
 
 
@@ -115,7 +142,8 @@ def plan(
 @_file
 @_query
 @reading_options
-@click.option("--detach", is_flag=True, help="start it and return immediately")
+@_replace
+@click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_json
 def run(
     catalogue: str,
@@ -123,36 +151,104 @@ def run(
     file: Path | None,
     query: str | None,
     reading: dict[str, object],
+    replace: bool,
     detach: bool,
     as_json: bool,
 ) -> int:
     """Run a night on the workers and wait for it to end."""
     with ledger(**reading) as (stores, settings), prefect(settings) as url:
-        if file is not None or query is not None or reading:
-            tonight = _tonight(stores, settings, catalogue)
-            rows = stages.read_rows(tonight.settings, stages.Source(query, file))  # refused at once
-            with stores.session() as session:
-                claimed = claim_night(session, catalogue, _date(day))
-                stages.store_rows(session, claimed.batch, rows)
-        started = start_night(url, catalogue, _date(day))
-        return 0 if detach else watch(stores, started, as_json)
+        date, source = _date(settings, day), stages.Source(query, file)
+        asked, fresh = settings.night, replace
+        if source.is_named or reading:
+            night: Night | None = _store(stores, settings, catalogue, date, source, replace).night
+            # What was read and stored here is not read again there.
+            asked, fresh = asked.without_source(), False
+            if night is not None and night.run_state is RunState.COMPLETED:
+                return report_end(_summary(stores, night), "", as_json)
+        else:
+            night = _find(stores, settings, catalogue, date, replace)
+        replaced = night.replaced if night else 0
+        start = NightStart(catalogue, date, asked, replaced, replace=fresh and night is not None)
+        started = start_night(url, start)
+        return show_link(started, as_json) if detach else watch(stores, started, as_json)
 
 
 @click.command()
 @click.argument("run_name", metavar="RUN", default="latest")
-@click.option("--detach", is_flag=True, help="start it and return immediately")
+@click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_json
 def retry(run_name: str, detach: bool, as_json: bool) -> int:
     """Make what a run is missing: failed subtrees, lost pictures, the report."""
     with ledger() as (stores, settings):
         with stores.session() as session:
             facts = summarise(session, find_run(session, run_name))
-        if facts.images_missing == 0 and facts.state.value == "completed":
+            night = find_night(session, facts.catalogue, facts.business_date)
+        if facts.state is RunState.REPLACED:
+            raise NightReplaced(run=facts.run)
+        if facts.images_missing == 0 and facts.state is RunState.COMPLETED:
             click.echo(json.dumps({"run": str(facts.run)}) if as_json else "nothing is missing")
             return 0
+        asked = settings_of_run(stores, settings, facts.run).night
+        replaced = night.replaced if night else 0
+        start = NightStart(facts.catalogue, facts.business_date, asked, replaced)
         with prefect(settings) as url:
-            started = start_retry(url, facts)
-            return 0 if detach else watch(stores, started, as_json)
+            started = start_retry(url, facts.flow_run_id, start)
+            return show_link(started, as_json) if detach else watch(stores, started, as_json)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A night with the rows that were read for it."""
+
+    night: Night
+    rows: Ingested
+    fresh: bool  # whether they were stored now
+
+
+def _store(
+    stores: Stores,
+    settings: Settings,
+    catalogue: str,
+    day: date,
+    source: stages.Source,
+    replace: bool,
+) -> _Stored:
+    """Return the night with the rows of a source; raises NightDiffers where it has others."""
+    tonight = _tonight(stores, settings, catalogue)
+    # Read before a night is claimed: a bad source claims none.
+    rows = stages.read_rows(tonight.settings, source)
+    with stores.session() as session:
+        if replace:
+            replace_night(session, catalogue, day)
+        night = claim_night(session, catalogue, day)
+        fresh = stages.store_rows(session, night.batch, rows, settings.night)
+    if not fresh:
+        check_settings(stores, night, settings.night)
+        check_rows(stores, night, rows)
+    return _Stored(night, rows, fresh)
+
+
+def _find(
+    stores: Stores, settings: Settings, catalogue: str, day: date, replace: bool
+) -> Night | None:
+    """Return the night, if there is one; raises NightDiffers where it was asked for otherwise.
+
+    Raises UnknownCatalogue or NoSource where no rows would be found.
+    """
+    with stores.session() as session:
+        night = find_night(session, catalogue, day)
+        known = has_nights(session, catalogue)
+    has_rows = night is not None and night.state is BatchState.INGESTED and not replace
+    if not has_rows and not stages.has_source(settings):
+        raise NoSource() if known else UnknownCatalogue(catalogue=catalogue)
+    if night is not None and has_rows:
+        check_settings(stores, night, settings.night)
+    return night
+
+
+def _summary(stores: Stores, night: Night) -> RunSummary:
+    with stores.session() as session:
+        return summarise(session, find_run(session, str(night.run)))
 
 
 def _tonight(
@@ -165,12 +261,14 @@ def _tonight(
     return tonight
 
 
-def _ingested(stores: Stores, catalogue: str, day: date) -> int | None:
-    """Return the batch of a night that has its rows; None where it has none yet."""
-    with stores.session() as session:
-        night = find_night(session, catalogue, day)
+def _ingested(stores: Stores, settings: Settings, catalogue: str, day: date) -> int | None:
+    """Return the batch of a night that has its rows; None where it has none yet.
+
+    Raises what `_find` raises: a night that is asked for in these words would not be run.
+    """
+    night = _find(stores, settings, catalogue, day, replace=False)
     return night.batch if night is not None and night.state is BatchState.INGESTED else None
 
 
-def _date(day: datetime | None) -> date:
-    return date.today() if day is None else day.date()
+def _date(settings: Settings, day: datetime | None) -> date:
+    return date_in_zone(settings.timezone) if day is None else day.date()

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import click
 
+from flows.commands.client import prefect
 from flows.deployments import register_deployments, register_pools
-from flows.errors import NoPrefect
+from flows.schedules import schedule_nights, unschedule
 from flows.stack import standalone as embedded
 from flows.stack.orchestrator import worker_command
+from tasks.errors import NoSource
 from tasks.settings import read_settings
 
 
@@ -35,16 +37,31 @@ def standalone(port: int, gpus: int | None) -> None:
 @click.command()
 def deploy() -> None:
     """Register pools, deployments and automations on the server at PREFECT_API_URL."""
-    from prefect.settings import PREFECT_API_URL
-
-    url = PREFECT_API_URL.value()
-    if not url:
-        raise NoPrefect()
-    register_pools(url)
-    log = Path(tempfile.gettempdir()) / f"hierdiff-deploy-{os.getpid()}.log"
-    register_deployments({"PREFECT_API_URL": url}, log)
-    log.unlink(missing_ok=True)
+    settings = read_settings()
+    with prefect(settings) as url:
+        register_pools()
+        log = Path(tempfile.gettempdir()) / f"hierdiff-deploy-{os.getpid()}.log"
+        register_deployments({"PREFECT_API_URL": url}, log, settings.night)
+        log.unlink(missing_ok=True)
     click.echo(f"nightly and subtree are deployed on {url}")
+
+
+@click.command()
+@click.argument("catalogue")
+@click.option("--cron", default="0 1 * * *", show_default=True, help="when, in HIERDIFF_TIMEZONE")
+@click.option("--off", is_flag=True, help="remove the catalogue's schedule")
+def schedule(catalogue: str, cron: str, off: bool) -> None:
+    """Have a night of CATALOGUE made on a schedule, with the settings of this environment."""
+    settings = read_settings()
+    with prefect(settings) as url:
+        if off:
+            gone = unschedule(url, catalogue)
+            click.echo(f"{catalogue} is no longer scheduled" if gone else "nothing to remove")
+            return
+        if settings.source_file is None and settings.source_query is None:
+            raise NoSource()
+        schedule_nights(url, catalogue, cron, settings.night)
+    click.echo(f"{catalogue} is scheduled at `{cron}` in {settings.timezone}")
 
 
 @click.command()

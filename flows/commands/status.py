@@ -16,6 +16,7 @@ from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
 from tasks.report.gather import gather_report
 from tasks.report.headline import duration
 from tasks.report.page import render_report
+from tasks.requests import settings_of_run
 
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
@@ -48,7 +49,8 @@ def report(run_name: str, out: Path) -> None:
     with ledger() as (stores, settings):
         with stores.session() as session:
             run = find_run(session, run_name)
-        page = render_report(gather_report(stores, settings, run))
+        tonight = settings_of_run(stores, settings, run)
+        page = render_report(gather_report(stores, tonight, run))
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page)
     click.echo(out)

@@ -10,6 +10,7 @@ from uuid import UUID
 import click
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
+from prefect.utilities.urls import url_for
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -41,10 +42,21 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
                 if state is not None and state.type in _ENDS:
                     break
                 time.sleep(_POLL)
-    return _report(facts, state.message or state.type.value, as_json)
+    return report_end(facts, state.message or state.type.value, as_json)
 
 
-def _report(facts: RunSummary | None, message: str, as_json: bool) -> int:
+def show_link(flow_run: UUID, as_json: bool = False) -> int:
+    """Print which flow run was started, and where to watch it; return 0."""
+    with get_client(sync_client=True) as client:
+        name = client.read_flow_run(flow_run).name
+    link = url_for("flow-run", obj_id=flow_run)
+    found = {"flow_run": str(flow_run), "name": name, "link": link}
+    click.echo(json.dumps(found) if as_json else f"{name}: {link}")
+    return 0
+
+
+def report_end(facts: RunSummary | None, message: str, as_json: bool) -> int:
+    """Print what a night has come to; return 0 where it is complete, else 1."""
     if facts is None:
         click.echo(f"hierdiff: the night was not planned: {message}", err=True)
         return 1

@@ -69,18 +69,31 @@ def worker_polls(worker: Service) -> bool:
 @contextmanager
 def connected(addresses: Mapping[str, str]) -> Iterator[None]:
     """Make this process a client of a stack: our settings and Prefect's point at it."""
-    from prefect.settings import PREFECT_API_KEY, PREFECT_API_URL, temporary_settings
-
     before = dict(os.environ)
-    os.environ.pop("PREFECT_API_KEY", None)
+    for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"):
+        os.environ.pop(name, None)
     os.environ.update({**addresses, **without_proxy(before)})
-    url = {PREFECT_API_URL: addresses["PREFECT_API_URL"]}
     try:
-        with temporary_settings(url, restore_defaults={PREFECT_API_KEY}):
+        with pointed_at(addresses["PREFECT_API_URL"]):
             yield
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+@contextmanager
+def pointed_at(url: str) -> Iterator[None]:
+    """Point Prefect's clients of this thread at a stack, without the credentials of any server."""
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_KEY,
+        PREFECT_API_URL,
+        temporary_settings,
+    )
+
+    foreign = {PREFECT_API_KEY, PREFECT_API_AUTH_STRING}
+    with temporary_settings({PREFECT_API_URL: url}, restore_defaults=foreign):
+        yield
 
 
 def visible_gpus() -> int:

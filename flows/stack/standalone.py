@@ -178,7 +178,8 @@ class _Start:
         # Imported late: Prefect takes a second or two to import, and its server more to start.
         from flows.deployments import register_pools
 
-        register_pools(self.stack.api_url)
+        with orchestrator.pointed_at(self.stack.api_url):
+            register_pools()
         self._done("Prefect")
 
     def _start_workers(self) -> None:
@@ -207,7 +208,9 @@ class _Start:
     def _register(self) -> None:
         from flows.deployments import register_deployments
 
-        register_deployments(self.base, self._log("deployments"), self.prefect_yaml)
+        night = read_settings(home=self.stack.home).night
+        with orchestrator.pointed_at(self.stack.api_url):
+            register_deployments(self.base, self._log("deployments"), night, self.prefect_yaml)
         self._done("deployments")
 
     def _service(

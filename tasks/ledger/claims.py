@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe
@@ -21,7 +21,9 @@ from tasks.ledger.bulk import insert_rows
 from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
 from tasks.rejected import Rejected
-from tasks.states import BatchState
+from tasks.states import BatchState, RunState
+
+_CURRENT = Batch.replaced_at.is_(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class Night:
     business_date: date
     state: BatchState
     run: uuid.UUID | None  # its plan, where there is one
+    run_state: RunState | None = None
+    flow_run_id: str | None = None  # that carries the run out
+    replaced: int = 0  # nights of this date before it
 
 
 def claim_night(
@@ -58,7 +63,7 @@ def claim_night(
         .on_conflict_do_nothing()
     )
     place = (Batch.catalogue_id == catalogue_id, Batch.business_date == business_date)
-    batch = session.execute(select(Batch.id).where(*place)).scalar_one()
+    batch = session.execute(select(Batch.id).where(*place, _CURRENT)).scalar_one()
     if owner is not None:
         _hold(session, batch, catalogue, business_date, owner, seconds)
     return _read_night(session, catalogue, batch)
@@ -68,8 +73,14 @@ def find_night(session: Session, catalogue: str, business_date: date) -> Night |
     """Return the night of a catalogue and date, or None where there is none; nothing is written."""
     night = select(Batch.id).join(Catalogue, Catalogue.id == Batch.catalogue_id)
     place = (Catalogue.name == catalogue, Batch.business_date == business_date)
-    batch = session.execute(night.where(*place)).scalar()
+    batch = session.execute(night.where(*place, _CURRENT)).scalar()
     return None if batch is None else _read_night(session, catalogue, batch)
+
+
+def has_nights(session: Session, catalogue: str) -> bool:
+    """Return whether a catalogue has had a night of any date."""
+    nights = select(Batch.id).join(Catalogue, Catalogue.id == Batch.catalogue_id)
+    return session.execute(nights.where(Catalogue.name == catalogue).limit(1)).first() is not None
 
 
 def release_night(session: Session, batch: int, owner: str) -> None:
@@ -134,11 +145,20 @@ def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:
 
 
 def _read_night(session: Session, catalogue: str, batch: int) -> Night:
-    day, state = session.execute(
-        select(Batch.business_date, Batch.state).where(Batch.id == batch)
+    earlier = aliased(Batch)
+    same = (Batch.catalogue_id, Batch.business_date)
+    replaced = (
+        select(func.count(earlier.id))
+        .where(tuple_(earlier.catalogue_id, earlier.business_date) == tuple_(*same))
+        .where(earlier.id < Batch.id)
+        .scalar_subquery()
+    )
+    row = session.execute(
+        select(Batch.business_date, Batch.state, Run.id, Run.state, Run.flow_run_id, replaced)
+        .outerjoin(Run, Run.batch_id == Batch.id)
+        .where(Batch.id == batch)
     ).one()
-    run = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
-    return Night(batch, catalogue, day, state, run)
+    return Night(batch, catalogue, *row)
 
 
 def _hold(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, UniqueConstraint, func
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tasks.records.base import Base, choice
@@ -26,15 +26,26 @@ class Catalogue(Base):
 
 
 class Batch(Base):
-    """One night of a catalogue: there is never a second one for the same date."""
+    """One night of a catalogue; of those of one date all but the last were replaced."""
 
     __tablename__ = "batches"
-    __table_args__ = (UniqueConstraint("catalogue_id", "business_date"),)
+    __table_args__ = (
+        Index(
+            "ix_batches_current_night",
+            "catalogue_id",
+            "business_date",
+            unique=True,
+            postgresql_where=text("replaced_at IS NULL"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     catalogue_id: Mapped[int] = mapped_column(ForeignKey("catalogues.id", ondelete="CASCADE"))
     business_date: Mapped[date]
     state: Mapped[BatchState] = mapped_column(choice(BatchState), default=BatchState.CLAIMED)
+    settings: Mapped[dict[str, Any] | None]  # of `tasks.night_settings`, as it was asked for
+    rows_digest: Mapped[str | None]  # of its rows as they were read
+    replaced_at: Mapped[datetime | None]  # when another night took its place
     lease_owner: Mapped[str | None]  # who runs the night; null when nobody does
     lease_until: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

@@ -11,7 +11,7 @@ from hierdiff_core.embedding_cache import find_embeddings
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.evaluation.tune_grid import TuneGrid
 from hierdiff_core.models.loaded import Models
-from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.prompt import OWN_COLUMNS, Prompt, content_key
 from hierdiff_core.recipe import Recipe
 from tasks.embed import LedgerCache, embed_prompts
 from tasks.errors import EmptyBatch
@@ -19,7 +19,6 @@ from tasks.settings import Settings
 from tasks.stages import Source, read_rows
 from tasks.stores import Stores
 
-OWN_COLUMNS = ("negative_prompt", "guidance", "width", "height", "seed")  # that a row may have
 Report = Callable[[str, int, int], None]  # step, done, total
 
 

@@ -25,7 +25,8 @@ from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
 from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
-from flows.starts import start_night
+from flows.starts import NightStart, start_night
+from tasks.errors import NightDiffers
 from tasks.ledger import RunSummary, release_lease, summarise, take_lease
 from tasks.object_keys import manifest_key
 from tasks.settings import read_settings
@@ -105,15 +106,37 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     assert priced["device_seconds"] > 0  # measured by the night that has just ended
 
 
-def test_a_second_start_of_a_night_that_is_done_changes_nothing(
-    stack: Stack, stores: Stores, tmp_path: Path
+def test_a_night_that_exists_answers_only_for_the_same_request(
+    stack: Stack, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("HIERDIFF_SHARDS", "1")
     file = write_catalogue(tmp_path)
     arguments = ("run", "twice", "--date", "2026-11-22", "--file", str(file), "--json")
     first = json.loads(run_command(*arguments))
     again = json.loads(run_command(*arguments))
     assert first == again
     assert summary(stores, uuid.UUID(first["run"])).subtrees[1].attempts <= 1
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.6")
+    with pytest.raises(NightDiffers, match=r"saving was 0\.4, now 0\.6"):
+        run_command(*arguments)
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.4")
+    file.write_text(file.read_text().replace("red mug", "pink mug"))
+    with pytest.raises(NightDiffers, match="1 rows are new or changed, 1 are gone"):
+        run_command(*arguments)
+    # The worker's own source has the corrected rows, too: a scheduled start is no silent success.
+    scheduled = start_night(stack.api_url, asked("twice", source_file=file))
+    refused = ended(scheduled)
+    assert refused.state_name == "Failed"
+    assert "1 rows are new or changed" in (refused.state.message or "") if refused.state else False
+    assert summary(stores, uuid.UUID(first["run"])).state is RunState.COMPLETED
+    anew = json.loads(run_command(*arguments, "--replace"))
+    assert anew["run"] != first["run"]
+    replaced = summary(stores, uuid.UUID(anew["run"]))
+    assert (replaced.images, replaced.state) == (12, RunState.COMPLETED)
+    assert summary(stores, uuid.UUID(first["run"])).state is RunState.REPLACED
+    same = ended(start_night(stack.api_url, asked("twice", replaced=1, source_file=file)))
+    assert same.state_name == "Completed"
+    assert anew["run"] in (same.state.message or "") if same.state else False
 
 
 def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_evaluated(
@@ -122,7 +145,7 @@ def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_ev
     night = planned(stores, tmp_path, "one subtree fails", words=("silver", "golden", "brown"))
     with stores.session() as session:
         take_lease(session, night.run, 2, "somebody else", 3600)
-    parent = start_night(stack.api_url, "one subtree fails", NIGHT)
+    parent = start_night(stack.api_url, asked("one subtree fails"))
     assert ended(parent).state_name == "Failed"
     failed, held = summary(stores, night.run), child(night, 2)
     assert failed.state is RunState.FAILED
@@ -149,7 +172,7 @@ def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night
     stack: Stack, stores: Stores, tmp_path: Path
 ) -> None:
     night = planned(stores, tmp_path, "killed", words=("violet", "scarlet", "ivory"), slots=1)
-    parent = start_night(stack.api_url, "killed", NIGHT)
+    parent = start_night(stack.api_url, asked("killed"))
     worker = stack.services["worker-gpu"]
     wait_until(lambda: summary(stores, night.run).segments_done > 0)
     worker.kill()
@@ -161,6 +184,11 @@ def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night
     disturbed = end_states(stores, night.run)
     with undisturbed(night) as reference:
         assert disturbed == reference
+
+
+def asked(catalogue: str, replaced: int = 0, **changed: object) -> NightStart:
+    """Return the request for a night as this environment has it."""
+    return NightStart(catalogue, NIGHT, read_settings(**changed).night, replaced)
 
 
 def run_command(*arguments: str) -> str:
