@@ -14,6 +14,7 @@ from importlib import import_module
 import click
 
 from hierdiff_core.errors import HierdiffError
+from hierdiff_core.printable import printable_line
 
 # Imported when asked for: `hierdiff status` must not wait for torch.
 _COMMANDS: Mapping[str, str] = {
@@ -69,9 +70,24 @@ def exit_code(command: Callable[[], object]) -> int:
     except HierdiffError as error:
         click.echo(f"hierdiff: {error}", err=True)
         return 2
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()  # the list of commands
+        return 2
     except click.ClickException as error:
-        error.show()
+        click.echo(f"hierdiff: {_usage_line(error)}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         return 130
     return result if isinstance(result, int) else 0
+
+
+def _usage_line(error: click.ClickException) -> str:
+    """Return a wrong use as one line, with the command whose --help says more."""
+    message = printable_line(error.format_message(), 500)
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if context is None:
+        return message
+    # Beside the name of the program, which is not ours where a test calls the group itself.
+    command = " ".join(["hierdiff", *context.command_path.split()[1:]])
+    stop = "" if message.endswith((".", "?")) else "."
+    return f"{message}{stop} `{command} --help` shows what it takes."
