@@ -5,11 +5,13 @@ A password in an address never shows.
 
 from __future__ import annotations
 
+import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url
@@ -25,6 +27,7 @@ from tasks.source.stream import too_slow
 
 _CHUNK = 1000  # rows asked for at once
 _CONNECT = 8  # seconds in which a database answers, or is not there
+_GRACE = 2.0  # seconds that a database has to end a statement by itself
 
 
 def read_query(url: str, query: str, limits: Limits | None = None) -> Iterator[SourceRow]:
@@ -34,81 +37,97 @@ def read_query(url: str, query: str, limits: Limits | None = None) -> Iterator[S
     """
     limits = limits or Limits()
     engine = _open_engine(url)
-    parsed, until = engine.url, time.monotonic() + limits.seconds
+    until = time.monotonic() + limits.seconds
     try:
-        with _asking(parsed, UnreachableSource):
+        with _asking(engine.url, UnreachableSource, limits, until):
             connection = engine.connect()
-        with connection, _asking(parsed, FailedQuery):
-            _refuse_writing(connection)
-            _limit_time(connection, limits.seconds)
-            # The query is the user's own text: its % and : are not ours to interpret.
-            options = {"stream_results": True, "yield_per": _CHUNK, "no_parameters": True}
-            with connection.execution_options(**options).exec_driver_sql(query) as result:
-                if not result.returns_rows:
-                    raise FailedQuery(
-                        url=safe_url(parsed), reason="it returns no rows; use a SELECT"
-                    )
-                names = tuple(result.keys())
-                repeated = frozenset(n for n, count in Counter(names).items() if count > 1)
-                for number, row in enumerate(result, start=1):
-                    if time.monotonic() > until:
-                        raise FailedQuery(url=safe_url(parsed), reason=too_slow(limits))
-                    yield SourceRow(number, dict(zip(names, row, strict=True)), repeated=repeated)
+        with (
+            connection,
+            _asking(engine.url, FailedQuery, limits, until),
+            _cut_off(connection, limits.seconds + _GRACE),
+        ):
+            _prepare(connection, limits.seconds)
+            yield from _rows(connection, query, limits, until)
     finally:
         engine.dispose()
 
 
-# The statement that makes a database refuse writes; others are only sent the query.
-_READ_ONLY = {
-    "postgresql": "SET TRANSACTION READ ONLY",
-    "mysql": "SET SESSION TRANSACTION READ ONLY",
-    "mariadb": "SET SESSION TRANSACTION READ ONLY",
-    "sqlite": "PRAGMA query_only = ON",
-}
+def _rows(connection: Connection, query: str, limits: Limits, until: float) -> Iterator[SourceRow]:
+    url = safe_url(connection.engine.url)
+    # The query is the user's own text: its % and : are not ours to interpret.
+    options = {"stream_results": True, "yield_per": _CHUNK, "no_parameters": True}
+    with connection.execution_options(**options).exec_driver_sql(query) as result:
+        if not result.returns_rows:
+            raise FailedQuery(url=url, reason="it returns no rows; use a SELECT")
+        names = tuple(result.keys())
+        repeated = frozenset(name for name, count in Counter(names).items() if count > 1)
+        for number, row in enumerate(result, start=1):
+            if time.monotonic() > until:
+                raise FailedQuery(url=url, reason=too_slow(limits))
+            yield SourceRow(number, dict(zip(names, row, strict=True)), repeated=repeated)
 
 
-_TIME_LIMITS = {
-    "postgresql": "SET LOCAL statement_timeout = {milliseconds}",
-    "mysql": "SET SESSION max_execution_time = {milliseconds}",
-    "mariadb": "SET SESSION max_statement_time = {milliseconds} / 1000",
-}
-
-
-def _refuse_absent_file(url: URL) -> None:
-    # SQLite would make the file, and then have no table in it.
-    name = url.database or ""
-    plain = (
-        url.get_backend_name() == "sqlite" and name and not name.startswith((":memory:", "file:"))
-    )
-    if plain and not Path(name).is_file():
-        raise UnreachableSource(url=safe_url(url), reason="there is no such file")
-
-
-def _refuse_writing(connection: Connection) -> None:
-    statement = _READ_ONLY.get(connection.dialect.name)
-    if statement:
-        connection.exec_driver_sql(statement)
-
-
-def _limit_time(connection: Connection, seconds: float) -> None:
-    """Have the database itself end a statement that takes too long, where it can."""
+def _prepare(connection: Connection, seconds: float) -> None:
+    """Have the database refuse writes and end a statement that takes too long, where it can."""
     dialect = connection.dialect.name
-    statement = _TIME_LIMITS.get(dialect)
-    if statement:
-        connection.exec_driver_sql(statement.format(milliseconds=int(1000 * seconds)))
-    elif dialect == "sqlite":
+    driver: Any = connection.connection.driver_connection
+    for statement in _STATEMENTS.get(dialect, ()):
+        connection.exec_driver_sql(statement.format(milliseconds=int(1000 * seconds) + 1))
+    if dialect == "sqlite":
         until = time.monotonic() + seconds
-        driver: Any = connection.connection.driver_connection
         driver.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+        # Text that is no UTF-8 costs its own row and not the query.
+        driver.text_factory = lambda text: text.decode(errors="surrogateescape")
+    elif connection.dialect.driver == "psycopg":
+        from psycopg.types.string import TextLoader
+
+        for name in _DATES:  # as text: Python has no date after the year 9999, and no infinity
+            driver.adapters.register_loader(name, TextLoader)
+
+
+_DATES = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
+# In the session too, since a query may end the transaction. Others are only sent the query.
+_STATEMENTS = {
+    "postgresql": (
+        "SET TRANSACTION READ ONLY",
+        "SET default_transaction_read_only = on",
+        "SET statement_timeout = {milliseconds}",
+    ),
+    "mysql": (
+        "SET SESSION TRANSACTION READ ONLY",
+        "SET SESSION max_execution_time = {milliseconds}",
+    ),
+    "mariadb": (
+        "SET SESSION TRANSACTION READ ONLY",
+        "SET SESSION max_statement_time = {milliseconds} / 1000",
+    ),
+    "sqlite": ("PRAGMA query_only = ON",),
+}
+
+
+@contextmanager
+def _cut_off(connection: Connection, seconds: float) -> Iterator[None]:
+    """Cut the connection to a server that does not even end a statement in time."""
+    driver: Any = connection.connection.driver_connection
+    if not hasattr(driver, "fileno"):
+        yield
+        return
+    with socket.socket(fileno=socket.dup(driver.fileno())) as wire:
+        timer = Timer(seconds, lambda: wire.shutdown(socket.SHUT_RDWR))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
 
 
 def _open_engine(url: str) -> Engine:
     try:
         parsed = with_driver(make_url(url))
         _refuse_absent_file(parsed)
-        arguments = {"connect_timeout": _CONNECT} if parsed.get_backend_name() in _READ_ONLY else {}
-        if parsed.get_backend_name() == "sqlite":
-            arguments = {"timeout": _CONNECT}
+        arguments = _CONNECTING.get(parsed.get_backend_name(), {})
         return create_engine(
             parsed, poolclass=NullPool, hide_parameters=True, connect_args=arguments
         )
@@ -119,9 +138,32 @@ def _open_engine(url: str) -> Engine:
     raise InvalidSetting(setting="source", value="***", hint=hint)
 
 
+_CONNECTING = {
+    "postgresql": {"connect_timeout": _CONNECT},
+    "mysql": {"connect_timeout": _CONNECT},
+    "mariadb": {"connect_timeout": _CONNECT},
+    "sqlite": {"timeout": _CONNECT},
+}
+
+
+def _refuse_absent_file(url: URL) -> None:
+    # SQLite would make the file, and then have no table in it.
+    name = url.database or ""
+    special = not name or name.startswith((":memory:", "file:"))
+    if url.get_backend_name() == "sqlite" and not special and not Path(name).is_file():
+        raise UnreachableSource(url=safe_url(url), reason="there is no such file")
+
+
 @contextmanager
-def _asking(url: URL, kind: type[UnreachableSource | FailedQuery]) -> Iterator[None]:
+def _asking(
+    url: URL, kind: type[UnreachableSource | FailedQuery], limits: Limits, until: float
+) -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        raise kind(url=safe_url(url), reason=reason(error, url)) from None
+        late = time.monotonic() > until
+        raise kind(
+            url=safe_url(url), reason=too_slow(limits) if late else reason(error, url)
+        ) from None
+    except (ValueError, Warning) as error:  # a query that the driver itself does not take
+        raise kind(url=safe_url(url), reason=str(error)) from None
