@@ -27,14 +27,16 @@ _ALIASES = {
     "guidance_scale": "guidance",
     "negative": "negative_prompt",
 }
-_NEAR = 0.85  # likeness from which a name counts as a misspelling
+_SURE = 0.85  # likeness from which a long name is a misspelling
+_NEAR = 0.75  # likeness from which a name is worth a note
 _LONG = 6  # letters from which a name can be misspelt and still be no other word
 _NIGHTS = frozenset(("steps", "solver", "dtype", "initial_noise"))  # fields of a recipe, of no row
 
 
 def fold(name: str) -> str:
     """Return a column's name without regard to case, blanks and the like: `Negative Prompt `."""
-    plain = unicodedata.normalize("NFKC", name).replace("\ufeff", "").casefold()
+    seen = (each for each in name if unicodedata.category(each) != "Cf")  # no mark of a byte order
+    plain = unicodedata.normalize("NFKC", "".join(seen)).casefold()
     return re.sub(r"[\s_-]+", "_", plain.strip()).strip("_")
 
 
@@ -177,8 +179,8 @@ def _find_near(
     found, notes = {}, []
     meant = {name: _meaning(name, wanted) for name in free}
     for name, ours in meant.items():
-        rivals = [other for other, means in meant.items() if means == ours]
-        if ours in missing and len(rivals) == 1 and _is_sure(name, ours):
+        rivals = [each for each, means in meant.items() if means == ours and _is_sure(each, ours)]
+        if ours in missing and rivals == [name]:
             found[ours] = name
         elif ours:
             notes.append(
@@ -202,7 +204,8 @@ def _meaning(name: str, wanted: Sequence[str]) -> str:
 def _is_sure(name: str, ours: str) -> bool:
     # A short word that is nearly ours is often another one: speed, with.
     folded = fold(name)
-    return folded in _ALIASES or len(ours) >= _LONG or sorted(folded) == sorted(ours)
+    likeness = _likeness(folded, ours)
+    return folded in _ALIASES or likeness == 1.0 or (len(ours) >= _LONG and likeness >= _SURE)
 
 
 def _likeness(one: str, other: str) -> float:

@@ -46,6 +46,8 @@ def read_json(text: TextIO, path: Path, limits: Limits) -> Iterator[SourceRow]:
 
 def _read_whole(text: str, path: Path, limits: Limits) -> Iterator[SourceRow]:
     start = _skip(text, 0)
+    if start == len(text):
+        return
     try:
         value, end = _DECODER.raw_decode(text, start)
     except (ValueError, RecursionError) as error:
@@ -53,13 +55,12 @@ def _read_whole(text: str, path: Path, limits: Limits) -> Iterator[SourceRow]:
             yield from _read_elements(text, start + 1)
             return
         if text.lstrip().find("\n") < 0 or text.startswith(("{\n", "{\r"), start):
-            reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error)
-            raise UnreadableFile(path=path, reason=f"it is not valid JSON ({reason})") from None
+            raise UnreadableFile(path=path, reason=f"it is {_explain(error)}") from None
         end = start
-    if not text or _skip(text, end) < len(text):  # more than one value: one a line
+    if _skip(text, end) < len(text):  # more than one value: one a line
         lines = Lines(io.StringIO(text, newline=""), path, limits)
         yield from map(_read_line, (line for line in lines if line.text.strip()))
-    elif start < len(text):
+    else:
         yield from _rows(value, path)
 
 
@@ -68,10 +69,8 @@ def _goes_on(line: str) -> bool:
     text = line.rstrip()
     try:
         _DECODER.raw_decode(text, _skip(text, 0))
-    except json.JSONDecodeError as error:
-        return error.pos >= len(text)
-    except RecursionError:
-        return False
+    except (ValueError, RecursionError) as error:
+        return isinstance(error, json.JSONDecodeError) and error.pos >= len(text)
     return False
 
 
@@ -113,10 +112,16 @@ def _read_line(line: TextLine) -> SourceRow:
         return SourceRow(line.number, fault=TOO_LONG)
     try:
         return _row(line.number, _DECODER.decode(line.text))
-    except RecursionError:
-        return SourceRow(line.number, fault="its JSON nests too deeply")
-    except ValueError as error:
-        return SourceRow(line.number, fault=f"the line is not valid JSON ({error})")
+    except (ValueError, RecursionError) as error:
+        return SourceRow(line.number, fault=f"the line is {_explain(error)}")
+
+
+def _explain(error: ValueError | RecursionError) -> str:
+    if isinstance(error, RecursionError):
+        return "JSON that nests too deeply"
+    if isinstance(error, json.JSONDecodeError):
+        return f"not valid JSON ({error})"
+    return "JSON with a number of thousands of digits"  # which Python refuses to read
 
 
 def _row(number: int, value: object) -> SourceRow:

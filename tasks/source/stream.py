@@ -57,8 +57,8 @@ def open_text(path: Path, encoding: str, limits: Limits) -> Iterator[TextIO]:
                 yield text
     except OSError as error:
         raise UnreadableFile(path=path, reason=error.strerror or "it cannot be opened") from None
-    except UnicodeDecodeError as error:
-        raise UnreadableFile(path=path, reason=f"it is not {error.encoding}") from None
+    except UnicodeError:
+        raise UnreadableFile(path=path, reason=f"it is not {found}") from None
 
 
 def check_encoding(name: str) -> str:
@@ -101,21 +101,31 @@ def _read_standard_input(limits: Limits) -> BinaryIO:
     """Return what standard input holds until it ends, read before a night is touched."""
     if sys.stdin is None or sys.stdin.isatty():
         raise UnreadableFile(path="-", reason="nothing is piped into the command")
-    number, until = sys.stdin.fileno(), time.monotonic() + limits.seconds
-    kept, size = tempfile.SpooledTemporaryFile(_IN_MEMORY), 0  # noqa: SIM115 (closed by the caller)
+    kept = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 (the caller closes it)
+    try:
+        for chunk in _chunks(sys.stdin.fileno(), limits):
+            kept.write(chunk)
+    except BaseException:
+        kept.close()
+        raise
+    kept.seek(0)
+    return cast("BinaryIO", kept)
+
+
+def _chunks(number: int, limits: Limits) -> Iterator[bytes]:
+    """Yield what a file descriptor brings until it ends; raises UnreadableFile."""
+    size, until = 0, time.monotonic() + limits.seconds
     while True:
         ready, _, _ = select.select([number], [], [], max(until - time.monotonic(), 0))
         if not ready:
             raise UnreadableFile(path="-", reason=too_slow(limits))
         chunk = os.read(number, _CHUNK)
-        if not chunk:
-            break
         size += len(chunk)
         if size > limits.megabytes * 1_000_000:
             raise UnreadableFile(path="-", reason=_too_large(limits))
-        kept.write(chunk)
-    kept.seek(0)
-    return cast("BinaryIO", kept)
+        if not chunk:
+            return
+        yield chunk
 
 
 def too_slow(limits: Limits) -> str:
