@@ -102,11 +102,19 @@ def find_vectors(
 
     What steers may be a thousand times as large, so no more than a chunk of it is held at once.
     """
-    vectors: dict[Prompt, npt.NDArray[np.float32]] = {}
-    for chunk in _chunks(list(prompts), _FOUND):
+    keys = {prompt: embedding_key(prompt) for prompt in prompts}
+    vectors = find_vectors_of(cache, set(keys.values()))
+    return {prompt: vectors[key] for prompt, key in keys.items() if key in vectors}
+
+
+def find_vectors_of(
+    cache: EmbeddingCache, keys: Collection[str]
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Return the vectors (D,) of the keys that are known, by key."""
+    vectors: dict[str, npt.NDArray[np.float32]] = {}
+    for chunk in _chunks(sorted(keys), _FOUND):
         # Copied, since a view would hold the whole embedding.
-        found = find_embeddings(cache, chunk)
-        vectors |= {prompt: row.vector.copy() for prompt, row in found.items()}
+        vectors |= {key: unpack(row).vector.copy() for key, row in cache.find(chunk).items()}
     return vectors
 
 

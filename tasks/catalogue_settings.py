@@ -76,7 +76,7 @@ def settings_for(
 
 
 def plan_catalogue(
-    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings
+    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings, catalogue: str
 ) -> PlannedCatalogue:
     """Return the forest of a night; where it is too small for a tuned saving nothing is shared.
 
@@ -84,16 +84,17 @@ def plan_catalogue(
     """
     settings = read_plan_settings(chosen.settings)
     try:
-        return PlannedCatalogue(
-            plan_prompts(stores, prompts, settings), settings.budget, chosen.tuned
-        )
+        forest = plan_prompts(stores, prompts, settings, catalogue)
     except InvalidSetting as error:
         # The user's own budget is a demand; a tuned one was measured on a larger catalogue.
         if not chosen.tuned or error.facts.get("setting") not in _BUDGETS:
             raise
+    else:
+        return PlannedCatalogue(forest, settings.budget, chosen.tuned)
     nothing = replace(settings, planner=PAPER, budget=Budget(saving=0.0))
     tuned = f"{chosen.tuned} (too few prompts for that saving: nothing is shared)"
-    return PlannedCatalogue(plan_prompts(stores, prompts, nothing), nothing.budget, tuned)
+    forest = plan_prompts(stores, prompts, nothing, catalogue)
+    return PlannedCatalogue(forest, nothing.budget, tuned)
 
 
 def _apply(settings: Settings, tuned: Tuned) -> Settings:

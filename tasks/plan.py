@@ -7,22 +7,33 @@ one keeps it.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hierdiff_core.budget import Budget
-from hierdiff_core.embedding_cache import find_vectors
+from hierdiff_core.embedding_cache import find_vectors, find_vectors_of
 from hierdiff_core.forest import Forest, Group, group_prompts
-from hierdiff_core.planners import PlanSettings, plan_forest
+from hierdiff_core.planners import PlanSettings, Stand, Vectors, extend_forest, plan_forest
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.recipe import compatibility_key
 from hierdiff_core.shard import make_shards
+from hierdiff_core.standing import StandingForest, make_standing
 from tasks.embed import LedgerCache
 from tasks.errors import EmptyBatch
-from tasks.ledger import Leaf, NightPlan, Tree, store_plan, tree_nodes
+from tasks.ledger import (
+    Leaf,
+    NightPlan,
+    Tree,
+    find_like,
+    load_standing,
+    store_plan,
+    tree_nodes,
+)
 from tasks.settings import Settings
 from tasks.stores import Stores
+
+_MOST = 0.8  # share of a night's pictures that stand, from which its threshold does, too
 
 
 def read_plan_settings(settings: Settings) -> PlanSettings:
@@ -36,17 +47,46 @@ def read_plan_settings(settings: Settings) -> PlanSettings:
     )
 
 
-def plan_prompts(stores: Stores, prompts: Sequence[Prompt], settings: PlanSettings) -> Forest:
+def plan_prompts(
+    stores: Stores, prompts: Sequence[Prompt], settings: PlanSettings, catalogue: str
+) -> Forest:
     """Return the forest of prompts whose embeddings are cached; the others are left out.
 
-    Raises EmptyBatch, and what `plan_forest` raises.
+    It stands on what earlier nights have stored. New prompts are planned at the threshold or price
+    of the catalogue's last run, if most of the catalogue is what it was, else at that of a plan
+    from nothing. Raises EmptyBatch, and what `plan_forest` raises.
     """
     found = find_vectors(LedgerCache(stores), prompts)
     groups = group_prompts(list(found))
     if not groups:
         raise EmptyBatch(reason="no prompt has an embedding")
     vectors = [np.stack([found[prompt] for prompt in group.prompts]) for group in groups]
-    return plan_forest(groups, vectors, settings)
+    with stores.session() as session:
+        forests = load_standing(session, {compatibility_key(group.recipe) for group in groups})
+        like = find_like(session, catalogue, settings)
+    if not forests:
+        return plan_forest(groups, vectors, settings)
+    stands = [_stand(stores, forests, *each) for each in zip(groups, vectors, strict=True)]
+    kept = sum(len(stand.kept) for stand in stands)
+    if like is None or like.steps != groups[0].recipe.steps or kept < _MOST * len(found):
+        like = plan_forest(groups, vectors, settings).plan
+    return extend_forest(groups, stands, settings, like)
+
+
+def _stand(
+    stores: Stores, forests: Mapping[str, StandingForest], group: Group, vectors: Vectors
+) -> Stand:
+    """Return what a group stands on; the vectors (N, D) are its leaves'."""
+    forest = forests.get(compatibility_key(group.recipe)) or make_standing(())
+    pictures = forest.pictures(group.recipe.steps)
+    kept = {leaf: pictures[key] for leaf, key in enumerate(group.content_keys) if key in pictures}
+    new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
+    keys = [prompt.embedding_key for prompt in forest.prompts] if new else []
+    found = find_vectors_of(LedgerCache(stores), set(keys))
+    founders = np.zeros((len(keys), vectors.shape[1]), vectors.dtype)
+    for row, key in enumerate(keys):
+        founders[row] = found[key]
+    return Stand(forest, founders, kept, new, vectors[list(new)])
 
 
 def store_forest(
@@ -59,10 +99,11 @@ def store_forest(
         trees=_trees(forest.groups),
         leaves=_leaves(forest.groups),
         keys=forest.keys,
-        shards=make_shards(forest.plan, shards),
+        shards=make_shards(forest.plan, shards, forest.stored),
         saving_asked=budget.saving,
         steps_per_image=budget.steps_per_image,
         tuned=tuned,
+        guests=tuple(Leaf(each.content_key, each.embedding_key) for each in forest.guests),
     )
     with stores.session() as session:
         return store_plan(session, batch, night, list(tree_nodes(forest.trees)))

@@ -22,6 +22,7 @@ from tasks.embed import embed_prompts
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
     Night,
+    catalogue_of,
     digest_rows,
     load_prompts,
     note_rows,
@@ -142,8 +143,8 @@ def plan(
     Raises EmptyBatch, InvalidSetting.
     """
     with stores.session() as session:
-        prompts = load_prompts(session, batch)
-    planned = plan_catalogue(stores, prompts, chosen or CatalogueSettings(settings))
+        prompts, catalogue = load_prompts(session, batch), catalogue_of(session, batch)
+    planned = plan_catalogue(stores, prompts, chosen or CatalogueSettings(settings), catalogue)
     with stores.session() as session:
         note_settings(session, batch, settings.night.model_dump(mode="json"))
     forest, budget = planned.forest, planned.budget

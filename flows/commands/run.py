@@ -125,7 +125,7 @@ def plan(
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             models = open_models(tonight.settings)
             embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
-        planned = plan_catalogue(stores, prompts, tonight)
+        planned = plan_catalogue(stores, prompts, tonight, catalogue)
         quoted = price(stores, settings, planned, len(prompts))
     quoted |= {
         "night": night_name(catalogue, date, settings.timezone),

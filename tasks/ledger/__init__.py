@@ -7,6 +7,7 @@ row is written, never the reverse, so a row is a promise that the object is ther
 from tasks.ledger.catalogues import find_tuned, forget_tuned, keep_tuned
 from tasks.ledger.claims import (
     Night,
+    catalogue_of,
     claim_night,
     find_night,
     has_nights,
@@ -59,6 +60,7 @@ from tasks.ledger.segments import (
     start_segments,
     stored_segments,
 )
+from tasks.ledger.standing import find_like, load_standing
 from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
@@ -77,9 +79,11 @@ __all__ = [
     "SubtreeLine",
     "Tree",
     "add_evaluations",
+    "catalogue_of",
     "claim_night",
     "digest_rows",
     "find_embeddings",
+    "find_like",
     "find_night",
     "find_night_run",
     "find_request",
@@ -101,6 +105,7 @@ __all__ = [
     "load_prompts",
     "load_rejected",
     "load_run_prompts",
+    "load_standing",
     "note_flow_run",
     "note_resumed",
     "note_rows",

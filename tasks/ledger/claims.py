@@ -83,6 +83,12 @@ def has_nights(session: Session, catalogue: str) -> bool:
     return session.execute(nights.where(Catalogue.name == catalogue).limit(1)).first() is not None
 
 
+def catalogue_of(session: Session, batch: int) -> str:
+    """Return the name of the catalogue that a night is one of."""
+    named = select(Catalogue.name).join(Batch, Batch.catalogue_id == Catalogue.id)
+    return session.execute(named.where(Batch.id == batch)).scalar_one()
+
+
 def release_night(session: Session, batch: int, owner: str) -> None:
     """Let go of a night; does nothing where someone else holds it by now."""
     session.execute(

@@ -6,7 +6,7 @@ Segments that an earlier run finished are marked as done when a plan is stored.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, Text, any_, insert, literal, select
@@ -17,6 +17,7 @@ from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.bulk import insert_rows
+from tasks.ledger.images import StoredImage, find_pictures, record_images
 from tasks.ledger.rows import (
     Done,
     leaf_rows,
@@ -36,7 +37,8 @@ def store_plan(
 ) -> uuid.UUID:
     """Store a night's plan and return its run; a night that has one keeps it.
 
-    Segments that an earlier run finished under the same key are done at once.
+    Segments that an earlier run finished under the same key are done at once, and pictures that
+    they ended in are kept: the same object, in another run.
     """
     session.execute(select(Batch.id).where(Batch.id == batch).with_for_update())
     earlier = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
@@ -45,15 +47,17 @@ def store_plan(
     run = uuid.uuid4()
     session.execute(insert(Run), [run_row(run, batch, night)])
     done = _done_earlier(session, night.keys)
+    kept = _kept_pictures(session, night, done)
     tables: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
         (TreeRow, tree_rows(run, night)),
         (LeafRow, leaf_rows(run, night)),
         (NodeRow, node_rows(run, nodes)),
-        (Subtree, subtree_rows(run, night)),
+        (Subtree, subtree_rows(run, night, done, kept)),
         (SegmentRow, segment_rows(run, night, done)),
     )
     for table, rows in tables:
         insert_rows(session, table, rows)
+    record_images(session, run, kept)
     return run
 
 
@@ -67,19 +71,20 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
     shards: list[list[int]] = [[] for _ in range(facts.shards + 1)]
     for row in rows:
         shards[row.shard].append(row.segment)
-    order = tuple(facts.plan_order)
+    order, leaves = tuple(facts.plan_order), _load_leaves(session, run)
     return NightPlan(
         recipe=Recipe.from_json(facts.recipe),
         plan=Plan(
             facts.steps, order, segments, facts.planner, facts.linkage, facts.tau, facts.price
         ),
         trees=_load_trees(session, run),
-        leaves=_load_leaves(session, run),
+        leaves=leaves[: facts.leaves],
         keys=tuple(row.key for row in rows),
         shards=tuple(map(tuple, shards)),
         saving_asked=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
         tuned=facts.tuned or "",
+        guests=leaves[facts.leaves :],
     )
 
 
@@ -106,6 +111,20 @@ def _load_trees(session: Session, run: uuid.UUID) -> tuple[Tree, ...]:
 def _load_leaves(session: Session, run: uuid.UUID) -> tuple[Leaf, ...]:
     rows = session.execute(_by_run(LeafRow, run).order_by(LeafRow.leaf))
     return tuple(Leaf(row.content_key, row.embedding_key) for row in rows)
+
+
+def _kept_pictures(
+    session: Session, night: NightPlan, done: Mapping[str, Done]
+) -> dict[int, StoredImage]:
+    """Return the pictures of leaves that an earlier run has made, the latest of each."""
+    ends = (night.plan.leaf_segment(leaf).id for leaf in range(night.plan.size))
+    leaf_of = {
+        night.leaves[leaf].content_key: leaf
+        for leaf, end in enumerate(ends)
+        if night.keys[end] in done
+    }
+    found = find_pictures(session, leaf_of)
+    return {leaf_of[key]: picture for key, picture in found.items()}
 
 
 def _by_run(table: type[Any], run: uuid.UUID) -> Select[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -67,7 +67,7 @@ def leaf_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
             "content_key": leaf.content_key,
             "embedding_key": leaf.embedding_key,
         }
-        for number, leaf in enumerate(night.leaves)
+        for number, leaf in enumerate((*night.leaves, *night.guests))
     ]
 
 
@@ -87,14 +87,27 @@ def node_rows(run: uuid.UUID, nodes: Sequence[Node]) -> list[dict[str, Any]]:
     ]
 
 
-def subtree_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
-    """Return the rows of table subtrees, one for each shard."""
+def subtree_rows(
+    run: uuid.UUID, night: NightPlan, done: Collection[str], pictures: Collection[int]
+) -> list[dict[str, Any]]:
+    """Return the rows of table subtrees, one for each shard.
+
+    `done` are keys of segments, and `pictures` leaves, that earlier runs have made.
+    """
+
+    def is_made(segment: int) -> bool:
+        plan, here = night.plan, night.plan.segments[segment]
+        drawn = not plan.is_leaf(here) or plan.order[here.first] in pictures
+        return drawn and night.keys[segment] in done
+
     return [
         {
             "run_id": run,
             "shard": shard,
-            # An empty trunk or shard has nothing that anyone could run.
-            "state": SubtreeState.WAITING if segments else SubtreeState.COMPLETED,
+            # A shard of which nothing is left to make has nothing that anyone could run.
+            "state": SubtreeState.COMPLETED
+            if all(map(is_made, segments))
+            else SubtreeState.WAITING,
             "evaluations_planned": sum(night.plan.segments[each].steps for each in segments),
         }
         for shard, segments in enumerate(night.shards)

@@ -22,7 +22,7 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One distinct picture, or a founder without one; its number is its place."""
+    """One distinct picture, or a founder that wants none; its number is its place."""
 
     content_key: str
     embedding_key: str
@@ -46,12 +46,13 @@ class NightPlan:
     recipe: Recipe
     plan: Plan
     trees: tuple[Tree, ...]
-    leaves: tuple[Leaf, ...]  # founders that want no picture come last
+    leaves: tuple[Leaf, ...]
     keys: tuple[str, ...]  # one for each segment
     shards: tuple[tuple[int, ...], ...]  # segments of the trunk, then of each subtree
     saving_asked: float | None = None
     steps_per_image: float | None = None
     tuned: str = ""  # the catalogue's own setting, in words, where it was planned by that
+    guests: tuple[Leaf, ...] = ()  # founders that want no picture, numbered after the leaves
 
 
 def tree_nodes(trees: Sequence[ClusterTree]) -> Iterator[Node]:

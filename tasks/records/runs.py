@@ -53,7 +53,7 @@ class TreeRow(Base):
 
     run_id: Mapped[uuid.UUID] = _run()
     index: Mapped[int] = mapped_column(primary_key=True)
-    compatibility_key: Mapped[str]
+    compatibility_key: Mapped[str] = mapped_column(index=True)
     recipe: Mapped[dict[str, Any]]
     first_leaf: Mapped[int]
     leaves: Mapped[int]
@@ -66,7 +66,7 @@ class LeafRow(Base):
 
     run_id: Mapped[uuid.UUID] = _run()
     leaf: Mapped[int] = mapped_column(primary_key=True)
-    content_key: Mapped[str]
+    content_key: Mapped[str] = mapped_column(index=True)
     embedding_key: Mapped[str] = mapped_column(ForeignKey("embeddings.key"))
 
 

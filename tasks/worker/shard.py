@@ -43,7 +43,7 @@ class Work:
     run: uuid.UUID
     shard: int
     night: NightPlan
-    prompts: tuple[Prompt, ...]  # the first one of each leaf; founders without a picture have none
+    prompts: tuple[Prompt, ...]  # the first one of each leaf
     done: dict[int, StoredSegment]  # of all segments; those found damaged are taken out
     pictures: frozenset[int]  # leaves that have one
 
@@ -54,8 +54,8 @@ class Work:
 
     @cached_property
     def content_keys(self) -> tuple[str, ...]:
-        """One for each leaf, and for each founder without a picture."""
-        return tuple(leaf.content_key for leaf in self.night.leaves)
+        """One for each leaf, then for each founder that wants no picture."""
+        return tuple(leaf.content_key for leaf in (*self.night.leaves, *self.night.guests))
 
     def tree(self, segment: int) -> Tree:
         """Return the tree that a segment belongs to."""
@@ -90,7 +90,7 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         run=run,
         shard=shard,
         night=night,
-        prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves[: night.plan.size]),
+        prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
         done=done,
         pictures=frozenset(pictures),
     )
@@ -101,7 +101,7 @@ def load_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> Co
 
     Raises MissingEmbedding.
     """
-    plan, leaves = work.plan, work.night.leaves
+    plan, leaves = work.plan, (*work.night.leaves, *work.night.guests)
     needed = sorted({leaf for each in segments for leaf in plan.founders(plan.segments[each])})
     with stores.session() as session:
         packed = find_embeddings(session, {leaves[leaf].embedding_key for leaf in needed})

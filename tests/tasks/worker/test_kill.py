@@ -16,11 +16,13 @@ import torch
 
 from hierdiff_core.models.kandinsky22 import Decoder
 from tasks.ledger import load_plan, stored_segments, summarise
+from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.stores import open_stores
 from tasks.worker.decode import AT_ONCE
 from tasks.worker.denoise import Progress, denoise_shard
 from tests.tasks.night_kit import (
+    WORDS,
     SmallNight,
     end_states,
     environment,
@@ -146,5 +148,6 @@ def test_a_night_is_the_same_on_another_date(planned: SmallNight, tmp_path: Path
         planned.stores, planned.settings, write_catalogue(tmp_path), day=date(2026, 12, 1)
     )
     # Its rows say that an earlier run did the work, but the bucket is empty: it is done again.
+    assert publish(other.stores, other.settings, other.run).missing == len(WORDS)
     denoise_shard(other.stores, other.settings, other.run, 1, owner="worker")
     assert end_states(other.stores, other.run) == reference

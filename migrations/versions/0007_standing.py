@@ -1,0 +1,25 @@
+"""Nights find what earlier ones have made by recipe and by content.
+
+Revision 0007, after 0006.
+"""
+
+from __future__ import annotations
+
+from alembic import op
+
+revision = "0007"
+down_revision = "0006"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Index what is looked up in every night."""
+    op.create_index("ix_trees_compatibility_key", "trees", ["compatibility_key"])
+    op.create_index("ix_leaves_content_key", "leaves", ["content_key"])
+
+
+def downgrade() -> None:
+    """Drop the indexes."""
+    op.drop_index("ix_leaves_content_key", "leaves")
+    op.drop_index("ix_trees_compatibility_key", "trees")

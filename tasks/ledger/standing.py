@@ -1,0 +1,101 @@
+"""The standing forest: what the runs of all nights have stored of a recipe.
+
+Equal segments have equal keys in every run; where several runs have one, a run that has it stored
+tells, the latest first.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from sqlalchemy import Row, Text, and_, any_, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import Session, aliased
+
+from hierdiff_core.plan import Plan
+from hierdiff_core.planners import PlanSettings
+from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from tasks.records import Batch, Catalogue, LeafRow, Run, SegmentRow, TreeRow
+from tasks.states import SegmentState
+
+
+def load_standing(session: Session, recipes: Collection[str]) -> dict[str, StandingForest]:
+    """Return what stands of recipes, by compatibility key; a recipe without any is left out."""
+    rows: dict[str, list[Row[Any]]] = {}
+    for row in session.execute(_segments(recipes)):
+        rows.setdefault(row.compatibility_key, []).append(row)
+    runs = {row.run_id for found in rows.values() for row in found}
+    founders = {run: _Founders(session, run) for run in runs}
+    return {
+        recipe: make_standing(_read(row, founders[row.run_id]) for row in found)
+        for recipe, found in rows.items()
+    }
+
+
+def find_like(session: Session, catalogue: str, settings: PlanSettings) -> Plan | None:
+    """Return the planner and the threshold of a catalogue's latest run for the same budget.
+
+    The plan has no segments. None where there is no such run.
+    """
+    asked = (settings.budget.saving, settings.budget.steps_per_image)
+    runs = (
+        select(Run)
+        .join(Batch, Batch.id == Run.batch_id)
+        .join(Catalogue, Catalogue.id == Batch.catalogue_id)
+        .where(Catalogue.name == catalogue)
+        .order_by(Run.created_at.desc())
+        .limit(1)
+    )
+    run = session.execute(runs).scalar()
+    if run is None or (run.saving_asked, run.steps_per_image) != asked:
+        return None
+    return Plan(run.steps, (), (), run.planner, run.linkage, run.tau, run.price)
+
+
+def _segments(recipes: Collection[str]) -> Any:
+    """Return the statement for one row of each key, stored ones and later runs before others."""
+    above = aliased(SegmentRow)
+    stored = and_(SegmentRow.state == SegmentState.DONE, SegmentRow.sha256.is_not(None))
+    return (
+        select(
+            TreeRow.compatibility_key,
+            SegmentRow.run_id,
+            SegmentRow.key,
+            above.key.label("parent"),
+            SegmentRow.start,
+            SegmentRow.stop,
+            SegmentRow.first,
+            SegmentRow.last,
+            SegmentRow.founders,
+            stored.label("stored"),
+        )
+        .join(TreeRow, and_(TreeRow.run_id == SegmentRow.run_id, TreeRow.index == SegmentRow.tree))
+        .join(Run, Run.id == SegmentRow.run_id)
+        .outerjoin(
+            above, and_(above.run_id == SegmentRow.run_id, above.segment == SegmentRow.parent)
+        )
+        .where(TreeRow.compatibility_key == any_(literal(list(recipes), ARRAY(Text))))
+        .distinct(SegmentRow.key)
+        .order_by(SegmentRow.key, stored.desc(), Run.created_at.desc())
+    )
+
+
+class _Founders:
+    """The leaves of one run, and which of them steer its segments."""
+
+    def __init__(self, session: Session, run: uuid.UUID) -> None:
+        self.order = session.execute(select(Run.plan_order).where(Run.id == run)).scalar_one()
+        leaves = select(LeafRow.content_key, LeafRow.embedding_key).where(LeafRow.run_id == run)
+        self.leaves = [Founder(*row) for row in session.execute(leaves.order_by(LeafRow.leaf))]
+
+    def of(self, row: Row[Any]) -> Iterable[Founder]:
+        numbers = self.order[row.first : row.last] if row.founders is None else row.founders
+        return (self.leaves[number] for number in numbers)
+
+
+def _read(row: Row[Any], founders: _Founders) -> StandingSegment:
+    return StandingSegment(
+        row.key, row.parent, row.start, row.stop, tuple(founders.of(row)), row.stored
+    )
