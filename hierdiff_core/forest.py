@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -54,14 +54,10 @@ class Forest:
         plan = self.plan
         return plan.evaluations - sum(plan.segments[each].steps for each in self.stored)
 
+    @property
     def standing(self) -> Standing:
-        """Return which pictures stand on earlier nights, and how."""
-        plan, kept, joined = self.plan, 0, 0
-        for leaf in range(plan.size):
-            end = plan.leaf_segment(leaf)
-            kept += end.id in self.stored
-            joined += end.id not in self.stored and plan.path(end)[0].id in self.stored
-        return Standing(kept, joined, plan.size - kept - joined)
+        """How the pictures stand on earlier nights."""
+        return count_standing(self.plan, self.stored)
 
 
 def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
@@ -79,6 +75,16 @@ def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
         )
         for _, group in sorted(leaves.items())
     )
+
+
+def count_standing(plan: Plan, stored: Collection[int]) -> Standing:
+    """Return how a plan's pictures stand on the segments that earlier nights have stored."""
+    kept = joined = 0
+    for leaf in range(plan.size):
+        path = plan.path(plan.leaf_segment(leaf))
+        kept += path[-1].id in stored
+        joined += path[-1].id not in stored and path[0].id in stored
+    return Standing(kept, joined, plan.size - kept - joined)
 
 
 def key_forest(groups: Sequence[Group], planned: Sequence[PlannedTree]) -> Forest:

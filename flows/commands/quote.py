@@ -19,12 +19,16 @@ def price(
     """Return the price as JSON values; seconds and cost are null where no run has measured them."""
     forest = planned.forest
     plan, recipe = forest.plan, forest.groups[0].recipe
-    seconds, cost = expect(stores, settings, recipe.revision, plan.evaluations)
+    seconds, cost = expect(stores, settings, recipe.revision, forest.evaluations)
     return {
         "prompts": prompts,
         "images": plan.size,
         "trees": len(forest.trees),
         "segments": len(plan.segments),
+        "kept": forest.standing.kept,
+        "joined": forest.standing.joined,
+        "new": forest.standing.fresh,
+        "evaluations_tonight": forest.evaluations,
         "evaluations": plan.evaluations,
         "evaluations_standard": plan.evaluations_standard,
         "saving": plan.saving,
@@ -68,6 +72,7 @@ def price_text(quoted: dict[str, object]) -> str:
     lines = [
         f"night         {get('night')}",
         f"{get('prompts')} prompts, {get('images')} distinct images, {get('trees')} tree(s)",
+        *_tonight(quoted),
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
         f"saving        {get('saving'):.1%}",
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
@@ -86,3 +91,15 @@ def _rejected_lines(rejected: Any) -> Iterator[str]:
         yield f"rejected      {len(rejected):,} rows"
     kinds = by_kind(Rejected(row["row"], row["reason"]) for row in rejected)
     yield from (f"  {kind.line()}" for kind in kinds)
+
+
+def _tonight(quoted: dict[str, object]) -> list[str]:
+    """Return what is left of a night that stands on earlier ones, else nothing."""
+    counts = {name: quoted[name] for name in ("kept", "joined", "new")}
+    if not (counts["kept"] or counts["joined"]):
+        return []
+    kinds = "{kept:,} kept, {joined:,} from a stored split, {new:,} from noise".format(**counts)
+    return [
+        f"pictures      {kinds}",
+        f"tonight       {quoted['evaluations_tonight']:,} evaluations; the whole catalogue:",
+    ]

@@ -86,7 +86,7 @@ def test_the_same_rows_stand_on_themselves_and_cost_nothing() -> None:
     assert again.evaluations == 0
     assert sorted(again.keys) == sorted(one.keys)
     assert again.plan.evaluations == one.plan.evaluations
-    assert (again.standing().kept, again.guests) == (40, ())
+    assert (again.standing.kept, again.guests) == (40, ())
     assert all(segment.founders is None for segment in again.plan.segments)
 
 
@@ -96,7 +96,7 @@ def test_a_changed_row_changes_no_other_row(planner: str) -> None:
     two = next_night(standing(one), one, *range(1, 40), 48, 49)
     for number in range(1, 40):
         assert path_keys(two, str(number)) == path_keys(one, str(number))
-    assert two.standing().kept == 39
+    assert two.standing.kept == 39
     assert 0 < two.evaluations < 2 * STEPS
 
 
@@ -146,7 +146,7 @@ def test_a_split_whose_object_is_gone_is_not_offered() -> None:
     one = first_night(*range(40))
     splits = frozenset(s.id for s in one.plan.segments if s.stop < STEPS)
     two = next_night(standing(one, lost=splits), one, *range(40), 40)
-    assert (two.standing().kept, two.standing().fresh) == (40, 1)
+    assert (two.standing.kept, two.standing.fresh) == (40, 1)
     assert two.evaluations >= STEPS
 
 
@@ -169,7 +169,7 @@ def test_a_row_that_comes_back_finds_its_picture() -> None:
 def test_without_joins_new_rows_start_from_noise_and_pictures_stay() -> None:
     one = first_night(*range(40))
     fresh = next_night(standing(one), one, *range(40), 40, settings=replace(PAPER, joins=False))
-    assert (fresh.standing().kept, fresh.standing().joined, fresh.standing().fresh) == (40, 0, 1)
+    assert (fresh.standing.kept, fresh.standing.joined, fresh.standing.fresh) == (40, 0, 1)
     assert fresh.evaluations == STEPS
 
 

@@ -1,14 +1,14 @@
 """Nights find what earlier ones have made by recipe and by content.
 
-Revision 0007, after 0006.
+Revision 0008, after 0007.
 """
 
 from __future__ import annotations
 
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
