@@ -15,6 +15,7 @@ ORDER = (
     "cold_start",
     "equality",
     "planning",
+    "churn",
     "levels",
     "calibrated",
     "own",
