@@ -33,7 +33,7 @@ from flows.quiet import quiet_libraries
 from tasks import stages
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import CatalogueSettings, settings_for
-from tasks.errors import NightTaken
+from tasks.errors import NightLost, NightTaken
 from tasks.lease import leased_night
 from tasks.ledger import (
     Night,
@@ -99,14 +99,21 @@ def nightly(
         with open_stores(machine) as stores:
             if replace:
                 replace_earlier(stores, catalogue, day)
-            with leased_night(stores, catalogue, day, owner(), machine.lease_seconds) as claimed:
+            with leased_night(stores, catalogue, day, owner(), machine.lease_seconds) as held:
+                claimed, hold = held
                 if is_done_already(stores, tonight, claimed):
                     return Completed(message=f"The night was done already, as run {claimed.run}.")
                 run = plan_everything(stores, tonight, claimed)
+                hold.check()
                 run_everything(stores, run, night_name(catalogue, day))
+                hold.check()
                 publish_night(stores, tonight, run)
     except NightTaken as taken:
         return Cancelled(message=str(taken))
+    except NightLost as lost:
+        # Another process of this flow run has the night: wait for it, and make what it leaves.
+        get_run_logger().warning("%s", lost)
+        return nightly.fn(catalogue, day, settings, replace)
     return None
 
 

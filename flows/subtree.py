@@ -18,14 +18,16 @@ from prefect.runtime import flow_run
 from prefect.tasks import Task
 
 from flows.quiet import quiet_libraries
-from tasks.errors import UnreachableDatabase, UnreachableStorage
+from tasks.errors import LeaseLost, UnreachableDatabase, UnreachableStorage
 from tasks.requests import settings_of_run
 from tasks.settings import read_settings
 from tasks.stores import open_stores
 from tasks.worker.denoise import Progress, denoise_shard
 
 _REPORT_EVERY = 2.0  # seconds between updates of the progress artifact
-_TRANSIENT = (UnreachableDatabase, UnreachableStorage, torch.OutOfMemoryError)
+# A worker that lost its lease was silent for too long; it waits for the process that took over, and
+# makes what that one leaves.
+_TRANSIENT = (UnreachableDatabase, UnreachableStorage, LeaseLost, torch.OutOfMemoryError)
 
 
 @flow(name="subtree", flow_run_name="{name}", log_prints=False)
@@ -42,7 +44,7 @@ def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
 
 
 def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
-    """Return whether an automatic retry may help: for a network or a full device, not bad input."""
+    """Return whether an automatic retry may help: for a network, a full device or a lost lease."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, _TRANSIENT)
 

@@ -67,6 +67,11 @@ class NightTaken(HierdiffError):
     another {seconds:.0f} s; wait, or cancel that run first."""
 
 
+class NightLost(HierdiffError):
+    """{owner} no longer carries out night {date} of catalogue {catalogue!r}: it was silent for too
+    long, and another process took over. What it finished is kept."""
+
+
 class NightDiffers(HierdiffError):
     """Night {date} of catalogue {catalogue!r} exists and was asked for otherwise ({difference});
     choose another date, or replace it (--replace): it is then made anew, and every picture that

@@ -1,27 +1,38 @@
 """Holding a night or a subtree: a lease is taken, kept alive beside the work, and given back.
 
-A worker that dies reports nothing; its lease runs out.
+A worker that dies reports nothing; its lease runs out. One that was stopped, or cut off, finds on
+its next step that it has lost its lease, takes no more steps and writes nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from functools import partial
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
 
 from hierdiff_core.errors import HierdiffError
-from tasks.errors import LeaseLost, NightTaken, PoisonedSubtree
+from tasks.errors import LeaseHeld, LeaseLost, NightLost, NightTaken, PoisonedSubtree
+from tasks.holder import holding
 from tasks.ledger import (
+    Lease,
     Night,
+    NightLease,
     claim_night,
     release_lease,
     release_night,
     renew_lease,
+    renew_night,
     take_lease,
+    take_night,
 )
 from tasks.states import SubtreeState
 from tasks.stores import Stores
@@ -30,37 +41,70 @@ log = logging.getLogger(__name__)
 
 _CRASHES = 5  # in a row, after which a subtree is only run again by hand
 _RENEWALS = 4  # while a lease lasts, so that a few may fail
+# Seconds between renewals, at most: so soon a worker learns that it has lost its lease. Who takes a
+# lease from a holder that may still live waits longer than that before its first step.
+_LOOK = 1.0
+_NOTICE = 2.0
+
+Taken = TypeVar("Taken", Lease, NightLease)
 
 
 @dataclass
-class KeepAlive:
-    """A lease that a thread keeps alive."""
+class Hold:
+    """A lease that a thread keeps alive; what its holder writes goes through it."""
 
-    renew: Callable[[], object]
+    stores: Stores
     seconds: float  # that the lease lasts
+    renew: Callable[[Session], object]  # raises LeaseLost or NightLost
+    _until: float = 0.0  # monotonic time before which nobody else can have taken the lease
     _ended: threading.Event = field(default_factory=threading.Event)
     _lost: HierdiffError | None = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether someone else is known to have taken over."""
+        return self._lost is not None
+
     def check(self) -> None:
-        """Raise LeaseLost or NightTaken where someone else has taken over."""
+        """Raise LeaseLost or NightLost where someone else has taken over.
+
+        Asks the ledger where the lease may have run out: this process was stopped, or the ledger
+        did not answer. Raises UnreachableDatabase where it still does not.
+        """
+        if self._lost is None and time.monotonic() >= self._until:
+            self.keep_on()
         if self._lost is not None:
             raise self._lost
 
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A transaction of the lease's holder; raises LeaseLost or NightLost, nothing written."""
+        with self.stores.session() as session:
+            self._try(session)
+            yield session
+
+    def keep_on(self) -> None:
+        """Renew the lease once; raises what the ledger raises, but keeps to itself a loss."""
+        began = time.monotonic()
+        try:
+            with self.session():
+                pass
+        except (LeaseLost, NightLost):
+            return
+        self._until = began + self.seconds
+
     def keep(self) -> None:
         """Renew until the hold ends; the thread's body."""
-        while not self._ended.wait(self.seconds / _RENEWALS):
+        while not self.lost and not self._ended.wait(min(_LOOK, self.seconds / _RENEWALS)):
             try:
-                self.renew()
-            except (LeaseLost, NightTaken) as lost:
-                self._lost = lost
-                return
+                self.keep_on()
             except HierdiffError as error:
-                # The database may come back before the lease runs out; what is stored meanwhile
-                # is right in any case, since objects live under the keys of their content.
+                # The ledger may come back before the lease runs out, and until then nobody else
+                # can have it.
                 log.warning("The lease could not be renewed: %s", error)
 
     @contextmanager
-    def kept(self) -> Iterator[KeepAlive]:
+    def kept(self) -> Iterator[Hold]:
         """Renew during the block."""
         thread = threading.Thread(target=self.keep, name="lease", daemon=True)
         thread.start()
@@ -70,24 +114,37 @@ class KeepAlive:
             self._ended.set()
             thread.join()
 
+    def _try(self, session: Session) -> None:
+        try:
+            self.renew(session)
+        except (LeaseLost, NightLost) as lost:
+            self._lost = lost
+            raise
+
 
 @contextmanager
 def leased_night(
     stores: Stores, catalogue: str, day: date, owner: str, seconds: float
-) -> Iterator[Night]:
-    """Hold a night for the block; raises NightTaken while another owner holds it."""
+) -> Iterator[tuple[Night, Hold]]:
+    """Hold a night for the block, and wait while another process of the same owner has it.
 
-    def claim() -> Night:
-        with stores.session() as session:
-            return claim_night(session, catalogue, day, owner=owner, seconds=seconds)
+    Raises NightTaken while another owner holds it.
+    """
 
-    night = claim()
-    try:
-        with KeepAlive(claim, seconds).kept():
-            yield night
-    finally:
-        with stores.session() as session:
-            release_night(session, night.batch, owner)
+    def take(session: Session) -> NightLease:
+        night = claim_night(session, catalogue, day)
+        return take_night(session, night, owner, seconds, holder=holder)
+
+    with holding() as holder:
+        began, lease = _await(stores, take, owner)
+        renew = partial(renew_night, lease=lease, seconds=seconds)
+        hold = Hold(stores, seconds, renew, began + seconds)
+        try:
+            with hold.kept():
+                yield lease.night, hold
+        finally:
+            with stores.session() as session:
+                release_night(session, lease)
 
 
 @contextmanager
@@ -98,37 +155,64 @@ def leased_subtree(
     owner: str,
     seconds: float,
     flow_run_id: str | None = None,
-) -> Iterator[KeepAlive]:
+) -> Iterator[Hold]:
     """Hold a subtree for the block: completed at its end, failed with the error's line otherwise.
 
-    Raises LeaseHeld, UnknownSubtree, and PoisonedSubtree after too many crashes in a row: it
-    fails, and a retry by hand starts the count anew.
+    Waits while another process of the same owner holds it. Raises LeaseHeld while another owner
+    does, UnknownSubtree, and PoisonedSubtree after too many crashes in a row: it fails, and a retry
+    by hand starts the count anew.
     """
-    with stores.session() as session:
-        lease = take_lease(session, run, shard, owner, seconds, flow_run_id=flow_run_id)
 
-    def renew() -> None:
+    def take(session: Session) -> Lease:
+        return take_lease(
+            session, run, shard, owner, seconds, holder=holder, flow_run_id=flow_run_id
+        )
+
+    with holding() as holder:
+        began, lease = _await(stores, take, owner)
+        renew = partial(renew_lease, lease=lease, seconds=seconds)
+        try:
+            if lease.crashes >= _CRASHES:
+                raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
+            with Hold(stores, seconds, renew, began + seconds).kept() as hold:
+                yield hold
+        except BaseException as error:
+            _give_up(stores, lease, error)
+            raise
         with stores.session() as session:
-            renew_lease(session, run, shard, owner, seconds)
-
-    try:
-        if lease.crashes >= _CRASHES:
-            raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
-        with KeepAlive(renew, seconds).kept() as hold:
-            yield hold
-    except BaseException as error:
-        _give_up(stores, run, shard, owner, error)
-        raise
-    with stores.session() as session:
-        release_lease(session, run, shard, owner, SubtreeState.COMPLETED)
+            release_lease(session, lease, SubtreeState.COMPLETED)
 
 
-def _give_up(stores: Stores, run: uuid.UUID, shard: int, owner: str, error: BaseException) -> None:
+def _await(stores: Stores, take: Callable[[Session], Taken], owner: str) -> tuple[float, Taken]:
+    """Return a lease, and the monotonic time before it was taken."""
+    waiting = False
+    while True:
+        began = time.monotonic()
+        try:
+            with stores.session() as session:
+                lease = take(session)
+        except (LeaseHeld, NightTaken) as held:
+            if held.facts["owner"] != owner:
+                raise
+            if not waiting:
+                log.warning("%s It is another process of the same flow run; waiting for it.", held)
+            waiting = True
+            time.sleep(_LOOK)
+            continue
+        if lease.silent:
+            # Its former holder may live and learns of its loss within this time.
+            time.sleep(_NOTICE)
+        return began, lease
+
+
+def _give_up(stores: Stores, lease: Lease, error: BaseException) -> None:
+    if isinstance(error, LeaseLost):
+        return  # the subtree is another's
     line = " ".join(str(error).split()) or "it was stopped"
     message = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
     try:
         with stores.session() as session:
-            release_lease(session, run, shard, owner, SubtreeState.FAILED, message[:2000])
+            release_lease(session, lease, SubtreeState.FAILED, message[:2000])
     except HierdiffError as also:
         # The error that ended the work is the one to see; the lease runs out by itself.
         log.warning("The lease could not be given back: %s", also)

@@ -14,12 +14,12 @@ from tasks.ledger.claims import (
     load_prompts,
     load_rejected,
     load_run_prompts,
-    release_night,
     store_prompts,
 )
 from tasks.ledger.embeddings import find_embeddings, store_embeddings
 from tasks.ledger.images import StoredImage, load_images, record_images
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
+from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.repair import (
     forget_images,
@@ -68,6 +68,7 @@ __all__ = [
     "Leaf",
     "Lease",
     "Night",
+    "NightLease",
     "NightPlan",
     "Node",
     "Request",
@@ -117,6 +118,7 @@ __all__ = [
     "release_lease",
     "release_night",
     "renew_lease",
+    "renew_night",
     "reopen_subtrees",
     "replace_night",
     "row_facts",
@@ -130,5 +132,6 @@ __all__ = [
     "stored_segments",
     "summarise",
     "take_lease",
+    "take_night",
     "tree_nodes",
 ]

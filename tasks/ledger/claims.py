@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import func, or_, select, tuple_, update
+from sqlalchemy import func, select, tuple_, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe
-from tasks.errors import NightTaken, UnknownRun
+from tasks.errors import UnknownRun
 from tasks.ledger.bulk import insert_rows
-from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
 from tasks.rejected import Rejected
 from tasks.states import BatchState, RunState
@@ -40,18 +39,10 @@ class Night:
     replaced: int = 0  # nights of this date before it
 
 
-def claim_night(
-    session: Session,
-    catalogue: str,
-    business_date: date,
-    *,
-    owner: str | None = None,
-    seconds: float = 60.0,
-) -> Night:
+def claim_night(session: Session, catalogue: str, business_date: date) -> Night:
     """Return the one night of a catalogue and date, made now or as it was left.
 
-    A second start attaches. With an `owner` the night is held for some seconds, and again with
-    every further claim by the same owner: raises NightTaken while another owner holds it.
+    A second start attaches; who carries the night out takes a lease (`night_leases`).
     """
     session.execute(upsert(Catalogue).values(name=catalogue).on_conflict_do_nothing())
     known = select(Catalogue.id).where(Catalogue.name == catalogue)
@@ -64,8 +55,6 @@ def claim_night(
     )
     place = (Batch.catalogue_id == catalogue_id, Batch.business_date == business_date)
     batch = session.execute(select(Batch.id).where(*place, _CURRENT)).scalar_one()
-    if owner is not None:
-        _hold(session, batch, catalogue, business_date, owner, seconds)
     return _read_night(session, catalogue, batch)
 
 
@@ -87,15 +76,6 @@ def catalogue_of(session: Session, batch: int) -> str:
     """Return the name of the catalogue that a night is one of."""
     named = select(Catalogue.name).join(Batch, Batch.catalogue_id == Catalogue.id)
     return session.execute(named.where(Batch.id == batch)).scalar_one()
-
-
-def release_night(session: Session, batch: int, owner: str) -> None:
-    """Let go of a night; does nothing where someone else holds it by now."""
-    session.execute(
-        update(Batch)
-        .where(Batch.id == batch, Batch.lease_owner == owner)
-        .values(lease_owner=None, lease_until=None)
-    )
 
 
 def store_prompts(
@@ -165,22 +145,3 @@ def _read_night(session: Session, catalogue: str, batch: int) -> Night:
         .where(Batch.id == batch)
     ).one()
     return Night(batch, catalogue, *row)
-
-
-def _hold(
-    session: Session, batch: int, catalogue: str, business_date: date, owner: str, seconds: float
-) -> None:
-    free = or_(Batch.lease_owner.is_(None), Batch.lease_owner == owner, Batch.lease_until <= now())
-    taken = session.execute(
-        update(Batch)
-        .where(Batch.id == batch, free)
-        .values(lease_owner=owner, lease_until=after(seconds))
-        .returning(Batch.id)
-    ).scalar()
-    if taken is None:
-        holder, left = session.execute(
-            select(Batch.lease_owner, seconds_until(Batch.lease_until)).where(Batch.id == batch)
-        ).one()
-        raise NightTaken(
-            catalogue=catalogue, date=business_date, owner=holder, seconds=max(left, 0.0)
-        )

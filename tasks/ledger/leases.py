@@ -1,8 +1,8 @@
 """Leases: one worker at a time for each subtree, and a dead worker's subtree falls free.
 
-A worker that is silent for longer than its lease counts as gone; should it wake up, it finds its
-lease lost, and what it stored meanwhile is right all the same, since objects live under the keys of
-their content.
+A lease belongs to one attempt of one process. Its number, that of the attempt, grows with every
+taker and is checked where the ledger is written: a worker that was silent for longer than its lease
+counts as gone, and should it wake up, it can write no more.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NoReturn, cast
 
-from sqlalchemy import ColumnElement, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, func, select, update
 from sqlalchemy.orm import Session
 
 from tasks.errors import LeaseHeld, LeaseLost, UnknownSubtree
+from tasks.holder import is_gone
 from tasks.ledger.clock import after, now, seconds_until
 from tasks.records import Subtree
 from tasks.states import SubtreeState
@@ -23,14 +24,15 @@ from tasks.states import SubtreeState
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A subtree that is held, until it is renewed, released or runs out."""
+    """A subtree that is held, until it is released or runs out."""
 
     run: uuid.UUID
     shard: int
     owner: str
     until: datetime
-    attempts: int  # this one included
+    attempts: int  # this one included; the number of this lease
     crashes: int  # in a row, just before this attempt
+    silent: bool  # whether it was taken from a holder that may still live
 
 
 def take_lease(
@@ -40,22 +42,30 @@ def take_lease(
     owner: str,
     seconds: float,
     *,
+    holder: str = "",
     flow_run_id: str | None = None,
 ) -> Lease:
-    """Take a subtree that is free, run out or one's own; it counts as running from now on.
+    """Take a subtree that is free, run out, or of a holder that is gone; it counts as running.
 
-    Raises LeaseHeld while another owner holds it, UnknownSubtree.
+    `owner` is a name for people, `holder` that of an attempt (`tasks.holder`). Raises LeaseHeld
+    while another attempt holds it, of whatever owner, and UnknownSubtree.
     """
-    free = or_(
-        Subtree.lease_owner.is_(None), Subtree.lease_owner == owner, Subtree.lease_until <= now()
-    )
-    # Of two takers at once the second waits for the first, then finds the row no longer free.
-    taken = session.execute(
+    columns = (Subtree.lease_owner, Subtree.lease_holder, seconds_until(Subtree.lease_until))
+    # Of two takers at once the second waits here for the first, then finds the row no longer free.
+    found = session.execute(select(*columns).where(_is(run, shard)).with_for_update()).one_or_none()
+    if found is None:
+        raise UnknownSubtree(run=run, shard=shard)
+    former, former_holder, left = found
+    silent = former is not None and not is_gone(former_holder or "")
+    if silent and left > 0:
+        raise LeaseHeld(run=run, shard=shard, owner=former, seconds=left)
+    until, attempts, crashes = session.execute(
         update(Subtree)
-        .where(_is(run, shard), free)
+        .where(_is(run, shard))
         .values(
             state=SubtreeState.RUNNING,
             lease_owner=owner,
+            lease_holder=holder,
             lease_until=after(seconds),
             flow_run_id=func.coalesce(flow_run_id, Subtree.flow_run_id),
             attempts=Subtree.attempts + 1,
@@ -67,61 +77,55 @@ def take_lease(
         )
         .returning(Subtree.lease_until, Subtree.attempts, Subtree.crashes)
         .execution_options(synchronize_session=False)
-    ).one_or_none()
-    if taken is None:
-        holder, left = _holder(session, run, shard)
-        raise LeaseHeld(run=run, shard=shard, owner=holder, seconds=max(left or 0.0, 0.0))
-    return Lease(run, shard, owner, cast(datetime, taken[0]), taken[1], taken[2])
+    ).one()
+    return Lease(run, shard, owner, cast(datetime, until), attempts, crashes, silent)
 
 
-def renew_lease(
-    session: Session, run: uuid.UUID, shard: int, owner: str, seconds: float
-) -> datetime:
-    """Hold a subtree for longer and return until when; raises LeaseLost, UnknownSubtree."""
+def renew_lease(session: Session, lease: Lease, seconds: float) -> datetime:
+    """Hold a subtree for longer and return until when; raises LeaseLost.
+
+    Until the transaction ends nobody else can take it, so what is written in it is its holder's.
+    """
     until = session.execute(
         update(Subtree)
-        .where(_is(run, shard), Subtree.lease_owner == owner)
+        .where(_holds(lease))
         .values(lease_until=after(seconds))
         .returning(Subtree.lease_until)
         .execution_options(synchronize_session=False)
     ).scalar()
-    if until is None:
-        _lost(session, run, shard, owner)
-    return until
+    return until if until is not None else _lost(lease)
 
 
 def release_lease(
-    session: Session,
-    run: uuid.UUID,
-    shard: int,
-    owner: str,
-    state: SubtreeState,
-    error: str | None = None,
+    session: Session, lease: Lease, state: SubtreeState, error: str | None = None
 ) -> None:
-    """Give a subtree back as completed, failed or waiting; raises LeaseLost, UnknownSubtree."""
+    """Give a subtree back as completed, failed or waiting; raises LeaseLost."""
     given_back = session.execute(
         update(Subtree)
-        .where(_is(run, shard), Subtree.lease_owner == owner)
-        .values(state=state, lease_owner=None, lease_until=None, error=error, finished_at=now())
+        .where(_holds(lease))
+        .values(
+            state=state,
+            lease_owner=None,
+            lease_holder=None,
+            lease_until=None,
+            error=error,
+            finished_at=now(),
+        )
         .returning(Subtree.shard)
         .execution_options(synchronize_session=False)
     ).scalar()
     if given_back is None:
-        _lost(session, run, shard, owner)
+        _lost(lease)
 
 
 def _is(run: uuid.UUID, shard: int) -> ColumnElement[bool]:
     return and_(Subtree.run_id == run, Subtree.shard == shard)
 
 
-def _lost(session: Session, run: uuid.UUID, shard: int, owner: str) -> NoReturn:
-    _holder(session, run, shard)
-    raise LeaseLost(run=run, shard=shard, owner=owner)
+def _holds(lease: Lease) -> ColumnElement[bool]:
+    number = and_(Subtree.attempts == lease.attempts, Subtree.lease_owner.is_not(None))
+    return and_(_is(lease.run, lease.shard), number)
 
 
-def _holder(session: Session, run: uuid.UUID, shard: int) -> tuple[str | None, float | None]:
-    columns = (Subtree.lease_owner, seconds_until(Subtree.lease_until))
-    row = session.execute(select(*columns).where(_is(run, shard))).one_or_none()
-    if row is None:
-        raise UnknownSubtree(run=run, shard=shard)
-    return row[0], row[1]
+def _lost(lease: Lease) -> NoReturn:
+    raise LeaseLost(run=lease.run, shard=lease.shard, owner=lease.owner)

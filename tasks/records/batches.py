@@ -47,7 +47,9 @@ class Batch(Base):
     rows_digest: Mapped[str | None]  # of its rows as they were read
     replaced_at: Mapped[datetime | None]  # when another night took its place
     lease_owner: Mapped[str | None]  # who runs the night; null when nobody does
+    lease_holder: Mapped[str | None]  # the process, see tasks.holder
     lease_until: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)  # leases taken: the number of the latest one
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

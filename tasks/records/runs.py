@@ -98,9 +98,10 @@ class Subtree(Base):
     shard: Mapped[int] = mapped_column(primary_key=True)
     state: Mapped[SubtreeState] = mapped_column(choice(SubtreeState), default=SubtreeState.WAITING)
     lease_owner: Mapped[str | None]
+    lease_holder: Mapped[str | None]  # the process, see tasks.holder
     lease_until: Mapped[datetime | None]
     flow_run_id: Mapped[str | None]
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)  # the number of the latest lease
     crashes: Mapped[int] = mapped_column(default=0)  # in a row: leases that ran out or were retaken
     evaluations_planned: Mapped[int]
     evaluations_done: Mapped[int] = mapped_column(default=0)

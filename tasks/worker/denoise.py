@@ -25,7 +25,7 @@ from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
 from tasks.embed import LedgerCache
 from tasks.errors import CorruptObject, MissingObject
-from tasks.lease import KeepAlive, leased_subtree
+from tasks.lease import Hold, leased_subtree
 from tasks.ledger import Tree, forget_segment, note_resumed, record_metric, stored_segments
 from tasks.models import open_models
 from tasks.object_keys import picture_key
@@ -61,7 +61,7 @@ class _Attempt:
     settings: Settings
     models: Models
     work: Work
-    hold: KeepAlive
+    hold: Hold
     report: Callable[[Progress], None]
     previewed: frozenset[int]  # splits that previews are made of
     planned: int = 0
@@ -98,7 +98,8 @@ def denoise_shard(
             _draw_missing(attempt)
             _denoise(attempt)
         finally:
-            _record_seconds(attempt)
+            if not hold.lost:
+                _record_seconds(attempt)
     return Progress(attempt.evaluations, attempt.planned, attempt.images)
 
 
@@ -144,7 +145,7 @@ def _denoise_tree(
         parts=parts_of(work, tree),
         few_shapes=attempt.settings.compile,
     )
-    with attempt.watch.timed(Stage.DENOISE), Writer(attempt.stores, work.run, work.shard) as writer:
+    with attempt.watch.timed(Stage.DENOISE), Writer(attempt.hold, work.run, work.shard) as writer:
         _run(attempt, job, denoiser, solver, states, writer)
 
 
@@ -171,10 +172,12 @@ def _run(
             attempt.images += sum(work.plan.is_leaf(done.segment) for done in ended.finished)
             attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
     finally:
-        # After an error too: nothing else is stored of the leaves that wait.
-        with attempt.watch.timed(Stage.DECODE):
-            rest = decoding.rest()
-        writer.note(makers=rest)
+        # After an error too: nothing else is stored of the leaves that wait. Who has lost the lease
+        # can write no more.
+        if not attempt.hold.lost:
+            with attempt.watch.timed(Stage.DECODE):
+                rest = decoding.rest()
+            writer.note(makers=rest)
 
 
 def _warn_of_memory(attempt: _Attempt, job: Job, ended: Round) -> None:
@@ -206,7 +209,7 @@ def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> Non
         raise damage
     log.warning("%s", damage)
     attempt.damaged.add(segment)
-    with attempt.stores.session() as session:
+    with attempt.hold.session() as session:
         forget_segment(session, attempt.work.run, segment)
     del attempt.work.done[segment]
 
@@ -214,7 +217,7 @@ def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> Non
 def _draw_missing(attempt: _Attempt) -> None:
     """Give leaves that are done already, mostly by an earlier run, a picture of this run."""
     work, settings = attempt.work, attempt.settings
-    with Writer(attempt.stores, work.run, work.shard) as writer:
+    with Writer(attempt.hold, work.run, work.shard) as writer:
         for leaf in work.undrawn():
             attempt.hold.check()
             stored = _stored_picture(attempt, work.plan.leaf_segment(leaf).id)
@@ -247,13 +250,13 @@ def _note_resumed(attempt: _Attempt) -> None:
     work = attempt.work
     found = [each for each in work.night.shards[work.shard] if each in work.done]
     steps = sum(work.plan.segments[each].steps for each in found)
-    with attempt.stores.session() as session:
+    with attempt.hold.session() as session:
         note_resumed(session, work.run, work.shard, steps)
 
 
 def _record_seconds(attempt: _Attempt) -> None:
     device = choose_device(attempt.settings.device)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    with attempt.stores.session() as session:
+    with attempt.hold.session() as session:
         for stage, seconds in attempt.watch.seconds.items():
             record_metric(session, attempt.work.run, stage, seconds, device=name)

@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from hierdiff_core.checkpoint import State, pack
+from tasks.lease import Hold
 from tasks.ledger import (
     Stored,
     StoredImage,
@@ -23,7 +24,6 @@ from tasks.ledger import (
 )
 from tasks.object_keys import checkpoint_key
 from tasks.storage import Bucket
-from tasks.stores import Stores
 
 
 @dataclass(frozen=True)
@@ -101,14 +101,14 @@ def store_made(bucket: Bucket, made: Picture | Object) -> Drawn | None:
     return Drawn(made.segment, made.leaf, image)
 
 
-def write_batch(stores: Stores, run: uuid.UUID, shard: int, batch: WriteBatch) -> None:
+def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> None:
     """Store the splits, wait for what is being made, then write the rows of all in one transaction.
 
     Where something cannot be stored, rows are written of what came before it, since what comes
     after it may be a child's, and the fault is raised.
     """
-    done, images, fault = _keep(stores.bucket, batch)
-    with stores.session() as session:
+    done, images, fault = _keep(hold.stores.bucket, batch)
+    with hold.session() as session:
         if batch.started:
             start_segments(session, run, batch.started)
         if done:

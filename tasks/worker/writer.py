@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
-from tasks.stores import Stores
+from tasks.lease import Hold
 from tasks.worker.write_batch import Drawn, Maker, Split, WriteBatch, store_made, write_batch
 
 WAITING = 64  # splits and pictures that may wait to be stored
@@ -29,8 +29,8 @@ _QUIET = 1.0  # seconds after which rounds that finished nothing are counted
 class Writer:
     """Use as a context: leaving it waits for everything, or, after an error, for what it can."""
 
-    def __init__(self, stores: Stores, run: uuid.UUID, shard: int) -> None:
-        self.stores, self.run, self.shard = stores, run, shard
+    def __init__(self, hold: Hold, run: uuid.UUID, shard: int) -> None:
+        self.hold, self.run, self.shard = hold, run, shard
         self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="writer")
         self._room = threading.Semaphore(WAITING)
         self._arriving: SimpleQueue[WriteBatch] = SimpleQueue()
@@ -95,7 +95,7 @@ class Writer:
 
     def _store(self, make: Maker) -> Drawn | None:
         self._raise_fault()
-        return store_made(self.stores.bucket, make())
+        return store_made(self.hold.stores.bucket, make())
 
     def _write_all(self) -> None:
         while True:
@@ -104,7 +104,7 @@ class Writer:
             if self._fault is not None:
                 batch.splits, batch.made = [], []  # their parents may be what could not be stored
             try:
-                write_batch(self.stores, self.run, self.shard, batch)
+                write_batch(self.hold, self.run, self.shard, batch)
             except BaseException as fault:
                 self._fault = self._fault or fault
             if size:

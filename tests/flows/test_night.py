@@ -144,7 +144,7 @@ def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_ev
 ) -> None:
     night = planned(stores, tmp_path, "one subtree fails", words=("silver", "golden", "brown"))
     with stores.session() as session:
-        take_lease(session, night.run, 2, "somebody else", 3600)
+        lease = take_lease(session, night.run, 2, "somebody else", 3600)
     parent = start_night(stack.api_url, asked("one subtree fails"))
     assert ended(parent).state_name == "Failed"
     failed, held = summary(stores, night.run), child(night, 2)
@@ -154,7 +154,7 @@ def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_ev
     assert held.state_name == "Failed"
     assert "somebody else" in (held.state.message or "") if held.state else False
     with stores.session() as session:
-        release_lease(session, night.run, 2, "somebody else", SubtreeState.WAITING)
+        release_lease(session, lease, SubtreeState.WAITING)
     retry_as_the_ui_does(stack, parent)
     assert ended(parent).state_name == "Completed"
     healed = summary(stores, night.run)

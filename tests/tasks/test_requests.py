@@ -33,9 +33,9 @@ def stores(settings: Settings) -> Iterator[Stores]:
         yield opened
 
 
-def claim(stores: Stores, **how: object) -> ledger.Night:
+def claim(stores: Stores) -> ledger.Night:
     with stores.session() as session:
-        return ledger.claim_night(session, "shop", NIGHT, **how)  # type: ignore[arg-type]
+        return ledger.claim_night(session, "shop", NIGHT)
 
 
 def ingested(stores: Stores, rows: tuple[Prompt, ...] = ROWS) -> ledger.Night:
@@ -171,7 +171,9 @@ def test_a_replaced_night_keeps_what_it_made_and_is_not_found_again(stores: Stor
 
 
 def test_a_night_that_is_being_made_is_not_replaced(stores: Stores) -> None:
-    claim(stores, owner="a flow run", seconds=60)
+    night = claim(stores)
+    with stores.session() as session:
+        ledger.take_night(session, night, "a flow run", 60)
     with pytest.raises(NightTaken, match="a flow run"), stores.session() as session:
         ledger.replace_night(session, "shop", NIGHT)
 

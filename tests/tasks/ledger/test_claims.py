@@ -7,12 +7,12 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import Engine, func, select, update
+from sqlalchemy import Engine, func, select
 
 from hierdiff_core.prompt import Prompt, content_key
 from tasks import ledger
 from tasks.database import session_scope
-from tasks.errors import NightTaken, UnknownRun
+from tasks.errors import UnknownRun
 from tasks.records import Batch, Catalogue, PromptRow, RejectedRow
 from tasks.rejected import Rejected
 from tasks.states import BatchState
@@ -31,9 +31,9 @@ HOSTILE = [
 ]
 
 
-def _claim(database: Engine, **how: object) -> ledger.Night:
+def _claim(database: Engine) -> ledger.Night:
     with session_scope(database) as session:
-        return ledger.claim_night(session, "shop", NIGHT, **how)  # type: ignore[arg-type]
+        return ledger.claim_night(session, "shop", NIGHT)
 
 
 def _count(database: Engine, table: type[object]) -> int:
@@ -53,41 +53,6 @@ def test_claims_at_the_same_moment_make_one_batch(database: Engine) -> None:
         nights = list(pool.map(lambda _: _claim(database), range(16)))
     assert len(set(nights)) == 1
     assert _count(database, Batch) == _count(database, Catalogue) == 1
-
-
-def test_of_owners_at_the_same_moment_one_holds_the_night(database: Engine) -> None:
-    def try_to_claim(owner: str) -> str:
-        try:
-            _claim(database, owner=owner)
-        except NightTaken:
-            return ""
-        return owner
-
-    owners = [f"owner-{number}" for number in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        winners = [each for each in pool.map(try_to_claim, owners) if each]
-    assert len(winners) == 1
-
-
-def test_a_held_night_names_its_holder_and_the_time_left(database: Engine) -> None:
-    _claim(database, owner="flow one", seconds=90)
-    with pytest.raises(NightTaken, match=r"2026-11-22.*'shop'.*flow one.*(90|89|88) s"):
-        _claim(database, owner="flow two")
-    assert _claim(database, owner="flow one").catalogue == "shop"
-
-
-def test_a_night_falls_free_when_its_owner_is_silent_or_lets_go(database: Engine) -> None:
-    night = _claim(database, owner="one")
-    with session_scope(database) as session:
-        session.execute(update(Batch).values(lease_until=func.now() - timedelta(seconds=1)))
-    _claim(database, owner="two")
-    with session_scope(database) as session:
-        ledger.release_night(session, night.batch, "one")
-    with pytest.raises(NightTaken):
-        _claim(database, owner="three")
-    with session_scope(database) as session:
-        ledger.release_night(session, night.batch, "two")
-    _claim(database, owner="three")
 
 
 def test_other_dates_and_catalogues_are_other_nights(database: Engine) -> None:

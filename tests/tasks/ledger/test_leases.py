@@ -12,20 +12,24 @@ from sqlalchemy import Engine, func, update
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import LeaseHeld, LeaseLost, UnknownSubtree
+from tasks.holder import holding
 from tasks.records import Subtree
 from tasks.states import SubtreeState
 
 
-def _take(database: Engine, run: UUID, owner: str, seconds: float = 60.0) -> ledger.Lease:
+def _take(
+    database: Engine, run: UUID, owner: str, seconds: float = 60.0, holder: str = ""
+) -> ledger.Lease:
+    flow = f"flow {owner}"
     with session_scope(database) as session:
-        return ledger.take_lease(session, run, 1, owner, seconds, flow_run_id=f"flow {owner}")
+        return ledger.take_lease(session, run, 1, owner, seconds, holder=holder, flow_run_id=flow)
 
 
 def _release(
-    database: Engine, run: UUID, owner: str, state: SubtreeState, error: str | None = None
+    database: Engine, lease: ledger.Lease, state: SubtreeState, error: str | None = None
 ) -> None:
     with session_scope(database) as session:
-        ledger.release_lease(session, run, 1, owner, state, error)
+        ledger.release_lease(session, lease, state, error)
 
 
 def _fall_silent(database: Engine) -> None:
@@ -71,35 +75,57 @@ def test_a_held_lease_names_its_owner_and_the_time_left(database: Engine, run: U
         _take(database, run, "worker two")
 
 
-def test_its_owner_takes_a_lease_again_and_again(database: Engine, run: UUID) -> None:
-    first, second = _take(database, run, "same"), _take(database, run, "same", seconds=600)
-    assert (first.attempts, second.attempts) == (1, 2)
-    assert second.until > first.until
+def test_another_process_of_the_same_owner_does_not_get_a_lease(
+    database: Engine, run: UUID
+) -> None:
+    _take(database, run, "same")
+    with pytest.raises(LeaseHeld, match="same"):
+        _take(database, run, "same")
+
+
+def test_a_lease_whose_holder_is_seen_to_be_gone_is_free_at_once(
+    database: Engine, run: UUID
+) -> None:
+    with holding() as gone:
+        first = _take(database, run, "same", holder=gone)
+        with pytest.raises(LeaseHeld):
+            _take(database, run, "other")
+    second = _take(database, run, "other")
+    assert (first.attempts, second.attempts, second.crashes) == (1, 2, 1)
+    assert not second.silent  # nobody is left who could still be at work
+
+
+def test_a_taker_knows_whether_the_holder_before_it_may_still_live(
+    database: Engine, run: UUID
+) -> None:
+    assert not _take(database, run, "first").silent
+    _fall_silent(database)
+    assert _take(database, run, "second").silent
 
 
 def test_a_renewed_lease_lasts_longer(database: Engine, run: UUID) -> None:
     lease = _take(database, run, "worker", seconds=5)
     with session_scope(database) as session:
-        until = ledger.renew_lease(session, run, 1, "worker", 500)
+        until = ledger.renew_lease(session, lease, 500)
     assert until - lease.until > timedelta(seconds=400)
 
 
 def test_a_worker_that_wakes_up_too_late_finds_its_lease_lost(database: Engine, run: UUID) -> None:
-    _take(database, run, "sleeper")
+    sleeper = _take(database, run, "sleeper")
     _fall_silent(database)
     _take(database, run, "successor")
     with pytest.raises(LeaseLost, match="sleeper"), session_scope(database) as session:
-        ledger.renew_lease(session, run, 1, "sleeper", 60)
+        ledger.renew_lease(session, sleeper, 60)
     with pytest.raises(LeaseLost, match="sleeper"):
-        _release(database, run, "sleeper", SubtreeState.FAILED)
+        _release(database, sleeper, SubtreeState.FAILED)
     assert _subtree(database, run).lease_owner == "successor"
 
 
 def test_a_worker_that_wakes_up_in_time_keeps_its_lease(database: Engine, run: UUID) -> None:
-    _take(database, run, "sleeper")
+    sleeper = _take(database, run, "sleeper")
     _fall_silent(database)
     with session_scope(database) as session:
-        ledger.renew_lease(session, run, 1, "sleeper", 60)
+        ledger.renew_lease(session, sleeper, 60)
     with pytest.raises(LeaseHeld):
         _take(database, run, "successor")
 
@@ -107,8 +133,7 @@ def test_a_worker_that_wakes_up_in_time_keeps_its_lease(database: Engine, run: U
 def test_a_subtree_that_failed_says_why_until_it_is_taken_again(
     database: Engine, run: UUID
 ) -> None:
-    _take(database, run, "one")
-    _release(database, run, "one", SubtreeState.FAILED, "out of memory")
+    _release(database, _take(database, run, "one"), SubtreeState.FAILED, "out of memory")
     failed = _subtree(database, run)
     assert (failed.state, failed.error) == (SubtreeState.FAILED, "out of memory")
     assert (failed.lease_owner, failed.lease_until) == (None, None)
@@ -122,8 +147,7 @@ def test_a_subtree_that_failed_says_why_until_it_is_taken_again(
 def test_only_subtrees_that_are_not_completed_are_open(database: Engine, run: UUID) -> None:
     with session_scope(database) as session:
         before = ledger.open_subtrees(session, run)
-    _take(database, run, "one")
-    _release(database, run, "one", SubtreeState.COMPLETED)
+    _release(database, _take(database, run, "one"), SubtreeState.COMPLETED)
     with session_scope(database) as session:
         assert ledger.open_subtrees(session, run) == tuple(each for each in before if each != 1)
 
@@ -132,8 +156,6 @@ def test_a_subtree_that_does_not_exist_is_named(database: Engine, run: UUID) -> 
     for known, shard in ((run, 99), (uuid4(), 0)):
         with session_scope(database) as session, pytest.raises(UnknownSubtree, match=str(known)):
             ledger.take_lease(session, known, shard, "worker", 60)
-        with session_scope(database) as session, pytest.raises(UnknownSubtree, match=str(shard)):
-            ledger.renew_lease(session, known, shard, "worker", 60)
 
 
 def test_the_leases_of_two_subtrees_are_apart(database: Engine, run: UUID) -> None:

@@ -16,6 +16,7 @@ from hierdiff_core.errors import WrongRevision
 from hierdiff_core.models.kandinsky22 import Decoder
 from hierdiff_core.png import read_provenance
 from tasks.errors import LeaseHeld, PoisonedSubtree
+from tasks.holder import holding
 from tasks.ledger import Tree, load_images, load_plan, stored_segments, summarise, take_lease
 from tasks.object_keys import checkpoint_key
 from tasks.report.publish import publish
@@ -193,8 +194,8 @@ def test_a_subtree_that_takes_its_worker_down_again_and_again_is_failed(
     planned: SmallNight,
 ) -> None:
     for _ in range(5):
-        with planned.stores.session() as session:
-            take_lease(session, planned.run, 0, "victim", 60)
+        with holding() as gone, planned.stores.session() as session:
+            take_lease(session, planned.run, 0, "victim", 60, holder=gone)
     with pytest.raises(PoisonedSubtree, match="5 times in a row"):
         denoise_shard(planned.stores, planned.settings, planned.run, 0, owner="victim")
     assert denoise_shard(planned.stores, planned.settings, planned.run, 0, owner="me").planned

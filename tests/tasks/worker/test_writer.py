@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from uuid import UUID
@@ -16,6 +18,7 @@ from sqlalchemy import Engine
 from hierdiff_core.checkpoint import State, unpack
 from tasks import ledger
 from tasks.errors import UnreachableStorage
+from tasks.lease import leased_subtree
 from tasks.object_keys import checkpoint_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
@@ -62,6 +65,13 @@ def large(database: Engine, bucket: Bucket) -> tuple[Stores, UUID, int]:
     return Stores(database, bucket), run, len(night.plan.segments)
 
 
+@contextmanager
+def writing(stores: Stores, run: UUID) -> Iterator[Writer]:
+    """A writer of the run's first subtree, under a lease."""
+    with leased_subtree(stores, run, 1, "worker", 60) as hold, Writer(hold, run, 1) as writer:
+        yield writer
+
+
 def split(segment: int) -> Split:
     return Split(segment, f"key {segment}", State(torch.full((2,), float(segment)), 3))
 
@@ -77,7 +87,7 @@ def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.StoredSegment]:
 
 
 def store_one_by_one(stores: Stores, run: UUID, drawn: bool, noted: list[int]) -> None:
-    with Writer(stores, run, 1) as recorder:
+    with writing(stores, run) as recorder:
         for segment in range(LEAVES):
             if drawn:
                 recorder.note([segment], 1, makers=[partial(picture, segment)])
@@ -109,7 +119,7 @@ def test_a_slow_bucket_slows_the_night_and_does_not_fill_the_memory(
 
 def test_a_round_larger_than_the_queue_is_stored_too(large: tuple[Stores, UUID, int]) -> None:
     stores, run, count = large
-    with Writer(stores, run, 1) as recorder:
+    with writing(stores, run) as recorder:
         recorder.note(range(count), count, [split(each) for each in range(count)])
     assert len(finished_in(stores, run)) == count
 
@@ -118,7 +128,7 @@ def test_splits_of_one_moment_share_an_object_that_is_named_by_its_bytes(
     large: tuple[Stores, UUID, int],
 ) -> None:
     stores, run, _ = large
-    with Writer(stores, run, 1) as recorder:
+    with writing(stores, run) as recorder:
         recorder.note(range(10), 10, [split(each) for each in range(10)])
     (name,) = stores.bucket.list()
     done = finished_in(stores, run)
@@ -137,7 +147,7 @@ def test_equal_windows_of_two_nights_have_equal_bytes_and_need_one_object(
     stores, run, _ = large
     other, _ = store_night(stores.engine, make_prompts(12), catalogue="other")
     for each in (run, other):
-        with Writer(stores, each, 1) as recorder:
+        with writing(stores, each) as recorder:
             recorder.note([0, 1], 2, [split(0), split(1)])
     assert len(list(stores.bucket.list())) == 1
     assert finished_in(stores, run)[0].sha256 == finished_in(stores, other)[1].sha256
@@ -163,7 +173,7 @@ def test_after_a_fault_every_row_still_has_its_object_and_the_fault_is_told(
 
 def test_a_leaf_is_done_when_its_picture_is_stored(large: tuple[Stores, UUID, int]) -> None:
     stores, run, _ = large
-    with Writer(stores, run, 1) as recorder:
+    with writing(stores, run) as recorder:
         recorder.note([7], 1, makers=[partial(picture, 7)])
     with stores.session() as session:
         image = ledger.load_images(session, run)[7]
@@ -174,7 +184,7 @@ def test_a_leaf_is_done_when_its_picture_is_stored(large: tuple[Stores, UUID, in
 
 def test_of_a_preview_no_row_tells(large: tuple[Stores, UUID, int]) -> None:
     stores, run, _ = large
-    with Writer(stores, run, 1) as recorder:
+    with writing(stores, run) as recorder:
         recorder.note(makers=[lambda: Object("previews/a.webp", b"small", "image/webp")])
     assert finished_in(stores, run) == {}
     assert stores.bucket.get("previews/a.webp") == b"small"
