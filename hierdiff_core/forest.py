@@ -55,6 +55,16 @@ class Forest:
         return plan.evaluations - sum(plan.segments[each].steps for each in self.stored)
 
     @property
+    def pixel_evaluations(self) -> int:
+        """The evaluations that are left, each counted for every pixel of its picture."""
+        plan = self.plan
+        area = [
+            group.recipe.width * group.recipe.height for group in self.groups for _ in group.prompts
+        ]
+        left = (each for each in plan.segments if each.id not in self.stored)
+        return sum(each.steps * area[plan.order[each.first]] for each in left)
+
+    @property
     def standing(self) -> Standing:
         """How the pictures stand on earlier nights."""
         return count_standing(self.plan, self.stored)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.catalogue_settings import PlannedCatalogue
-from tasks.ledger import seconds_per_evaluation
+from tasks.ledger import seconds_per_pixel
 from tasks.rejected import Rejected, by_kind
 from tasks.report.headline import duration, planned_by
 from tasks.settings import Settings
@@ -19,7 +19,7 @@ def price(
     """Return the price as JSON values; seconds and cost are null where no run has measured them."""
     forest = planned.forest
     plan, recipe = forest.plan, forest.groups[0].recipe
-    seconds, cost = expect(stores, settings, recipe.revision, forest.evaluations)
+    seconds, cost = expect(stores, settings, recipe.revision, forest.pixel_evaluations)
     return {
         "prompts": prompts,
         "images": plan.size,
@@ -49,12 +49,16 @@ def price(
 
 
 def expect(
-    stores: Stores, settings: Settings, revision: str, evaluations: int
+    stores: Stores, settings: Settings, revision: str, pixel_evaluations: int
 ) -> tuple[float | None, float | None]:
-    """Return device seconds and cost of evaluations; None before a first run or without a price."""
+    """Return device seconds and cost; None before a first run or without a price.
+
+    They grow with the pixels: an evaluation of a picture twice as wide takes twice as long, which
+    is the least for a large one.
+    """
     with stores.session() as session:
-        one = seconds_per_evaluation(session, revision)
-    seconds = None if one is None else one * evaluations
+        one = seconds_per_pixel(session, revision)
+    seconds = None if one is None else one * pixel_evaluations
     hourly = settings.gpu_price_per_hour
     return seconds, None if seconds is None or hourly is None else seconds / 3600 * hourly
 

@@ -138,8 +138,9 @@ def _report_price(tuning: Tuning, settings: Settings, as_json: bool) -> int:
     """Print the most that a tuning may take; a sharing setting may be given up early."""
     parts = tuning.price()
     evaluations = sum(parts.values())
-    revision = tuning.bench.recipe.revision
-    seconds, cost = expect(tuning.stores, settings, revision, evaluations)
+    recipe = tuning.bench.recipe
+    pixels = evaluations * recipe.width * recipe.height
+    seconds, cost = expect(tuning.stores, settings, recipe.revision, pixels)
     if as_json:
         found = {"prompts": len(tuning.prompts), "evaluations": evaluations, "parts": parts}
         click.echo(json.dumps(found | {"device_seconds": seconds, "cost": cost}))

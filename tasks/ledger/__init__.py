@@ -50,7 +50,7 @@ from tasks.ledger.runs import (
     note_resumed,
     open_subtrees,
     record_metric,
-    seconds_per_evaluation,
+    seconds_per_pixel,
     set_run_state,
 )
 from tasks.ledger.segments import (
@@ -122,7 +122,7 @@ __all__ = [
     "reopen_subtrees",
     "replace_night",
     "row_facts",
-    "seconds_per_evaluation",
+    "seconds_per_pixel",
     "set_run_state",
     "shards_of",
     "start_segments",

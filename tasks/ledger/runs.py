@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
-from sqlalchemy import Select, Text, cast, func, select, update
+from sqlalchemy import Float, Select, Text, and_, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from tasks.errors import UnknownRun
 from tasks.ledger.clock import now
-from tasks.records import Batch, Catalogue, ImageRow, Run, RunMetric, Subtree
+from tasks.records import Batch, Catalogue, ImageRow, Run, RunMetric, SegmentRow, Subtree, TreeRow
 from tasks.states import RunState, Stage, SubtreeState
 
 _ENDED = frozenset({RunState.COMPLETED, RunState.FAILED})
@@ -66,11 +66,14 @@ def find_night_run(session: Session, flow_run_id: str) -> uuid.UUID | None:
     return session.execute(select(Run.id).where(Run.flow_run_id == flow_run_id)).scalar()
 
 
-def seconds_per_evaluation(session: Session, model_revision: str) -> float | None:
-    """Return the mean seconds of an evaluation in the latest run of these weights, if any."""
+def seconds_per_pixel(session: Session, model_revision: str) -> float | None:
+    """Return the mean seconds of an evaluation for each pixel of its picture.
+
+    They are those of the latest run of these weights; None where there is none.
+    """
     evaluations = func.sum(Subtree.evaluations_done)
     row = session.execute(
-        select(RunMetric.seconds, evaluations)
+        select(Run.id, RunMetric.seconds, evaluations)
         .join(Run, Run.id == RunMetric.run_id)
         .join(Subtree, Subtree.run_id == Run.id)
         .where(RunMetric.stage == Stage.DENOISE, Run.recipe["revision"].astext == model_revision)
@@ -79,7 +82,23 @@ def seconds_per_evaluation(session: Session, model_revision: str) -> float | Non
         .order_by(Run.created_at.desc())
         .limit(1)
     ).one_or_none()
-    return None if row is None else float(row[0]) / int(row[1])
+    if row is None:
+        return None
+    run, seconds, done = row
+    return float(seconds) / (int(done) * session.execute(_mean_pixels(run)).scalar_one())
+
+
+def _mean_pixels(run: uuid.UUID) -> Select[tuple[float]]:
+    """Return the query for the pixels of a run's pictures, in the mean over its evaluations."""
+    steps = SegmentRow.stop - SegmentRow.start
+    sides = (cast(TreeRow.recipe[side].astext, Float) for side in ("width", "height"))
+    pixels = next(sides) * next(sides)
+    tree = (TreeRow.run_id == SegmentRow.run_id, TreeRow.index == SegmentRow.tree)
+    return (
+        select(cast(func.sum(steps * pixels) / func.sum(steps), Float))
+        .join(TreeRow, and_(*tree))
+        .where(SegmentRow.run_id == run)
+    )
 
 
 def set_run_state(session: Session, run: uuid.UUID, state: RunState) -> None:

@@ -52,6 +52,16 @@ def test_equal_prompts_become_one_leaf() -> None:
     assert forest.plan.size == 9
 
 
+def test_an_evaluation_counts_for_every_pixel_of_its_picture() -> None:
+    alone = make_forest(make_prompts(), tau=0.0)
+    assert alone.plan.saving == 0.0
+    sides = RECIPE.height * (5 * RECIPE.width + 4 * WIDE.width)
+    assert alone.pixel_evaluations == RECIPE.steps * sides
+    shared = make_forest(make_prompts())
+    small = RECIPE.width * RECIPE.height * shared.evaluations
+    assert small < shared.pixel_evaluations < alone.pixel_evaluations
+
+
 def test_the_order_of_prompts_changes_no_key_and_no_segment() -> None:
     prompts = make_prompts()
     one, other = make_forest(prompts), make_forest(prompts[::-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
@@ -76,6 +77,22 @@ def test_counts_of_workers_at_the_same_moment_add_up(database: Engine, run: UUID
     assert summary.seconds == {"denoise": 10.0}
     assert summary.devices == {"denoise": "cpu"}
     assert summary.details == {"denoise": {"slots": 4}}
+
+
+def test_seconds_are_measured_for_each_pixel_of_the_latest_run_of_the_weights(
+    database: Engine,
+) -> None:
+    measured = []
+    for width in (64, 128):
+        recipe = replace(RECIPE, width=width)
+        run, _ = store_night(database, make_prompts(4, recipe), f"shop {width}")
+        with session_scope(database) as session:
+            ledger.add_evaluations(session, run, 1, done=60)
+            ledger.record_metric(session, run, Stage.DENOISE, 3.0, device="cpu")
+        with session_scope(database) as session:
+            measured.append(ledger.seconds_per_pixel(session, RECIPE.revision))
+            assert ledger.seconds_per_pixel(session, "other weights") is None
+    assert measured == pytest.approx([3.0 / 60 / (64 * 64), 3.0 / 60 / (128 * 64)])
 
 
 def test_what_an_attempt_found_done_replaces_what_the_one_before_found(
