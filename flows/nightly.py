@@ -44,6 +44,7 @@ from tasks.ledger import (
     set_run_state,
 )
 from tasks.night_settings import NightSettings
+from tasks.rejected import by_kind
 from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
@@ -193,8 +194,10 @@ def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 @task(name="read prompts", task_run_name="read prompts", cache_policy=NO_CACHE)
 def read_prompts(stores: Stores, settings: Settings, claimed: Night, asked: NightSettings) -> None:
     """Store the night's rows; bad ones are rejected, each with its reason."""
-    good, bad = stages.ingest(stores, settings, claimed, stages.Source(), asked)
-    get_run_logger().info("%d prompts, %d rows rejected", good, bad)
+    rows, log = stages.ingest(stores, settings, claimed, stages.Source(), asked), get_run_logger()
+    log.info("%d prompts, %d rows rejected", len(rows.prompts), len(rows.rejected))
+    for line in (*(kind.line() for kind in by_kind(rows.rejected)), *rows.notes):
+        log.warning("%s", line)
 
 
 @task(name="embed prompts", task_run_name="embed prompts", cache_policy=NO_CACHE)

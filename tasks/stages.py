@@ -25,6 +25,7 @@ from tasks.ledger import (
     catalogue_of,
     digest_rows,
     load_prompts,
+    load_rejected,
     note_rows,
     note_settings,
     record_metric,
@@ -81,8 +82,8 @@ def ingest(
     night: Night,
     source: Source,
     asked: NightSettings | None = None,
-) -> tuple[int, int]:
-    """Store a night's rows, unless they are stored already; return how many are good and bad.
+) -> Ingested:
+    """Store a night's rows, unless they are stored already, and return them.
 
     `asked` are the night's settings where a catalogue's own take their place in `settings`.
     """
@@ -90,9 +91,9 @@ def ingest(
         rows = read_rows(settings, source)
         with stores.session() as session:
             store_rows(session, night.batch, rows, asked or settings.night)
-        return len(rows.prompts), len(rows.rejected)
+        return rows
     with stores.session() as session:
-        return len(load_prompts(session, night.batch)), 0
+        return Ingested(load_prompts(session, night.batch), load_rejected(session, night.batch))
 
 
 def check_request(stores: Stores, settings: Settings, night: Night) -> None:

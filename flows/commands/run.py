@@ -117,7 +117,7 @@ def plan(
         night = None if source.is_named or reading else _ingested(stores, settings, catalogue, date)
         tonight = _tonight(stores, settings, catalogue, night)
         if night is None:
-            rows = stages.read_rows(tonight.settings, source)
+            rows = _read(tonight.settings, source)
             prompts, rejected = rows.prompts, rows.rejected
         else:
             with stores.session() as session:
@@ -216,7 +216,7 @@ def _store(
     """Return the night with the rows of a source; raises NightDiffers where it has others."""
     tonight = _tonight(stores, settings, catalogue)
     # Read before a night is claimed: a bad source claims none.
-    rows = stages.read_rows(tonight.settings, source)
+    rows = _read(tonight.settings, source)
     with stores.session() as session:
         if replace:
             replace_night(session, catalogue, day)
@@ -226,6 +226,14 @@ def _store(
         check_settings(stores, night, settings.night)
         check_rows(stores, night, rows)
     return _Stored(night, rows, fresh)
+
+
+def _read(settings: Settings, source: stages.Source) -> Ingested:
+    """Return the rows of a source; print a line for each thing that is no fault and yet odd."""
+    rows = stages.read_rows(settings, source)
+    for note in rows.notes:
+        click.echo(f"hierdiff: {note}", err=True)
+    return rows
 
 
 def _find(

@@ -13,6 +13,7 @@ from rich.table import Table
 from flows.children import child_name
 from flows.commands.client import ledger
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
+from tasks.rejected import by_kind
 from tasks.report.gather import gather_report
 from tasks.report.headline import duration
 from tasks.report.page import render_report
@@ -85,8 +86,8 @@ def _show_run(facts: RunSummary) -> None:
         row = (child_name(line.shard), line.state.value, done, str(line.attempts))
         table.add_row(*row, line.lease_owner or "", line.error or "")
     Console().print(table, markup=False)
-    for rejected in facts.rejected:
-        click.echo(f"rejected: {rejected.reason}")
+    for kind in by_kind(facts.rejected):
+        click.echo(f"rejected: {kind.line()}")
 
 
 def _dump(value: object) -> str:

@@ -10,7 +10,8 @@ import re
 from tasks.report.data import ReportData, ReportSubtree
 from tasks.report.headline import claim, duration, headline
 
-LISTED = 20  # missing pictures and rejected rows that are named
+LISTED = 20  # missing pictures and kinds of rejected rows that are named
+_REASON = 400  # characters of a reason
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
 
@@ -33,7 +34,7 @@ def summary_markdown(data: ReportData, report_url: str = "") -> str:
     parts.append("\n".join(["| | | |", "|---|--:|---|", *rows]))
     parts += _troubles(data)
     if data.rejected:
-        lines = [f"- row {each.row}: {markdown_text(each.why)}" for each in data.rejected]
+        lines = [f"- {markdown_text(kind.line(), _REASON)}" for kind in data.rejected_kinds]
         parts.append(f"## {len(data.rejected):,} rows were rejected\n\n" + _listed(lines))
     return "\n\n".join(parts) + "\n"
 

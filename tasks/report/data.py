@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from hierdiff_core.plan import Plan
+from tasks.rejected import Rejected, RejectedKind, by_kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +38,6 @@ class ReportSubtree:
 
 
 @dataclass(frozen=True, slots=True)
-class ReportRejected:
-    """A row that no picture can be made of."""
-
-    row: int
-    reason: str
-
-    @property
-    def why(self) -> str:
-        """The reason without the row's number, which stands beside it."""
-        return self.reason.removeprefix(f"Row {self.row}: ")
-
-
-@dataclass(frozen=True, slots=True)
 class ReportStage:
     """How long one stage took, on which device."""
 
@@ -69,7 +57,7 @@ class ReportData:
     plan: Plan
     images: tuple[ReportImage, ...]  # one for each leaf, in any order
     subtrees: tuple[ReportSubtree, ...] = ()
-    rejected: tuple[ReportRejected, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
     stages: tuple[ReportStage, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     previews: Mapping[int, bytes] = field(default_factory=dict)  # by segment: small, decoded
@@ -87,6 +75,11 @@ class ReportData:
     def missing(self) -> tuple[ReportImage, ...]:
         """Pictures that do not exist yet."""
         return tuple(image for image in self.images if not image.made)
+
+    @property
+    def rejected_kinds(self) -> tuple[RejectedKind, ...]:
+        """The rejected rows, once for each reason."""
+        return by_kind(self.rejected)
 
     @property
     def asked(self) -> int:

@@ -28,7 +28,6 @@ from tasks.report.headline import planned_by
 from tasks.report.page import (
     ReportData,
     ReportImage,
-    ReportRejected,
     ReportStage,
     ReportSubtree,
     thumbnail,
@@ -63,7 +62,7 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         plan=night.plan,
         images=_images(stores, night, prompts, images),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
-        rejected=tuple(ReportRejected(each.row, each.reason) for each in facts.rejected),
+        rejected=facts.rejected,
         stages=tuple(
             ReportStage(name, seconds, facts.devices[name])
             for name, seconds in facts.seconds.items()

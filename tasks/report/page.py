@@ -17,7 +17,6 @@ from tasks.report.artifacts import subtree_table, summary_markdown
 from tasks.report.data import (
     ReportData,
     ReportImage,
-    ReportRejected,
     ReportStage,
     ReportSubtree,
 )
@@ -28,7 +27,6 @@ from tasks.report.thumbnail import data_uri, thumbnail, thumbnail_side
 __all__ = [
     "ReportData",
     "ReportImage",
-    "ReportRejected",
     "ReportStage",
     "ReportSubtree",
     "render_report",

@@ -18,12 +18,12 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
+from tasks.rejected import Rejected
 from tasks.report.gallery import gallery_groups, safe_link
 from tasks.report.headline import claim, duration, headline
 from tasks.report.page import (
     ReportData,
     ReportImage,
-    ReportRejected,
     ReportStage,
     ReportSubtree,
     render_report,
@@ -119,7 +119,7 @@ def test_hostile_text_stays_text_wherever_it_stands(text: str) -> None:
     innocent = Page(render_report(without(night(), 3)))
     data = without(night(text=text, catalogue=text, run=text, parameters={"prompt": text}), 3)
     images = tuple(dataclasses.replace(i, references=(text, text)) for i in data.images)
-    rejected = (ReportRejected(1, text),)
+    rejected = (Rejected(1, text),)
     page = Page(render_report(dataclasses.replace(data, images=images, rejected=rejected)))
     assert len(page.found("script")) == len(innocent.found("script")) == 2
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
@@ -227,8 +227,13 @@ def test_what_is_missing_is_named_with_the_error_and_the_command() -> None:
 
 
 def test_rejected_rows_are_listed_with_their_reasons() -> None:
-    data = night(rejected=(ReportRejected(17, "Row 17: the prompt is empty; write a prompt"),))
-    assert {"17", "the prompt is empty; write a prompt"} <= set(Page(render_report(data)).text)
+    empty = "the prompt is empty; write a prompt or drop the row."
+    rejected = [Rejected(row, f"Row {row} (A{row}): {empty}") for row in range(17, 29)]
+    rejected.append(Rejected(40, "Row 40: it has 3 cells"))
+    data = night(rejected=tuple(rejected))
+    others = "18, 19, 20, 21, 22, 23, 24, 25 and 3 more."
+    line = f"Row 17 (A17): {empty} The same holds for 11 more: {others}"
+    assert {"12", line, "1", "Row 40: it has 3 cells"} <= set(Page(render_report(data)).text)
 
 
 def test_decoded_previews_lie_in_the_page_under_their_segments() -> None:
