@@ -15,6 +15,7 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelling
 
 DEPLOYMENT = "subtree/subtree"
@@ -97,3 +98,14 @@ def find_child(client: SyncPrefectClient, key: str) -> FlowRun | None:
 def queue_again(client: SyncPrefectClient, flow_run: UUID) -> None:
     """Do what the UI's Retry does: the same run awaits a retry."""
     client.set_flow_run_state(flow_run, AwaitingRetry(), force=True)
+
+
+def queue_ended(flow_run: UUID) -> None:
+    """Queue a flow run again where it has ended; does nothing where it is gone or at work."""
+    with get_client(sync_client=True) as client:
+        try:
+            known = client.read_flow_run(flow_run)
+        except ObjectNotFound:
+            return
+        if known.state is not None and known.state.is_final():
+            queue_again(client, flow_run)

@@ -37,6 +37,7 @@ from tasks.errors import NightLost, NightTaken
 from tasks.lease import leased_night
 from tasks.ledger import (
     Night,
+    end_run,
     find_night_run,
     note_flow_run,
     open_subtrees,
@@ -181,12 +182,21 @@ def owner() -> str:
     return str(flow_run.id)
 
 
+@nightly.on_failure
+@nightly.on_crashed
+def note_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Have the ledger say what Prefect says; a night that was closed already stays as it is."""
+    with open_stores(read_settings()) as stores, stores.session() as session:
+        end_run(session, str(flow_run.id), RunState.FAILED)
+
+
 @nightly.on_cancellation
 def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancel the children too: without this they would go on alone."""
     with open_stores(read_settings()) as stores, stores.session() as session:
         mine = find_night_run(session, str(flow_run.id))
         waiting = open_subtrees(session, mine) if mine else ()
+        end_run(session, str(flow_run.id), RunState.CANCELLED)
     if mine:
         cancel_children(str(mine), waiting)
 

@@ -17,10 +17,13 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
 from prefect.tasks import Task
 
+from flows.children import queue_ended
 from flows.quiet import quiet_libraries
-from tasks.errors import LeaseLost, UnreachableDatabase, UnreachableStorage
+from tasks.errors import LeaseLost, NightReplaced, UnreachableDatabase, UnreachableStorage
+from tasks.ledger import find_carrier, open_subtrees
 from tasks.requests import settings_of_run
 from tasks.settings import read_settings
+from tasks.states import RunState
 from tasks.stores import open_stores
 from tasks.worker.denoise import Progress, denoise_shard
 
@@ -41,6 +44,19 @@ def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
     """
     quiet_libraries()
     denoise(run_id, shard, name)
+    finish_night(uuid.UUID(run_id))
+
+
+def finish_night(run: uuid.UUID) -> None:
+    """Have the night's own flow run close it, where it had ended and nothing is missing any more.
+
+    So a retry of the last failed subtree alone makes the night whole.
+    """
+    with open_stores(read_settings()) as stores, stores.session() as session:
+        state, carrier = find_carrier(session, run)
+        missing = open_subtrees(session, run)
+    if state is RunState.FAILED and not missing and carrier is not None:
+        queue_ended(uuid.UUID(carrier))
 
 
 def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
@@ -65,6 +81,9 @@ def denoise(run_id: str, shard: int, name: str) -> None:
     me = str(flow_run.id)
     report = _Reporter(name)
     with open_stores(machine) as stores:
+        with stores.session() as session:
+            if find_carrier(session, uuid.UUID(run_id))[0] is RunState.REPLACED:
+                raise NightReplaced(run=run_id)
         settings = settings_of_run(stores, machine, uuid.UUID(run_id))
         done = denoise_shard(
             stores, settings, uuid.UUID(run_id), shard, me, flow_run_id=me, report=report

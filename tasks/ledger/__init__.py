@@ -41,6 +41,8 @@ from tasks.ledger.requests import (
 from tasks.ledger.runs import (
     RunLine,
     add_evaluations,
+    end_run,
+    find_carrier,
     find_night_run,
     find_run,
     find_slots,
@@ -83,6 +85,8 @@ __all__ = [
     "catalogue_of",
     "claim_night",
     "digest_rows",
+    "end_run",
+    "find_carrier",
     "find_embeddings",
     "find_like",
     "find_night",

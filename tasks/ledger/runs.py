@@ -19,7 +19,8 @@ from tasks.ledger.clock import now
 from tasks.records import Batch, Catalogue, ImageRow, Run, RunMetric, SegmentRow, Subtree, TreeRow
 from tasks.states import RunState, Stage, SubtreeState
 
-_ENDED = frozenset({RunState.COMPLETED, RunState.FAILED})
+_ENDED = frozenset({RunState.COMPLETED, RunState.FAILED, RunState.CANCELLED})
+_OPEN = (RunState.PLANNED, RunState.RUNNING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,28 @@ def set_run_state(session: Session, run: uuid.UUID, state: RunState) -> None:
     ).scalar()
     if moved is None:
         raise UnknownRun(run=run)
+
+
+def end_run(session: Session, flow_run_id: str, state: RunState) -> uuid.UUID | None:
+    """Note that the flow run of a run has ended; return the run, or None where it has none open.
+
+    A run that has ended already stays as it is.
+    """
+    return session.execute(
+        update(Run)
+        .where(Run.flow_run_id == flow_run_id, Run.state.in_(_OPEN))
+        .values(state=state, finished_at=now())
+        .returning(Run.id)
+        .execution_options(synchronize_session=False)
+    ).scalar()
+
+
+def find_carrier(session: Session, run: uuid.UUID) -> tuple[RunState, str | None]:
+    """Return a run's state and the flow run that carries it out; raises UnknownRun."""
+    row = session.execute(select(Run.state, Run.flow_run_id).where(Run.id == run)).one_or_none()
+    if row is None:
+        raise UnknownRun(run=run)
+    return row.state, row.flow_run_id
 
 
 def open_subtrees(session: Session, run: uuid.UUID) -> tuple[int, ...]:

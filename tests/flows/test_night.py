@@ -139,7 +139,7 @@ def test_a_night_that_exists_answers_only_for_the_same_request(
     assert anew["run"] in (same.state.message or "") if same.state else False
 
 
-def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_evaluated(
+def test_a_retry_of_a_failed_subtree_alone_makes_the_night_whole_and_evaluates_only_its_segments(
     stack: Stack, stores: Stores, tmp_path: Path
 ) -> None:
     night = planned(stores, tmp_path, "one subtree fails", words=("silver", "golden", "brown"))
@@ -155,7 +155,8 @@ def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_ev
     assert "somebody else" in (held.state.message or "") if held.state else False
     with stores.session() as session:
         release_lease(session, lease, SubtreeState.WAITING)
-    retry_as_the_ui_does(stack, parent)
+    retry_as_the_ui_does(stack, held.id)  # of the subtree alone
+    wait_until(lambda: summary(stores, night.run).state is RunState.COMPLETED)
     assert ended(parent).state_name == "Completed"
     healed = summary(stores, night.run)
     assert healed.state is RunState.COMPLETED
@@ -166,6 +167,19 @@ def test_a_failed_subtree_is_retried_as_the_ui_does_and_only_its_segments_are_ev
             after.evaluations_done,
             after.attempts,
         )
+
+
+def test_a_night_that_is_cancelled_in_the_ui_is_cancelled_in_the_ledger_too(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    night = planned(stores, tmp_path, "cancelled", words=("teal", "amber", "mauve"), slots=1)
+    parent = start_night(stack.api_url, asked("cancelled"))
+    wait_until(lambda: summary(stores, night.run).segments_done > 0)
+    set_state(stack, parent, {"type": "CANCELLING", "name": "Cancelling"})
+    assert ended(parent).state_name == "Cancelled"
+    wait_until(lambda: summary(stores, night.run).state is RunState.CANCELLED, patience=30)
+    wait_until(lambda: all(not each.lease_owner for each in summary(stores, night.run).subtrees))
+    assert summary(stores, night.run).images < 12
 
 
 def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night_ends_the_same(
@@ -239,6 +253,10 @@ def ended(flow_run: uuid.UUID, patience: float = 240) -> FlowRun:
 def retry_as_the_ui_does(stack: Stack, flow_run: uuid.UUID) -> None:
     """Send what the UI's Retry button sends."""
     state = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+    set_state(stack, flow_run, state)
+
+
+def set_state(stack: Stack, flow_run: uuid.UUID, state: dict[str, str]) -> None:
     httpx.post(
         f"{stack.api_url}/flow_runs/{flow_run}/set_state",
         json={"state": state, "force": True},
