@@ -20,6 +20,7 @@ from hierdiff_core.printable import printable_line
 _COMMANDS: Mapping[str, str] = {
     "demo": "flows.commands.demo:demo",
     "standalone": "flows.commands.stack:standalone",
+    "migrate": "flows.commands.migrate:migrate",
     "deploy": "flows.commands.stack:deploy",
     "schedule": "flows.commands.stack:schedule",
     "worker": "flows.commands.stack:worker",

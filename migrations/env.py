@@ -5,7 +5,7 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection
 
-from tasks.database import connect
+from tasks.database import connect, take_turns
 from tasks.records import Base
 from tasks.settings import read_settings
 
@@ -30,4 +30,5 @@ elif handed is not None:
     _run(handed)
 else:
     with connect(read_settings()).begin() as opened:
+        take_turns(opened)
         _run(opened)

@@ -12,16 +12,24 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg import errors
 from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from hierdiff_core.errors import InvalidSetting
-from tasks.errors import NoStack, OutdatedSchema, UnreachableDatabase
+from tasks.errors import (
+    ForbiddenDatabase,
+    NewerSchema,
+    NoStack,
+    OutdatedSchema,
+    UnreachableDatabase,
+)
 from tasks.settings import Settings
 
 # Two migrations at once take turns on this number; it means nothing but must never change.
 _MIGRATION_LOCK = 0x68696572
+_FORBIDDEN = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 
 
 def connect(settings: Settings) -> Engine:
@@ -58,28 +66,65 @@ def session_scope(engine: Engine) -> Iterator[Session]:
         yield session
 
 
-def migrate(url: str) -> None:
-    """Bring the database's tables to this version, all or nothing; two at once take turns.
+def migrate(url: str, revision: str = "") -> str:
+    """Bring the database's tables to this version, or back to a `revision`, all or nothing.
 
-    Raises InvalidSetting, UnreachableDatabase.
+    Two at once take turns. Returns the revision that the tables are at. Raises InvalidSetting,
+    UnreachableDatabase, ForbiddenDatabase, NewerSchema.
     """
     engine = open_engine(url)
     try:
         with reaching(engine.url), engine.begin() as connection:
-            lock = text("SELECT pg_advisory_xact_lock(:number)")
-            connection.execute(lock, {"number": _MIGRATION_LOCK})
-            command.upgrade(migration_config(connection), "head")
+            take_turns(connection)
+            _refuse_newer(connection)
+            config = migration_config(connection)
+            if revision:
+                command.downgrade(config, _known_revision(revision))
+            else:
+                command.upgrade(config, "head")
+            return _revision(connection) or "nothing"
     finally:
         engine.dispose()
 
 
+def take_turns(connection: Connection) -> None:
+    """Wait for another migration of this database, until the transaction ends."""
+    lock = text("SELECT pg_advisory_xact_lock(:number)")
+    connection.execute(lock, {"number": _MIGRATION_LOCK})
+
+
 def check_schema(engine: Engine) -> None:
-    """Raise OutdatedSchema unless the tables are those of this version."""
-    wanted = ScriptDirectory.from_config(migration_config()).get_current_head()
+    """Raise OutdatedSchema or NewerSchema unless the tables are those of this version."""
+    wanted = _scripts().get_current_head()
     with reaching(engine.url), engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
+        _refuse_newer(connection)
+        found = _revision(connection)
     if found != wanted:
         raise OutdatedSchema(url=safe_url(engine.url), found=found or "no version", wanted=wanted)
+
+
+def _refuse_newer(connection: Connection) -> None:
+    found = _revision(connection)
+    known = {script.revision for script in _scripts().walk_revisions()}
+    if found is not None and found not in known:
+        wanted = _scripts().get_current_head()
+        raise NewerSchema(url=safe_url(connection.engine.url), found=found, wanted=wanted)
+
+
+def _known_revision(revision: str) -> str:
+    known = sorted(script.revision for script in _scripts().walk_revisions())
+    if revision not in known:
+        hint = f"use one of {', '.join(known)}"
+        raise InvalidSetting(setting="--down", value=revision, hint=hint)
+    return revision
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory.from_config(migration_config())
 
 
 def migration_config(connection: Connection | None = None) -> Config:
@@ -92,10 +137,12 @@ def migration_config(connection: Connection | None = None) -> Config:
 
 @contextmanager
 def reaching(url: URL) -> Iterator[None]:
-    """Turn a failed connection into UnreachableDatabase; other errors pass."""
+    """Turn a failed connection into UnreachableDatabase, missing rights into ForbiddenDatabase."""
     try:
         yield
     except DBAPIError as error:
+        if isinstance(error.orig, _FORBIDDEN):
+            raise ForbiddenDatabase(url=safe_url(url), reason=reason(error, url)) from None
         if not (error.connection_invalidated or error.statement is None):
             raise
         raise UnreachableDatabase(url=safe_url(url), reason=reason(error, url)) from None

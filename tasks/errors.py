@@ -19,9 +19,19 @@ class UnreachableDatabase(HierdiffError):
     HIERDIFF_DATABASE_URL is right."""
 
 
+class ForbiddenDatabase(HierdiffError):
+    """Database {url} refuses ({reason}); give its role the rights, or have the tables' owner run
+    `hierdiff migrate`."""
+
+
 class OutdatedSchema(HierdiffError):
     """Database {url} is at schema {found}, but this version needs {wanted}; run
-    `alembic upgrade head`."""
+    `hierdiff migrate`."""
+
+
+class NewerSchema(HierdiffError):
+    """Database {url} is at schema {found}, which this version does not know (it has {wanted});
+    install the version that made it, or a later one."""
 
 
 class UnreachableSource(HierdiffError):

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, create_engine, inspect, text
+from alembic.script import ScriptDirectory
+from click.testing import CliRunner
+from sqlalchemy import Engine, create_engine, inspect, make_url, text
 
+from flows.cli import cli
 from hierdiff_core.errors import InvalidSetting
 from tasks.database import check_schema, migrate, migration_config
-from tasks.errors import OutdatedSchema, UnreachableDatabase
+from tasks.errors import ForbiddenDatabase, NewerSchema, OutdatedSchema, UnreachableDatabase
 from tasks.records import Base
 
 # Constraints and indexes as PostgreSQL itself spells them; Alembic compares no CHECKs.
@@ -89,7 +95,7 @@ def test_migrating_again_changes_nothing(database: Engine) -> None:
 def test_a_database_without_tables_is_named_outdated(postgres_url: str, database: Engine) -> None:
     check_schema(database)
     empty = create_engine(postgres_url)
-    with pytest.raises(OutdatedSchema, match="alembic upgrade head"):
+    with pytest.raises(OutdatedSchema, match="hierdiff migrate"):
         check_schema(empty)
     empty.dispose()
 
@@ -120,6 +126,86 @@ def test_the_alembic_command_works_in_a_clone(postgres_url: str) -> None:
             text=True,
         )
     assert "CREATE TABLE segments" in done.stdout
+
+
+def test_alembic_commands_at_the_same_time_take_turns_too(postgres_url: str) -> None:
+    root = Path(__file__).parents[2]
+    command_line = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    environment = {**os.environ, "HIERDIFF_DATABASE_URL": postgres_url}
+    both = [
+        subprocess.Popen(command_line, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    ends = [(each.communicate()[1], each.returncode) for each in both]
+    assert [code for _, code in ends] == [0, 0], ends
+
+
+def test_the_command_makes_the_tables_prints_them_and_takes_them_back(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HIERDIFF_DATABASE_URL", postgres_url)
+    head = str(ScriptDirectory.from_config(migration_config()).get_current_head())
+    assert f"revision {head}" in run("migrate")
+    assert "revision 0002" in run("migrate", "--down", "0002")
+    assert f"revision {head}" in run("migrate")
+    assert "CREATE TABLE segments" in run("migrate", "--sql")
+    with pytest.raises(InvalidSetting, match="0002"):
+        run("migrate", "--down", "last year")
+
+
+def run(*arguments: str) -> str:
+    return CliRunner().invoke(cli, arguments, catch_exceptions=False).stdout
+
+
+def test_tables_newer_than_the_code_are_refused_and_left_alone(database: Engine) -> None:
+    with database.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    before = _spelled(database)
+    for refusing in (
+        lambda: check_schema(database),
+        lambda: migrate(database.url.render_as_string(hide_password=False)),
+    ):
+        with pytest.raises(NewerSchema, match="9999"):
+            refusing()
+    assert _spelled(database) == before
+
+
+def test_a_role_without_rights_gets_one_line(database: Engine, postgres_url: str) -> None:
+    role = f"reader_{uuid4().hex[:8]}"
+    with database.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {role} LOGIN PASSWORD 'hush'"))
+    try:
+        for url in (postgres_url, database.url.render_as_string(hide_password=False)):
+            with pytest.raises(ForbiddenDatabase, match="permission denied") as caught:
+                migrate(make_url(url).update_query_dict({"user": role}).render_as_string())
+            assert "\n" not in str(caught.value)
+    finally:
+        with database.begin() as connection:
+            connection.execute(text(f"DROP ROLE {role}"))
+
+
+def test_a_server_without_tls_gets_one_line(postgres_url: str) -> None:
+    # A socket has no TLS, which libpq then leaves out; over TCP it says what is wrong.
+    url = make_url(postgres_url)
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=_refuse_tls, args=[listener], daemon=True)
+        thread.start()
+        query = {"sslmode": "require"}
+        over = url.set(host="127.0.0.1", port=listener.getsockname()[1], query=query)
+        with pytest.raises(UnreachableDatabase, match="SSL"):
+            migrate(over.render_as_string(hide_password=False))
+        thread.join()
+
+
+def _refuse_tls(listener: socket.socket) -> None:
+    """Answer as a PostgreSQL server without TLS does: the one byte N."""
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(8)
+        connection.sendall(b"N")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "no address at all", "mysql://bob:hush@host/x"])
