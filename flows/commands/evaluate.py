@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,10 +25,14 @@ from hierdiff_core.evaluation.prompt_sets import PromptSet, choose_sets, read_se
 from hierdiff_core.evaluation.sections import SECTIONS
 from hierdiff_core.evaluation.unit import Trial
 from hierdiff_core.models.recipes import pin_recipe
+from hierdiff_core.prompt import missing_column
 from hierdiff_core.solvers import SOLVERS
+from tasks.errors import BadRow, RepeatedColumn
 from tasks.evaluation.crew import Bench, count_workers
 from tasks.evaluation.work_folder import WorkFolder
 from tasks.settings import read_settings
+from tasks.source.columns import find_column
+from tasks.source.file import read_file
 
 OUT, WORK = Path("out/evaluation"), Path(".hierdiff/evaluation")
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -39,7 +43,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--model", help="folder or hub name; HIERDIFF_MODEL unless given")
 @family_options
 @click.option("--prompts", type=_FILE, required=True,
-              help="CSV with a column `prompt` and an optional column `set`")  # fmt: skip
+              help="file with a column `prompt` and an optional column `set`")  # fmt: skip
 @click.option("--sets", help="only these sets of the file, such as shoes,hats")
 @click.option("--solvers", help="only these solvers, such as ddim,dpmsolver++")
 @click.option("--judge", "judges", multiple=True, default=("attributes",), show_default=True,
@@ -69,7 +73,7 @@ def evaluate(
     it was.
     """
     quiet_libraries()
-    chosen = choose_sets(read_sets(prompts), names_of(sets))
+    chosen = choose_sets(read_sets(_rows(prompts), prompts.stem), names_of(sets))
     study = _study(grid, chosen, check_solvers(names_of(solvers)), sample)
     names = choose_sections(SECTIONS, names_of(only))
     given = {"model": model, "options": options}
@@ -83,6 +87,20 @@ def evaluate(
         return report_plan(runner, names, as_json)
     runner.run(names, workers or count_workers(bench))
     return report_end(runner, as_json)
+
+
+def _rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Yield the rows of a file; raises BadRow, since what is measured leaves out none of them."""
+    for row in read_file(file):
+        if row.fault:
+            raise BadRow(row=row.number, reason=row.fault)
+        found = {ours: find_column(ours, row.columns) for ours in ("prompt", "set", "held_out")}
+        for ours, theirs in found.items():
+            if theirs in row.repeated:
+                raise RepeatedColumn(column=ours, names=theirs)
+        if found["prompt"] is None:
+            raise missing_column("prompt", row.columns)
+        yield row.number, {ours: row.columns[theirs] for ours, theirs in found.items() if theirs}
 
 
 def names_of(given: str | None) -> list[str]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn
+from hierdiff_core.cell import is_absent, read_text
+from hierdiff_core.errors import EmptyPrompt, InvalidSetting
+from hierdiff_core.prompt import missing_column
 
 
 @dataclass(frozen=True)
@@ -38,28 +38,27 @@ class PromptSet:
         return tuple(entry.text for entry in self.entries)
 
 
-def read_sets(file: Path) -> tuple[PromptSet, ...]:
-    """Return the sets of a CSV with a column `prompt` and, if there are several, a column `set`.
+def read_sets(rows: Iterable[tuple[int, Mapping[str, object]]], name: str) -> tuple[PromptSet, ...]:
+    """Return the sets of numbered rows with a column `prompt` and, for several, a column `set`.
 
-    A column `held_out` holds `yes` or `no`. A repeated prompt of a set counts once. Raises
-    MissingColumn, EmptyPrompt, and InvalidSetting for a file without rows.
+    A set without a name is called `name`. A column `held_out` holds `yes` or `no`. A repeated
+    prompt of a set counts once. Raises MissingColumn, EmptyPrompt, WrongType, and InvalidSetting
+    where there are no rows.
     """
-    with file.open(newline="", encoding="utf-8-sig") as opened:
-        reader = csv.DictReader(opened)
-        columns = list(reader.fieldnames or [])
-        rows = list(reader)
-    if "prompt" not in columns:
-        raise MissingColumn(column="prompt", columns=", ".join(columns) or "no columns")
     sets: dict[str, dict[str, Entry]] = {}
-    for number, row in enumerate(rows, start=2):
-        entry = read_entry(row)
+    for number, row in rows:
+        if "prompt" not in row:
+            raise missing_column("prompt", row)
+        cells = {key: "" if is_absent(each) else str(each) for key, each in row.items()}
+        entry = read_entry(cells)
         if not entry.text:
             raise EmptyPrompt(row=number)
-        name = (row.get("set") or "").strip() or file.stem
-        sets.setdefault(name, {}).setdefault(entry.text, entry)
+        read_text(number, "prompt", entry.text)
+        own = cells.get("set", "").strip() or name
+        sets.setdefault(own, {}).setdefault(entry.text, entry)
     if not sets:
-        raise InvalidSetting(setting="--prompts", value=str(file), hint="the file has no rows")
-    return tuple(PromptSet(name, name, tuple(entries.values())) for name, entries in sets.items())
+        raise InvalidSetting(setting="--prompts", value=name, hint="the file has no rows")
+    return tuple(PromptSet(each, each, tuple(entries.values())) for each, entries in sets.items())
 
 
 Set = TypeVar("Set", bound=PromptSet)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn
+from hierdiff_core.errors import EmptyPrompt, InvalidSetting, MissingColumn, WrongType
 from hierdiff_core.evaluation.grid import GRIDS, make_study
 from hierdiff_core.evaluation.methods import METHODS, PromptGroup, make_setting_plan
 from hierdiff_core.evaluation.prompt_sets import (
@@ -42,22 +40,31 @@ def test_a_small_set_is_scored_whole() -> None:
     assert sample(choose_sets(SETS, ["small"])[0], 200) == tuple(range(16))
 
 
-def test_a_users_file_becomes_one_set_for_each_name(tmp_path: Path) -> None:
-    file = tmp_path / "mine.csv"
-    file.write_text("set,prompt\nshoes,a red shoe\nshoes,a red shoe\nhats,a hat\n")
-    assert {each.name: each.texts for each in read_sets(file)} == {
+def test_a_users_file_becomes_one_set_for_each_name() -> None:
+    rows = [
+        {"set": "shoes", "prompt": "a red shoe", "held_out": "yes"},
+        {"set": "shoes", "prompt": " a red shoe "},
+        {"set": "hats", "prompt": "a hat"},
+        {"set": None, "prompt": "a mug"},
+    ]
+    sets = read_sets(enumerate(rows, start=2), "mine")
+    assert {each.name: each.texts for each in sets} == {
         "shoes": ("a red shoe",),
         "hats": ("a hat",),
+        "mine": ("a mug",),
     }
+    assert sets[0].entries[0].held_out
 
 
-def test_a_users_file_without_prompts_is_refused_by_column_and_row(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("title\nmug\n")
+def test_a_users_file_without_prompts_is_refused_by_column_and_row() -> None:
     with pytest.raises(MissingColumn, match="prompt"):
-        read_sets(tmp_path / "a.csv")
-    (tmp_path / "b.csv").write_text("prompt,set\nmug,x\n,x\n")
+        read_sets([(2, {"title": "mug"})], "mine")
     with pytest.raises(EmptyPrompt, match="Row 3"):
-        read_sets(tmp_path / "b.csv")
+        read_sets([(2, {"prompt": "mug"}), (3, {"prompt": "NULL"})], "mine")
+    with pytest.raises(WrongType, match="Row 2"):
+        read_sets([(2, {"prompt": "caf\udce9"})], "mine")
+    with pytest.raises(InvalidSetting, match="no rows"):
+        read_sets([], "mine")
 
 
 def test_an_unknown_set_is_refused_with_those_there_are() -> None:
