@@ -22,6 +22,7 @@ from pydantic_settings import (
 
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.families import FAMILIES, options_of
+from hierdiff_core.printable import brief
 from tasks.errors import UnknownSetting
 from tasks.machine_settings import MachineSettings
 from tasks.night_settings import NightSettings
@@ -90,7 +91,7 @@ def read_settings(**given: object) -> Settings:
         fault = error.errors(include_url=False)[0]
     # A fault without a place is that of two budgets, the only one that concerns two settings.
     name = str(fault["loc"][0]) if fault["loc"] else "saving"
-    value = "***" if name in _SECRETS else "set" if not fault["loc"] else fault["input"]
+    value = "***" if name in _SECRETS else "set" if not fault["loc"] else brief(fault["input"])
     hint = fault["msg"].removeprefix("Value error, ")
     raise InvalidSetting(setting=_variable(name), value=value, hint=hint[0].lower() + hint[1:])
 
