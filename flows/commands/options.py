@@ -8,7 +8,10 @@ from typing import Any
 
 import click
 
+from hierdiff_core.printable import brief, printable
 from tasks.settings import read_settings
+
+_LONGEST = 100  # characters of a catalogue's name
 
 
 def _read(
@@ -21,6 +24,15 @@ def _read(
     return {name: value for name, _, value in pairs}
 
 
+def _read_catalogue(context: click.Context, parameter: click.Parameter, given: str) -> str:
+    # It is part of names, links and log lines.
+    if not given.strip() or given != printable(given) or len(given) > _LONGEST:
+        hint = f"{brief(given)!r} is no name: use 1 to {_LONGEST} printable characters"
+        raise click.BadParameter(hint, context, parameter)
+    return given
+
+
+catalogue_argument = click.argument("catalogue", callback=_read_catalogue)
 family_options = click.option(
     "--option",
     "options",

@@ -92,7 +92,7 @@ def price_text(quoted: dict[str, object]) -> str:
 
 def _rejected_lines(rejected: Any) -> Iterator[str]:
     if rejected:
-        yield f"rejected      {len(rejected):,} rows"
+        yield f"rejected      {len(rejected):,} row{'s' * (len(rejected) > 1)}"
     kinds = by_kind(Rejected(row["row"], row["reason"]) for row in rejected)
     yield from (f"  {kind.line()}" for kind in kinds)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from flows.commands.client import ledger, prefect
-from flows.commands.options import reading_options
+from flows.commands.options import catalogue_argument, reading_options
 from flows.commands.quote import price, price_text
 from flows.commands.watch import report_end, show_link, watch
 from flows.names import night_name
@@ -44,7 +44,6 @@ from tasks.stores import Stores
 _DATE = click.DateTime(["%Y-%m-%d"])
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 
-_catalogue = click.argument("catalogue")
 _day = click.option("--date", "day", type=_DATE, help="business date; today unless given")
 _file = click.option(
     "--file", type=_FILE, help="CSV, TSV, JSON, JSONL or TXT; - for standard input"
@@ -59,7 +58,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="machine-readable o
 
 
 @click.command()
-@_catalogue
+@catalogue_argument
 @_day
 @_file
 @_query
@@ -96,7 +95,7 @@ def ingest(
 
 
 @click.command()
-@_catalogue
+@catalogue_argument
 @_day
 @_file
 @_query
@@ -137,7 +136,7 @@ def plan(
 
 
 @click.command()
-@_catalogue
+@catalogue_argument
 @_day
 @_file
 @_query

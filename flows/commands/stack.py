@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from flows.commands.client import prefect
+from flows.commands.options import catalogue_argument, reading_options
 from flows.deployments import register_deployments, register_pools
 from flows.schedules import schedule_nights, unschedule
 from flows.stack import standalone as embedded
@@ -47,12 +48,13 @@ def deploy() -> None:
 
 
 @click.command()
-@click.argument("catalogue")
+@catalogue_argument
+@reading_options
 @click.option("--cron", default="0 1 * * *", show_default=True, help="when, in HIERDIFF_TIMEZONE")
 @click.option("--off", is_flag=True, help="remove the catalogue's schedule")
-def schedule(catalogue: str, cron: str, off: bool) -> None:
+def schedule(catalogue: str, reading: dict[str, object], cron: str, off: bool) -> None:
     """Have a night of CATALOGUE made on a schedule, with the settings of this environment."""
-    settings = read_settings()
+    settings = read_settings(**reading)
     with prefect(settings) as url:
         if off:
             gone = unschedule(url, catalogue)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.client import ledger
-from flows.commands.options import reading_options
+from flows.commands.options import catalogue_argument, reading_options
 from flows.commands.predict import run_prediction, show_budget, written_text
 from flows.commands.progress import progress_bar
 from flows.commands.quote import expect, time_text
@@ -54,7 +54,7 @@ class TuningReport:
 
 
 @click.command()
-@click.argument("catalogue")
+@catalogue_argument
 @click.option("--file", type=_FILE, help="CSV, TSV, JSON, JSONL or TXT; - for standard input")
 @click.option("--query", help="SQL for HIERDIFF_SOURCE_URL that returns a column `prompt`")
 @reading_options

@@ -21,6 +21,7 @@ from tests.tasks.night_kit import environment, write_catalogue
 
 pytestmark = pytest.mark.slow
 
+FEED = str(Path(__file__).parents[1] / "tasks/source/feeds/google_merchant.tsv")
 ROWS = "reference,prompt,width\nA1,a red mug,\nA2,,\nA3,a blue mug,wide\nA4,a green mug,\n"
 
 
@@ -85,6 +86,54 @@ def test_a_plan_says_its_price_and_starts_nothing(told: dict[str, str], tmp_path
     assert quoted["device_seconds"] is None
     listed = hierdiff(told, "status", "--json")
     assert json.loads(listed.stdout) == []
+
+
+def test_an_export_is_planned_by_mapping_and_template_with_its_refusals(
+    told: dict[str, str],
+) -> None:
+    words = (
+        "--file",
+        FEED,
+        "--column",
+        "reference=id",
+        "--template",
+        "a photo of {title}, {color}",
+    )
+    done = hierdiff(told, "plan", "shop", *words)
+    assert done.returncode == 0, done.stderr
+    assert "2 prompts, 2 distinct images" in done.stdout
+    refusals = done.stdout[done.stdout.index("rejected") :].splitlines()
+    assert refusals[1:] == [
+        "  Row 3 (00172): it has no 'color', which the template needs; correct it or drop the row."
+    ]
+    line = refused(told, "plan", "shop", *words[:4], "--template", "{titel}")
+    assert "did you mean 'title'?" in line
+    assert "--column prompt=NAME" in refused(told, "plan", "shop", "--file", FEED)
+
+
+def test_what_is_odd_and_no_fault_is_printed_beside_the_result(
+    told: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("Prompt,speed\na red mug,7\n")
+    done = hierdiff(told, "ingest", "shop", "--file", str(file), "--json")
+    assert json.loads(done.stdout)["prompts"] == 1
+    assert done.stderr == (
+        "hierdiff: Column 'speed' is not read; if it is meant, say --column seed=speed.\n"
+    )
+
+
+def test_a_size_that_no_one_meant_is_refused(told: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("prompt,width,height\na red mug,100000,100000\na blue mug,8192,64\n")
+    assert "at most 4096 pixels (HIERDIFF_LARGEST_SIDE)" in refused(
+        told, "ingest", "shop", "--file", str(file)
+    )
+    raised = told | {"HIERDIFF_LARGEST_SIDE": "8192"}
+    done = hierdiff(raised, "ingest", "shop", "--file", str(file), "--json")
+    assert json.loads(done.stdout)["prompts"] == 1
+    line = refused(told | {"HIERDIFF_WIDTH": "8192"}, "ingest", "shop", "--file", str(file))
+    assert "raise HIERDIFF_LARGEST_SIDE" in line
 
 
 def test_a_plan_leaves_no_catalogue_and_no_night_behind(

@@ -12,6 +12,7 @@ from flows.cli import cli, exit_code
 from hierdiff_core.printable import printable
 
 CATALOGUE = ("ingest", "plan", "run", "tune")
+NAMES = ("", " ", "shop\n2", "\x1b[31mshop", "shop\u202e", "caf\udce9", "x" * 101)
 DATED = ("ingest", "plan", "run")
 DAYS = ("today", "2026-13-01", "2026-02-30", "01.02.2026", "2026-01-01T00:00", "")
 FOR_EACH = [
@@ -30,6 +31,8 @@ FOR_EACH = [
     (("shop", "--encoding", "klingon"), "_ENCODING is 'klingon': there is no such encoding"),
 ]
 WRONG = [
+    *[((name, bad), " is no name: use 1 to 100 printable characters")
+      for name in (*CATALOGUE, "schedule") for bad in NAMES],
     *[((name, *rest), said) for name in CATALOGUE for rest, said in FOR_EACH],
     *[((name, "shop", "--date", day), f"'{day}' does not match the format '%Y-%m-%d'")
       for name in DATED for day in DAYS],
