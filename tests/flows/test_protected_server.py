@@ -1,0 +1,169 @@
+"""Production's Prefect server asks for a password, and its workers start from anywhere."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+from flows.cli import cli
+from flows.errors import RefusedByPrefect, UnreachablePrefect
+from flows.stack import orchestrator
+from flows.stack.home import clean_environment
+from flows.stack.services import Service, started_on_free_port
+from flows.starts import DEPLOYMENT, NightStart, start_night
+from tasks.business_date import date_in_zone
+from tasks.night_settings import NightSettings
+from tests.servers import PATIENCE, Place
+
+pytestmark = pytest.mark.slow
+
+PASSWORD = "admin:hush:hush"
+
+
+@pytest.fixture(scope="module")
+def url(server_place: Place) -> Iterator[str]:
+    """The address of a Prefect server that lets nobody in without a password."""
+    home = server_place.home
+    environment = clean_environment(home) | orchestrator.prefect_environment(home)
+    environment["PREFECT_SERVER_API_AUTH_STRING"] = PASSWORD
+
+    def on_port(port: int) -> Service:
+        ports.append(port)
+        return Service(
+            "prefect",
+            orchestrator.server_command(port),
+            environment,
+            home / "logs" / "prefect.log",
+            server_place.guard,
+            lambda _: orchestrator.answers(f"http://127.0.0.1:{port}/api"),
+        )
+
+    ports: list[int] = []
+    server = started_on_free_port(on_port, PATIENCE, lambda: False)
+    yield f"http://127.0.0.1:{ports[-1]}/api"
+    server.stop()
+
+
+@pytest.fixture
+def let_in(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An environment with the server's address and password, as an operator sets it."""
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", PASSWORD)
+    monkeypatch.setenv("HIERDIFF_HOME", str(tmp_path))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_API_AUTH_STRING: PASSWORD}):
+        yield
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_command_without_the_password_is_refused_in_one_line(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", url)
+    with pytest.raises(RefusedByPrefect, match="PREFECT_API_AUTH_STRING"):
+        run("deploy")
+
+
+@pytest.mark.usefixtures("let_in")
+def test_what_answers_and_is_no_prefect_server_is_refused(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = url.removesuffix("/api")  # the UI, which answers everything with a page
+    monkeypatch.setenv("PREFECT_API_URL", page)
+    with pytest.raises(UnreachablePrefect, match=page):
+        run("deploy")
+
+
+@pytest.mark.usefixtures("let_in")
+def test_a_deployment_has_no_schedule_until_a_catalogue_with_a_source_is_given_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.4")
+    assert "deployed" in run("deploy")
+    assert schedules() == {}
+    monkeypatch.setenv("HIERDIFF_SOURCE_QUERY", "SELECT prompt FROM shoes")
+    monkeypatch.setenv("HIERDIFF_TIMEZONE", "Europe/Berlin")
+    run("schedule", "shoes")
+    run("schedule", "hats", "--cron", "30 2 * * *")
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.6")
+    run("schedule", "shoes")  # changes it
+    run("deploy")  # and leaves both alone
+    found = schedules()
+    assert {slug: each["saving"] for slug, each in found.items()} == {
+        "night-shoes": 0.6,
+        "night-hats": 0.4,
+    }
+    assert all(each["timezone"] == "Europe/Berlin" for each in found.values())
+    assert "no longer" in run("schedule", "hats", "--off")
+    assert set(schedules()) == {"night-shoes"}
+
+
+def schedules() -> dict[str | None, dict[str, object]]:
+    """Return the settings of each schedule's nights, by its slug."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(DEPLOYMENT)
+    return {each.slug: (each.parameters or {})["settings"] for each in deployment.schedules}
+
+
+@pytest.mark.usefixtures("let_in")
+def test_a_worker_runs_flows_by_its_own_python_beside_packages_of_the_same_names(
+    url: str, server_place: Place, tmp_path: Path
+) -> None:
+    run("deploy")
+    for name in ("flows", "tasks", "migrations", "hierdiff_core"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not ours')")
+    environment = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("HIERDIFF_")},
+        **orchestrator.prefect_environment(tmp_path),
+        "PREFECT_API_URL": url,
+        "PREFECT_API_AUTH_STRING": PASSWORD,
+        "PATH": "/usr/bin:/bin",  # as a supervisor has it: nothing of this environment
+        "HIERDIFF_HOME": str(tmp_path),
+        "HIERDIFF_SAVING": "0.7",
+    }
+    program = str(Path(sys.executable).parent / "hierdiff")
+    worker = Service(
+        "worker-cpu",
+        ["/bin/sh", "-c", f"cd {tmp_path} && exec {program} worker --pool cpu"],
+        environment,
+        server_place.home / "logs" / "worker.log",
+        server_place.guard,
+        lambda service: service.logged("started!"),
+    )
+    worker.start()
+    try:
+        worker.await_ready(PATIENCE)
+        night = NightStart("shoes", date_in_zone("UTC"), NightSettings())
+        ended = await_end(start_night(url, night))
+    finally:
+        worker.stop()
+    # It came as far as the ledger, of which this machine knows nothing.
+    assert ended.state is not None
+    assert ended.state.name == "Failed"
+    assert "No database is set" in (ended.state.message or "")
+
+
+def await_end(flow_run: object) -> FlowRun:
+    deadline = time.monotonic() + 120
+    with get_client(sync_client=True) as client:
+        while True:
+            found = client.read_flow_run(flow_run)  # type: ignore[arg-type]
+            if found.state is not None and found.state.is_final():
+                return found
+            assert time.monotonic() < deadline, found.state
+            time.sleep(0.5)
