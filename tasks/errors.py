@@ -142,6 +142,11 @@ class NoSource(HierdiffError):
     and HIERDIFF_SOURCE_QUERY, or HIERDIFF_SOURCE_FILE."""
 
 
+class PoisonedNight(HierdiffError):
+    """Night {date} of catalogue {catalogue!r} took its worker down {crashes} times in a row; check
+    the log of the worker of pool `cpu`, then retry it by hand."""
+
+
 class PoisonedSubtree(HierdiffError):
     """Subtree {shard} of run {run} took its worker down {crashes} times in a row; check the
     worker's log, then retry it by hand."""

@@ -20,7 +20,7 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from hierdiff_core.errors import HierdiffError
-from tasks.errors import LeaseHeld, LeaseLost, NightLost, NightTaken, PoisonedSubtree
+from tasks.errors import LeaseHeld, LeaseLost, NightLost, NightTaken, PoisonedNight, PoisonedSubtree
 from tasks.holder import holding
 from tasks.ledger import (
     Lease,
@@ -39,7 +39,7 @@ from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
 
-_CRASHES = 5  # in a row, after which a subtree is only run again by hand
+_CRASHES = 5  # in a row, after which a subtree or a night is only run again by hand
 _RENEWALS = 4  # while a lease lasts, so that a few may fail
 # Seconds between renewals, at most: so soon a worker learns that it has lost its lease. Who takes a
 # lease from a holder that may still live waits longer than that before its first step.
@@ -128,7 +128,8 @@ def leased_night(
 ) -> Iterator[tuple[Night, Hold]]:
     """Hold a night for the block, and wait while another process of the same owner has it.
 
-    Raises NightTaken while another owner holds it.
+    Raises NightTaken while another owner holds it, and PoisonedNight after too many crashes in a
+    row: it is given back, and a retry by hand starts the count anew.
     """
 
     def take(session: Session) -> NightLease:
@@ -140,6 +141,8 @@ def leased_night(
         renew = partial(renew_night, lease=lease, seconds=seconds)
         hold = Hold(stores, seconds, renew, began + seconds)
         try:
+            if lease.crashes >= _CRASHES:
+                raise PoisonedNight(catalogue=catalogue, date=day, crashes=lease.crashes)
             with hold.kept():
                 yield lease.night, hold
         finally:

@@ -23,6 +23,7 @@ class NightLease:
     owner: str
     attempts: int  # this one included; the number of this lease
     silent: bool  # whether it was taken from a holder that may still live
+    crashes: int  # in a row, just before this attempt
 
 
 def take_night(
@@ -45,9 +46,11 @@ def take_night(
         )
     values: dict[str, Any] = {"lease_owner": owner, "lease_holder": holder}
     values |= {"lease_until": after(seconds), "attempts": Batch.attempts + 1}
-    taken = update(Batch).where(batch).values(**values).returning(Batch.attempts)
-    attempts = session.execute(taken.execution_options(synchronize_session=False)).scalar_one()
-    return NightLease(night, owner, attempts, silent)
+    # Whoever had it never gave it back: that attempt crashed.
+    values |= {"crashes": Batch.crashes + 1 if former is not None else 0}
+    taken = update(Batch).where(batch).values(**values).returning(Batch.attempts, Batch.crashes)
+    attempts, crashes = session.execute(taken.execution_options(synchronize_session=False)).one()
+    return NightLease(night, owner, attempts, silent, crashes)
 
 
 def renew_night(session: Session, lease: NightLease, seconds: float) -> None:

@@ -50,6 +50,7 @@ class Batch(Base):
     lease_holder: Mapped[str | None]  # the process, see tasks.holder
     lease_until: Mapped[datetime | None]
     attempts: Mapped[int] = mapped_column(default=0)  # leases taken: the number of the latest one
+    crashes: Mapped[int] = mapped_column(default=0)  # in a row: leases that were never given back
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 

@@ -13,12 +13,14 @@ import pytest
 from sqlalchemy import Engine, func, update
 
 from tasks import ledger
-from tasks.errors import LeaseHeld, LeaseLost
-from tasks.lease import Hold, leased_subtree
+from tasks.errors import LeaseHeld, LeaseLost, PoisonedNight
+from tasks.holder import holding
+from tasks.lease import Hold, leased_night, leased_subtree
 from tasks.records import Subtree
 from tasks.states import SubtreeState
 from tasks.storage import Bucket
 from tasks.stores import Stores
+from tests.tasks.conftest import NIGHT
 
 
 @pytest.fixture
@@ -100,3 +102,19 @@ def test_a_second_process_of_an_owner_waits_for_the_first(stores: Stores, run: U
 def test_another_owner_does_not_wait(stores: Stores, run: UUID) -> None:
     with held_by(stores, run, "one"), pytest.raises(LeaseHeld), held_by(stores, run, "two"):
         pytest.fail("the lease is held")
+
+
+def test_a_night_that_crashes_again_and_again_stops_and_a_retry_by_hand_starts_anew(
+    stores: Stores,
+) -> None:
+    for _ in range(5):
+        with holding() as gone, stores.session() as session:
+            night = ledger.claim_night(session, "shop", NIGHT)
+            ledger.take_night(session, night, "a flow run", 60, holder=gone)
+    with (
+        pytest.raises(PoisonedNight, match="5 times in a row"),
+        leased_night(stores, "shop", NIGHT, "a flow run", 60),
+    ):
+        pass
+    with leased_night(stores, "shop", NIGHT, "a flow run", 60) as (night, _):
+        assert night.run is None
