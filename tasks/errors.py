@@ -147,6 +147,11 @@ class PoisonedNight(HierdiffError):
     the log of the worker of pool `cpu`, then retry it by hand."""
 
 
+class RowsSetAside(HierdiffError):
+    """{count} pictures could not be made and were set aside, all others are there: {rows}. A retry
+    tries them again, up to {most} times; correct or drop the rows for the next night."""
+
+
 class PoisonedSubtree(HierdiffError):
     """Subtree {shard} of run {run} took its worker down {crashes} times in a row; check the
     worker's log, then retry it by hand."""

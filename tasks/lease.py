@@ -20,7 +20,15 @@ from typing import TypeVar
 from sqlalchemy.orm import Session
 
 from hierdiff_core.errors import HierdiffError
-from tasks.errors import LeaseHeld, LeaseLost, NightLost, NightTaken, PoisonedNight, PoisonedSubtree
+from tasks.errors import (
+    LeaseHeld,
+    LeaseLost,
+    NightLost,
+    NightTaken,
+    PoisonedNight,
+    PoisonedSubtree,
+    RowsSetAside,
+)
 from tasks.holder import holding
 from tasks.ledger import (
     Lease,
@@ -31,6 +39,7 @@ from tasks.ledger import (
     release_night,
     renew_lease,
     renew_night,
+    reopen_failures,
     take_lease,
     take_night,
 )
@@ -57,6 +66,7 @@ class Hold:
     seconds: float  # that the lease lasts
     renew: Callable[[Session], object]  # raises LeaseLost or NightLost
     _until: float = 0.0  # monotonic time before which nobody else can have taken the lease
+    again: bool = False  # whether there was an attempt before this one
     _ended: threading.Event = field(default_factory=threading.Event)
     _lost: HierdiffError | None = None
 
@@ -161,15 +171,17 @@ def leased_subtree(
 ) -> Iterator[Hold]:
     """Hold a subtree for the block: completed at its end, failed with the error's line otherwise.
 
-    Waits while another process of the same owner holds it. Raises LeaseHeld while another owner
-    does, UnknownSubtree, and PoisonedSubtree after too many crashes in a row: it fails, and a retry
-    by hand starts the count anew.
+    Rows that were set aside leave it incomplete. Waits while another process of the same owner
+    holds it. Raises LeaseHeld while another owner does, UnknownSubtree, and PoisonedSubtree after
+    too many crashes in a row: it fails, and a retry by hand starts the count anew.
     """
 
     def take(session: Session) -> Lease:
-        return take_lease(
+        lease = take_lease(
             session, run, shard, owner, seconds, holder=holder, flow_run_id=flow_run_id
         )
+        reopen_failures(session, run, shard, crashed=lease.crashes > 0)
+        return lease
 
     with holding() as holder:
         began, lease = _await(stores, take, owner)
@@ -177,7 +189,8 @@ def leased_subtree(
         try:
             if lease.crashes >= _CRASHES:
                 raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
-            with Hold(stores, seconds, renew, began + seconds).kept() as hold:
+            again = lease.attempts > 1
+            with Hold(stores, seconds, renew, began + seconds, again).kept() as hold:
                 yield hold
         except BaseException as error:
             _give_up(stores, lease, error)
@@ -212,10 +225,11 @@ def _give_up(stores: Stores, lease: Lease, error: BaseException) -> None:
     if isinstance(error, LeaseLost):
         return  # the subtree is another's
     line = " ".join(str(error).split()) or "it was stopped"
+    state = SubtreeState.INCOMPLETE if isinstance(error, RowsSetAside) else SubtreeState.FAILED
     message = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
     try:
         with stores.session() as session:
-            release_lease(session, lease, SubtreeState.FAILED, message[:2000])
+            release_lease(session, lease, state, message[:2000])
     except HierdiffError as also:
         # The error that ended the work is the one to see; the lease runs out by itself.
         log.warning("The lease could not be given back: %s", also)

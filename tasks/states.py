@@ -32,6 +32,7 @@ class SubtreeState(StrEnum):
     WAITING = "waiting"  # nobody has taken it yet
     RUNNING = "running"  # leased; a lease that has run out means its worker is gone
     COMPLETED = "completed"  # all its segments are done
+    INCOMPLETE = "incomplete"  # all are done but those that failed alone and were set aside
     FAILED = "failed"  # given back with an error
 
 
@@ -53,3 +54,4 @@ class SegmentState(StrEnum):
     WAITING = "waiting"  # not started
     RUNNING = "running"  # started; after a crash it is simply started again
     DONE = "done"  # its object is stored and its sha256 known
+    FAILED = "failed"  # set aside with its reason; what is below a cluster goes around it

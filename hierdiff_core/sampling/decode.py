@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.sampling.isolate import attempt, by_halves
+from hierdiff_core.sampling.isolate import by_halves, try_call
 
 AT_ONCE = 4  # latents of every call, since rounding follows the shape of a call
 
@@ -52,7 +52,7 @@ def decode_each(denoiser: Denoiser, latents: Sequence[torch.Tensor]) -> Decoded:
 
 
 def _decode_call(denoiser: Denoiser, latents: Sequence[torch.Tensor]) -> Decoded:
-    whole = attempt(lambda: _decode(denoiser, latents, AT_ONCE))
+    whole = try_call(lambda: _decode(denoiser, latents, AT_ONCE))
     if not isinstance(whole, Exception):
         return Decoded(tuple(whole), AT_ONCE)
     if not _decodes_blank(denoiser, latents[0], AT_ONCE):
@@ -71,11 +71,11 @@ def _decode_call(denoiser: Denoiser, latents: Sequence[torch.Tensor]) -> Decoded
 
 def _decodes_blank(denoiser: Denoiser, like: torch.Tensor, width: int) -> bool:
     blank = torch.zeros_like(like)
-    return not isinstance(attempt(lambda: _decode(denoiser, [blank], width)), Exception)
+    return not isinstance(try_call(lambda: _decode(denoiser, [blank], width)), Exception)
 
 
 def _decode_alone(denoiser: Denoiser, latents: torch.Tensor) -> Pixels | Exception:
-    outcome = attempt(lambda: _decode(denoiser, [latents], 1))
+    outcome = try_call(lambda: _decode(denoiser, [latents], 1))
     return outcome if isinstance(outcome, Exception) else outcome[0]
 
 

@@ -29,7 +29,7 @@ class Failure:
     reason: str
 
 
-def attempt(call: Callable[[], Result]) -> Result | Exception:
+def try_call(call: Callable[[], Result]) -> Result | Exception:
     """Return what a call returns, or the error that it raises, without the memory that it holds.
 
     Raises a HierdiffError, which is never a row's fault.
@@ -48,7 +48,7 @@ def by_halves(
     rows: Sequence[Row], call: Callable[[Sequence[Row]], Result]
 ) -> Iterator[tuple[Sequence[Row], Result | Exception]]:
     """Yield parts of the rows, in order, each with its result or, of one row, with its error."""
-    outcome = attempt(lambda: call(rows))
+    outcome = try_call(lambda: call(rows))
     if not isinstance(outcome, Exception) or len(rows) == 1:
         yield rows, outcome
         return

@@ -7,7 +7,7 @@ records what has ended.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -19,7 +19,7 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.sampling.batch import NoiseSource, RowBatch
 from hierdiff_core.sampling.call_widths import CallWidths
-from hierdiff_core.sampling.isolate import NOT_FINITE, Failure, attempt, by_halves, reason_of
+from hierdiff_core.sampling.isolate import NOT_FINITE, Failure, by_halves, reason_of, try_call
 from hierdiff_core.sampling.ready_queue import ReadyQueue, Row
 from hierdiff_core.sampling.transfers import Finished, Transfers
 from hierdiff_core.solver import Solver
@@ -70,12 +70,17 @@ def run(
 
 @torch.no_grad()
 def rounds(
-    job: Job, denoiser: Denoiser, solver: Solver, finished: Mapping[int, State] | None = None
+    job: Job,
+    denoiser: Denoiser,
+    solver: Solver,
+    finished: Mapping[int, State] | None = None,
+    starting: Callable[[tuple[int, ...]], None] | None = None,
 ) -> Iterator[Round]:
     """Yield the outcome of each round until no segment is left.
 
     To resume, pass in the states of finished segments; a state is read only when a child starts
-    from it, so the mapping may load lazily. A row depends on its own segment alone: its calls have
+    from it, so the mapping may load lazily. `starting` is called with the numbers of segments
+    before their first step. A row depends on its own segment alone: its calls have
     the shapes that the plan gives them, so its bits are the same whatever its neighbours and
     interruptions. Rows in memory follow the slots and the depth of the plan. Where the device runs
     out of memory, later calls are half as wide (their last bits may then differ); no step is lost.
@@ -89,6 +94,8 @@ def rounds(
     state = _RunState(job, denoiser, solver, {} if finished is None else finished)
     while state.queue.ready or state.queue.rows:
         started = state.fill()
+        if starting is not None and started:
+            starting(started)
         evaluations, padding = state.step()
         state.collect()
         ended = state.arrived()
@@ -190,11 +197,11 @@ class _RunState:
 
         Raises the call's error where rows without content fail too.
         """
-        error = attempt(lambda: self.batch.step(call, width))
+        error = try_call(lambda: self.batch.step(call, width))
         if error is None:
             return call
         self._free_memory()
-        if isinstance(attempt(lambda: self.batch.step_blank(width)), Exception):
+        if isinstance(try_call(lambda: self.batch.step_blank(width)), Exception):
             if width == 1 or not isinstance(error, torch.OutOfMemoryError):
                 raise error
             self._narrow(width)
@@ -202,7 +209,7 @@ class _RunState:
         taken: list[Row] = []
         for part, outcome in by_halves(call, lambda rows: self.batch.step(rows, width)):
             if outcome is not None and width > 1:  # alone, it may need a call of its own
-                outcome = attempt(lambda row=part[0]: self.batch.step([row], 1))  # type: ignore[misc]
+                outcome = try_call(lambda row=part[0]: self.batch.step([row], 1))  # type: ignore[misc]
             if outcome is None:
                 taken += part
             else:

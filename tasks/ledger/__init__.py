@@ -17,6 +17,16 @@ from tasks.ledger.claims import (
     store_prompts,
 )
 from tasks.ledger.embeddings import find_embeddings, store_embeddings
+from tasks.ledger.failures import (
+    MOST,
+    SegmentFailure,
+    SetAside,
+    change_keys,
+    fail_segments,
+    list_set_aside,
+    load_failures,
+    reopen_failures,
+)
 from tasks.ledger.images import StoredImage, load_images, record_images
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
@@ -49,6 +59,7 @@ from tasks.ledger.runs import (
     keep_slots,
     list_runs,
     note_flow_run,
+    note_progress,
     note_resumed,
     open_subtrees,
     record_metric,
@@ -67,6 +78,7 @@ from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
 __all__ = [
+    "MOST",
     "Leaf",
     "Lease",
     "Night",
@@ -76,6 +88,8 @@ __all__ = [
     "Request",
     "RunLine",
     "RunSummary",
+    "SegmentFailure",
+    "SetAside",
     "Stored",
     "StoredImage",
     "StoredSegment",
@@ -83,9 +97,11 @@ __all__ = [
     "Tree",
     "add_evaluations",
     "catalogue_of",
+    "change_keys",
     "claim_night",
     "digest_rows",
     "end_run",
+    "fail_segments",
     "find_carrier",
     "find_embeddings",
     "find_like",
@@ -104,6 +120,8 @@ __all__ = [
     "keep_slots",
     "keep_tuned",
     "list_runs",
+    "list_set_aside",
+    "load_failures",
     "load_images",
     "load_nodes",
     "load_plan",
@@ -112,6 +130,7 @@ __all__ = [
     "load_run_prompts",
     "load_standing",
     "note_flow_run",
+    "note_progress",
     "note_resumed",
     "note_rows",
     "note_settings",
@@ -123,6 +142,7 @@ __all__ = [
     "release_night",
     "renew_lease",
     "renew_night",
+    "reopen_failures",
     "reopen_subtrees",
     "replace_night",
     "row_facts",

@@ -134,6 +134,7 @@ def segment_rows(
             "founders": None if segment.founders is None else list(segment.founders),
             "key": key,
             "shard": shard_of[segment.id],
+            "failures": 0,
             **_progress(done.get(key)),
         }
         for segment, key in zip(night.plan.segments, night.keys, strict=True)

@@ -155,6 +155,16 @@ def add_evaluations(session: Session, run: uuid.UUID, shard: int, *, done: int) 
     )
 
 
+def note_progress(session: Session, run: uuid.UUID, shard: int) -> None:
+    """Note that an attempt has finished something: the next crash is the first one in a row."""
+    session.execute(
+        update(Subtree)
+        .where(Subtree.run_id == run, Subtree.shard == shard, Subtree.crashes > 0)
+        .values(crashes=0)
+        .execution_options(synchronize_session=False)
+    )
+
+
 def note_resumed(session: Session, run: uuid.UUID, shard: int, evaluations: int) -> None:
     """Note how many evaluations the latest attempt at a subtree found done already."""
     session.execute(

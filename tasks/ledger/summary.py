@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.claims import load_rejected
+from tasks.ledger.failures import SetAside, list_set_aside
 from tasks.records import (
     Batch,
     Catalogue,
@@ -80,6 +81,7 @@ class RunSummary:
     details: Mapping[str, Mapping[str, object]]  # by stage
     subtrees: tuple[SubtreeLine, ...]
     rejected: tuple[Rejected, ...]
+    set_aside: tuple[SetAside, ...]  # rows whose pictures failed alone
 
     @property
     def saving(self) -> float:
@@ -133,6 +135,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         details={each.stage: each.details for each in metrics},
         subtrees=subtrees,
         rejected=load_rejected(session, facts.batch_id),
+        set_aside=list_set_aside(session, run),
     )
 
 

@@ -142,6 +142,8 @@ class SegmentRow(Base):
     bytes: Mapped[int | None] = mapped_column(BigInteger)
     attempts: Mapped[int] = mapped_column(default=0)
     reused: Mapped[bool] = mapped_column(default=False)  # done by an earlier run
+    failures: Mapped[int] = mapped_column(default=0)  # alone, or in flight when its worker died
+    reason: Mapped[str | None]  # of the last failure
     finished_at: Mapped[datetime | None]
 
 

@@ -7,8 +7,9 @@ threads.
 from __future__ import annotations
 
 import io
+import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from threading import Lock
@@ -20,13 +21,16 @@ from PIL import Image
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.plan import Plan
-from hierdiff_core.sampling.decode import AT_ONCE, decode_latents
+from hierdiff_core.sampling.decode import AT_ONCE, Decoded, Pixels, decode_each
+from hierdiff_core.sampling.isolate import reason_of, try_call
 from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.solver import Solver
 from tasks.object_keys import preview_key
 from tasks.settings import Settings
 from tasks.worker.shard import Work, picture
-from tasks.worker.write_batch import Maker, Object, Picture, Split
+from tasks.worker.write_batch import Maker, Object, Picture, Split, Unmade
+
+log = logging.getLogger(__name__)
 
 _PREVIEW_SIDE = 96  # pixels
 
@@ -43,6 +47,7 @@ class DecodeQueue:
         self.work, self.settings, self.denoiser = work, settings, denoiser
         self.waiting: list[Finished] = []
         self.lock = threading.Lock()  # one decoding at a time: together they may not fit
+        self.width = AT_ONCE  # pictures that the device's memory was found to hold
 
     def add(self, finished: Iterable[Finished]) -> list[Maker]:
         """Take in segments; return makers for those whose turn has come."""
@@ -57,29 +62,59 @@ class DecodeQueue:
         """Return makers for all that wait."""
         if not self.waiting:
             return []
-        call = _Call(self.denoiser, self.waiting, self.lock)
+        call = _Call(self.denoiser, self.waiting, self.lock, self._warn)
         self.waiting = []
         if self.denoiser.device.type != "cuda":
             call.pixels()
         return [partial(self._make, call, place) for place in range(len(call.finished))]
 
-    def _make(self, call: _Call, place: int) -> Picture | Object:
-        return make_picture(self.work, self.settings, call.finished[place], call.pixels()[place])
+    def _warn(self, width: int) -> None:
+        """Warn once that the device's memory ran out."""
+        if width < self.width:
+            self.width = width
+            log.warning(
+                "The device's memory does not hold %d pictures; decoding %d at a time. Pictures "
+                "may differ in their last bits from those of another run",
+                AT_ONCE,
+                width,
+            )
+
+    def _make(self, call: _Call, place: int) -> Picture | Object | Unmade | None:
+        finished, pixels = call.finished[place], call.pixels()[place]
+        made: Picture | Object | Exception
+        if isinstance(pixels, Exception):
+            made = pixels
+        else:
+            made = encode(self.work, self.settings, finished, pixels)
+        if not isinstance(made, Exception):
+            return made
+        if self.work.plan.is_leaf(finished.segment):
+            return Unmade(finished.segment.id, reason_of(made))
+        log.warning("No preview of segment %d: %s", finished.segment.id, reason_of(made))
+        return None
 
 
 class _Call:
     """Segments that are decoded together, once."""
 
-    def __init__(self, denoiser: Denoiser, finished: Sequence[Finished], lock: Lock) -> None:
-        self.denoiser, self.finished, self.lock = denoiser, finished, lock
-        self.decoded: list[npt.NDArray[np.uint8]] | None = None
+    def __init__(
+        self,
+        denoiser: Denoiser,
+        finished: Sequence[Finished],
+        lock: Lock,
+        warn: Callable[[int], None],
+    ) -> None:
+        self.denoiser, self.finished, self.lock, self.warn = denoiser, finished, lock, warn
+        self.decoded: Decoded | None = None
 
-    def pixels(self) -> list[npt.NDArray[np.uint8]]:
+    def pixels(self) -> tuple[Pixels | Exception, ...]:
+        """Return the pictures; an error where latents fail alone. Warns where memory is short."""
         with self.lock:
             if self.decoded is None:
                 latents = [done.state.latents for done in self.finished]
-                self.decoded = decode_latents(self.denoiser, latents)
-            return self.decoded
+                self.decoded = decode_each(self.denoiser, latents)
+                self.warn(self.decoded.width)
+            return self.decoded.pictures
 
 
 def as_model_input(solver: Solver, plan: Plan, finished: Finished) -> Finished:
@@ -112,6 +147,17 @@ def make_picture(
         return Object(preview_key(work.night.keys[segment.id]), _preview(pixels), "image/webp")
     leaf, with_prompt = work.plan.order[segment.first], settings.prompt_in_images
     return picture(work, leaf, pixels, with_prompt=with_prompt)
+
+
+def encode(
+    work: Work, settings: Settings, finished: Finished, pixels: Pixels
+) -> Picture | Object | Exception:
+    """Return the picture as `make_picture` does, or the error where it alone cannot be encoded."""
+    made = try_call(lambda: make_picture(work, settings, finished, pixels))
+    if isinstance(made, Exception):
+        # Raises where nothing can be encoded on this machine.
+        Image.fromarray(np.zeros_like(pixels)).save(io.BytesIO(), "PNG")
+    return made
 
 
 def redraw(work: Work, settings: Settings, leaf: int, stored: bytes) -> Picture:

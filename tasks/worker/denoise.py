@@ -13,12 +13,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
-
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding_cache import find_negative
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
-from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
@@ -26,7 +23,13 @@ from hierdiff_core.solver import Solver, make_solver
 from tasks.embed import LedgerCache
 from tasks.errors import CorruptObject, MissingObject
 from tasks.lease import Hold, leased_subtree
-from tasks.ledger import Tree, forget_segment, note_resumed, record_metric, stored_segments
+from tasks.ledger import (
+    Tree,
+    forget_segment,
+    load_failures,
+    note_resumed,
+    stored_segments,
+)
 from tasks.models import open_models
 from tasks.object_keys import picture_key
 from tasks.previews import choose_splits
@@ -35,8 +38,17 @@ from tasks.states import Stage
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
-from tasks.worker.shard import StoredStates, Work, by_tree, load_conditioning, load_work, parts_of
-from tasks.worker.slots import probe, settle_slots
+from tasks.worker.seconds import record_seconds
+from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
+from tasks.worker.shard import (
+    StoredStates,
+    Work,
+    by_tree,
+    load_conditioning,
+    load_work,
+    parts_of,
+)
+from tasks.worker.slots import probe, probe_one, settle_slots
 from tasks.worker.writer import Writer
 
 log = logging.getLogger(__name__)
@@ -85,8 +97,9 @@ def denoise_shard(
     """Run what is missing of a shard; every split and every picture is stored as it ends.
 
     Safe to call again after anything, on any machine: finished segments are not evaluated again.
-    Raises LeaseHeld while another worker has the shard, WrongRevision where this machine's weights
-    are not those of the plan.
+    A row that fails alone is set aside, and everything else is made. Raises LeaseHeld while another
+    worker has the shard, WrongRevision where this machine's weights are not those of the plan, and
+    RowsSetAside at the end.
     """
     seconds = settings.lease_seconds
     with leased_subtree(stores, run, shard, owner, seconds, flow_run_id) as hold:
@@ -97,9 +110,10 @@ def denoise_shard(
             _note_resumed(attempt)
             _draw_missing(attempt)
             _denoise(attempt)
+            check_set_aside(stores, attempt.work)
         finally:
             if not hold.lost:
-                _record_seconds(attempt)
+                record_seconds(hold, settings, run, attempt.watch)
     return Progress(attempt.evaluations, attempt.planned, attempt.images)
 
 
@@ -108,16 +122,34 @@ def _denoise(attempt: _Attempt) -> None:
     while wanted := attempt.work.wanted():
         segments = attempt.work.plan.segments
         attempt.planned = attempt.evaluations + sum(segments[each].steps for each in wanted)
-        for tree, only in by_tree(attempt.work, sorted(wanted)).items():
+        for tree, only in by_tree(attempt.work, attempt.work.chosen(wanted)).items():
             states = StoredStates(attempt.stores.bucket, attempt.work.done)
             try:
-                _denoise_tree(attempt, tree, only, states)
+                _try_tree(attempt, tree, only, states)
             except _DAMAGE as damage:
                 _note_done(attempt)
                 # A state may be whole and yet lack what the solver has to remember.
                 _take_back(attempt, damage.facts.get("segment", states.damaged), damage)
                 break
             _note_done(attempt)
+
+
+def _try_tree(attempt: _Attempt, tree: Tree, only: Collection[int], states: StoredStates) -> None:
+    """Run segments of a tree; where only its recipe fails on this machine, set them aside."""
+    others = [each for each in attempt.work.night.trees if each.recipe != tree.recipe]
+
+    def try_other(other: Tree) -> None:
+        segment = attempt.work.plan.leaf_segment(other.first_leaf).id
+        conditioning = load_conditioning(attempt.stores, attempt.work, [segment])
+        probe_one(_denoiser(attempt, other.recipe), conditioning)
+
+    set_tree_aside(
+        attempt.hold,
+        attempt.work,
+        only,
+        lambda: _denoise_tree(attempt, tree, only, states),
+        [partial(try_other, each) for each in others],
+    )
 
 
 def _denoise_tree(
@@ -144,6 +176,8 @@ def _denoise_tree(
         only=only,
         parts=parts_of(work, tree),
         few_shapes=attempt.settings.compile,
+        isolate=True,
+        undisturbed=work.undisturbed,
     )
     with attempt.watch.timed(Stage.DENOISE), Writer(attempt.hold, work.run, work.shard) as writer:
         _run(attempt, job, denoiser, solver, states, writer)
@@ -159,15 +193,19 @@ def _run(
 ) -> None:
     """Hand on each round: splits at once, pictures when enough have gathered to decode."""
     work, decoding = attempt.work, DecodeQueue(attempt.work, attempt.settings, denoiser)
+    # After a crash the next one has to show what was in flight.
+    starting = partial(write_started, attempt.hold, work.run) if attempt.hold.again else None
     try:
-        for ended in rounds(job, denoiser, solver, states):
+        for ended in rounds(job, denoiser, solver, states, starting):
             attempt.hold.check()
             _warn_of_memory(attempt, job, ended)
             with attempt.watch.timed(Stage.DECODE):
                 decoded = [done for done in ended.finished if _is_decoded(attempt, done)]
                 drawn = decoding.add(as_model_input(solver, work.plan, done) for done in decoded)
             splits = splits_of(work, ended.finished)
-            writer.note(ended.started, ended.evaluations, splits, drawn)
+            failed = {one.segment.id: one.reason for one in ended.failed}
+            started = () if attempt.hold.again else ended.started
+            writer.note(started, ended.evaluations, splits, drawn, failed)
             attempt.evaluations += ended.evaluations
             attempt.images += sum(work.plan.is_leaf(done.segment) for done in ended.finished)
             attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
@@ -197,10 +235,17 @@ def _is_decoded(attempt: _Attempt, done: Finished) -> bool:
 
 
 def _note_done(attempt: _Attempt) -> None:
+    """Read what is done and what has failed by now; go around clusters that are set aside."""
+    work = attempt.work
     with attempt.stores.session() as session:
-        done = stored_segments(session, attempt.work.run)
-    attempt.work.done.clear()
-    attempt.work.done.update(done)
+        done = stored_segments(session, work.run)
+        failures = load_failures(session, work.run)
+    work.done.clear()
+    work.done.update(done)
+    work.failures.clear()
+    work.failures.update(failures)
+    if go_around(attempt.hold, work):
+        attempt.work = load_work(attempt.stores, work.run, work.shard)
 
 
 def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> None:
@@ -252,11 +297,3 @@ def _note_resumed(attempt: _Attempt) -> None:
     steps = sum(work.plan.segments[each].steps for each in found)
     with attempt.hold.session() as session:
         note_resumed(session, work.run, work.shard, steps)
-
-
-def _record_seconds(attempt: _Attempt) -> None:
-    device = choose_device(attempt.settings.device)
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    with attempt.hold.session() as session:
-        for stage, seconds in attempt.watch.seconds.items():
-            record_metric(session, attempt.work.run, stage, seconds, device=name)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from hierdiff_core.bypass import bypass
 from hierdiff_core.checkpoint import State, unpack
 from hierdiff_core.embedding import Conditioning, stack
 from hierdiff_core.embedding import unpack as unpack_embedding
@@ -22,9 +23,11 @@ from hierdiff_core.prompt import Prompt, content_key
 from tasks.errors import MissingEmbedding
 from tasks.ledger import (
     NightPlan,
+    SegmentFailure,
     StoredSegment,
     Tree,
     find_embeddings,
+    load_failures,
     load_images,
     load_plan,
     load_run_prompts,
@@ -42,10 +45,12 @@ class Work:
 
     run: uuid.UUID
     shard: int
-    night: NightPlan
+    night: NightPlan  # its plan goes around clusters that are set aside
+    undisturbed: Plan  # the plan as it was made, which sets the shapes of calls
     prompts: tuple[Prompt, ...]  # the first one of each leaf
     done: dict[int, StoredSegment]  # of all segments; those found damaged are taken out
     pictures: frozenset[int]  # leaves that have one
+    failures: dict[int, SegmentFailure]  # of all segments that are not done
 
     @property
     def plan(self) -> Plan:
@@ -62,15 +67,32 @@ class Work:
         leaf = self.plan.order[self.plan.segments[segment].first]
         return next(t for t in self.night.trees if t.first_leaf <= leaf < t.first_leaf + t.leaves)
 
+    def is_set_aside(self, segment: int) -> bool:
+        """Return whether a segment has failed and is not tried again in this attempt."""
+        return segment in self.failures and self.failures[segment].set_aside
+
     def wanted(self) -> set[int]:
         """Return the segments to run: the shard's unfinished ones, and lost ones above them."""
         wanted: set[int] = set()
         for segment in self.night.shards[self.shard]:
-            here: int | None = segment
+            here: int | None = None if self.is_set_aside(segment) else segment
             while here is not None and here not in self.done and here not in wanted:
                 wanted.add(here)
                 here = self.plan.segments[here].parent
         return wanted
+
+    def chosen(self, wanted: Collection[int]) -> list[int]:
+        """Return those of the wanted segments to run next: all that have never failed.
+
+        Where nothing else is left, one that has failed before is run alone.
+        """
+        suspect = {each for each in wanted if each in self.failures}
+        below = {under for each in suspect for under in self.plan.subtree(each)}
+        if free := sorted(set(wanted) - below):
+            return free
+        ready = [each for each in suspect if self.plan.segments[each].parent not in wanted]
+        # Who failed most often first: the sooner it is done or set aside.
+        return sorted(ready, key=lambda each: (-self.failures[each].failures, each))[:1]
 
     def undrawn(self) -> list[int]:
         """Return the shard's leaves that are done but have no picture of this run."""
@@ -86,13 +108,21 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         night = load_plan(session, run)
         prompts = {content_key(each): each for each in reversed(load_run_prompts(session, run))}
         done, pictures = stored_segments(session, run), load_images(session, run)
+        failures = load_failures(session, run)
+    clusters = {
+        each
+        for each, failure in failures.items()
+        if failure.set_aside and not night.plan.is_leaf(night.plan.segments[each])
+    }
     return Work(
         run=run,
         shard=shard,
-        night=night,
+        night=replace(night, plan=bypass(night.plan, clusters)),
+        undisturbed=night.plan,
         prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
         done=done,
         pictures=frozenset(pictures),
+        failures=failures,
     )
 
 

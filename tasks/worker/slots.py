@@ -46,4 +46,15 @@ def settle_slots(
 def probe(denoiser: Denoiser, conditioning: Conditioning, plan: Plan) -> Probe:
     """Try a device out; a plan is not given more slots than its steps fill on average."""
     most = max(1, plan.evaluations // plan.steps)
-    return probe_slots(denoiser, conditioning, most, time.perf_counter)
+    return probe_slots(denoiser, _blank(conditioning), most, time.perf_counter)
+
+
+def probe_one(denoiser: Denoiser, conditioning: Conditioning) -> None:
+    """Evaluate one blank row; raises what the device raises."""
+    probe_slots(denoiser, _blank(conditioning), 1, time.perf_counter)
+
+
+def _blank(conditioning: Conditioning) -> Conditioning:
+    # A row that fails must not keep the others from being tried.
+    tensors = conditioning.tensors.items()
+    return Conditioning({name: each.new_zeros(1, *each.shape[1:]) for name, each in tensors})

@@ -18,7 +18,9 @@ from tasks.ledger import (
     Stored,
     StoredImage,
     add_evaluations,
+    fail_segments,
     finish_segments,
+    note_progress,
     record_images,
     start_segments,
 )
@@ -55,7 +57,15 @@ class Picture:
     height: int
 
 
-Maker = Callable[[], Picture | Object]  # a bare Object gets no row
+@dataclass(frozen=True)
+class Unmade:
+    """What cannot be stored, since it failed alone: a leaf's picture."""
+
+    segment: int
+    reason: str
+
+
+Maker = Callable[[], Picture | Object | Unmade | None]  # a bare Object gets no row
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,8 @@ class WriteBatch:
     started: list[int] = field(default_factory=list)
     evaluations: int = 0
     splits: list[Split] = field(default_factory=list)
-    made: list[Future[Drawn | None]] = field(default_factory=list)
+    made: list[Future[Drawn | Unmade | None]] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)  # reasons, by segment
     last: bool = False
 
     @property
@@ -88,11 +99,14 @@ class WriteBatch:
         self.evaluations += other.evaluations
         self.splits += other.splits
         self.made += other.made
+        self.failed |= other.failed
         self.last = other.last
 
 
-def store_made(bucket: Bucket, made: Picture | Object) -> Drawn | None:
+def store_made(bucket: Bucket, made: Picture | Object | Unmade | None) -> Drawn | Unmade | None:
     """Store what a maker made; return its entry for the ledger, None for a bare object."""
+    if made is None or isinstance(made, Unmade):
+        return made
     if isinstance(made, Object):
         _put(bucket, made)
         return None
@@ -107,14 +121,17 @@ def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> No
     Where something cannot be stored, rows are written of what came before it, since what comes
     after it may be a child's, and the fault is raised.
     """
-    done, images, fault = _keep(hold.stores.bucket, batch)
+    done, images, failed, fault = _keep(hold.stores.bucket, batch)
     with hold.session() as session:
         if batch.started:
             start_segments(session, run, batch.started)
         if done:
             finish_segments(session, run, done)
+            note_progress(session, run, shard)
         if images:
             record_images(session, run, images)
+        if failed:
+            fail_segments(session, run, failed)
         if batch.evaluations:
             add_evaluations(session, run, shard, done=batch.evaluations)
     if fault is not None:
@@ -123,19 +140,23 @@ def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> No
 
 def _keep(
     bucket: Bucket, batch: WriteBatch
-) -> tuple[dict[int, Stored], dict[int, StoredImage], BaseException | None]:
-    """Return what is stored, by segment; its pictures, by leaf; and the error that ended it."""
+) -> tuple[dict[int, Stored], dict[int, StoredImage], dict[int, str], BaseException | None]:
+    """Return what is stored, by segment; its pictures, by leaf; what failed; and the error."""
     done: dict[int, Stored] = {}
     images: dict[int, StoredImage] = {}
+    failed = dict(batch.failed)
     try:
         done |= _store_splits(bucket, batch.splits)
         for future in batch.made:
-            if (drawn := future.result()) is not None:
+            drawn = future.result()
+            if isinstance(drawn, Unmade):
+                failed[drawn.segment] = drawn.reason
+            elif drawn is not None:
                 done[drawn.segment] = Stored(drawn.image.sha256, drawn.image.bytes)
                 images[drawn.leaf] = drawn.image
     except BaseException as fault:
-        return done, images, fault
-    return done, images, None
+        return done, images, failed, fault
+    return done, images, failed, None
 
 
 def _store_splits(bucket: Bucket, splits: Sequence[Split]) -> dict[int, Stored]:

@@ -10,13 +10,21 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from tasks.lease import Hold
-from tasks.worker.write_batch import Drawn, Maker, Split, WriteBatch, store_made, write_batch
+from tasks.worker.write_batch import (
+    Drawn,
+    Maker,
+    Split,
+    Unmade,
+    WriteBatch,
+    store_made,
+    write_batch,
+)
 
 WAITING = 64  # splits and pictures that may wait to be stored
 _HANDS = 4  # threads that make and upload
@@ -62,8 +70,10 @@ class Writer:
         evaluations: int = 0,
         splits: Sequence[Split] = (),
         makers: Sequence[Maker] = (),
+        failed: Mapping[int, str] | None = None,
     ) -> None:
-        """Take a round: what it started, what it evaluated, its splits, how to make its pictures.
+        """Take a round: what it started, what it evaluated, its splits, how to make its pictures,
+        and what failed in it, with the reason.
 
         Makers are called on threads of the writer. Waits while too much is waiting to be stored,
         and raises what could not be.
@@ -71,13 +81,14 @@ class Writer:
         self._raise_fault()
         self._noted.started += started
         self._noted.evaluations += evaluations
+        self._noted.failed |= failed or {}
         for split in splits:
             self._take_room()
             self._noted.splits.append(split)
         for make in makers:
             self._take_room()
             self._noted.made.append(self._hands.submit(self._store, make))
-        if splits or makers or time.monotonic() - self._noted_at > _QUIET:
+        if started or splits or makers or failed or time.monotonic() - self._noted_at > _QUIET:
             self._hand_on()
 
     def _take_room(self) -> None:
@@ -93,7 +104,7 @@ class Writer:
         if self._fault is not None:
             raise self._fault
 
-    def _store(self, make: Maker) -> Drawn | None:
+    def _store(self, make: Maker) -> Drawn | Unmade | None:
         self._raise_fault()
         return store_made(self.hold.stores.bucket, make())
 

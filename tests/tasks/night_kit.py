@@ -99,7 +99,7 @@ def start_over(small_night: SmallNight) -> None:
     statements = (
         "DELETE FROM images WHERE run_id = :run",
         "UPDATE segments SET state = 'waiting', sha256 = NULL, bytes = NULL, attempts = 0,"
-        " reused = false, finished_at = NULL WHERE run_id = :run",
+        " reused = false, failures = 0, reason = NULL, finished_at = NULL WHERE run_id = :run",
         "UPDATE subtrees SET state = CASE evaluations_planned WHEN 0 THEN 'completed'"
         " ELSE 'waiting' END, lease_owner = NULL, lease_until = NULL, attempts = 0, crashes = 0,"
         " evaluations_done = 0, evaluations_resumed = 0 WHERE run_id = :run",
