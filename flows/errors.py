@@ -37,7 +37,8 @@ class SubtreeFailed(HierdiffError):
 
 
 class NightIncomplete(HierdiffError):
-    """Run {run} is missing {missing} images; retry it in the UI or with `hierdiff retry {run}`."""
+    """Run {run} is missing {missing} images{aside}; retry it in the UI or with
+    `hierdiff retry {run}`."""
 
 
 class NoPrefect(HierdiffError):

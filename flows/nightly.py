@@ -43,13 +43,14 @@ from tasks.ledger import (
     open_subtrees,
     replace_night,
     set_run_state,
+    summarise,
 )
 from tasks.night_settings import NightSettings
 from tasks.rejected import by_kind
 from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
-from tasks.states import RunState, Stage
+from tasks.states import RunState, Stage, SubtreeState
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores, open_stores
 
@@ -163,13 +164,24 @@ def run_everything(stores: Stores, run: uuid.UUID, night: str) -> None:
         note_flow_run(session, run, owner())
         waiting = open_subtrees(session, run)
     if 0 in waiting:
-        run_subtree(str(run), 0, f"{night} {child_name(0)}")
+        run_trunk(stores, run, f"{night} {child_name(0)}")
     rest = [
         run_subtree.submit(str(run), shard, f"{night} {child_name(shard)}")
         for shard in waiting
         if shard
     ]
     wait(rest)
+
+
+def run_trunk(stores: Stores, run: uuid.UUID, name: str) -> None:
+    """Run the trunk; rows of it that failed by themselves keep no subtree from being run."""
+    try:
+        run_subtree(str(run), 0, name)
+    except SubtreeFailed:
+        with stores.session() as session:
+            trunk = summarise(session, run).subtrees[0]
+        if trunk.state is not SubtreeState.INCOMPLETE:
+            raise
 
 
 def night_of_schedule(zone: str) -> date:
@@ -266,4 +278,7 @@ def publish_night(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
         description=f"{night}: the report",
     )
     if not published.complete:
-        raise NightIncomplete(run=run, missing=published.missing)
+        rows = [f"row {each.row} ({each.reference})" for each in published.data.set_aside]
+        aside = f", {len(rows)} of them set aside: {', '.join(rows[:8])}" if rows else ""
+        more = ", ..." if len(rows) > 8 else ""
+        raise NightIncomplete(run=run, missing=published.missing, aside=aside + more)

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Sequence
 
 import torch
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import flow_run
@@ -19,8 +24,14 @@ from prefect.tasks import Task
 
 from flows.children import queue_ended
 from flows.quiet import quiet_libraries
-from tasks.errors import LeaseLost, NightReplaced, UnreachableDatabase, UnreachableStorage
-from tasks.ledger import find_carrier, open_subtrees
+from tasks.errors import (
+    LeaseLost,
+    NightReplaced,
+    RowsSetAside,
+    UnreachableDatabase,
+    UnreachableStorage,
+)
+from tasks.ledger import SetAside, find_carrier, list_set_aside, open_subtrees
 from tasks.requests import settings_of_run
 from tasks.settings import read_settings
 from tasks.states import RunState
@@ -81,15 +92,36 @@ def denoise(run_id: str, shard: int, name: str) -> None:
     me = str(flow_run.id)
     report = _Reporter(name)
     with open_stores(machine) as stores:
+        run = uuid.UUID(run_id)
         with stores.session() as session:
-            if find_carrier(session, uuid.UUID(run_id))[0] is RunState.REPLACED:
+            if find_carrier(session, run)[0] is RunState.REPLACED:
                 raise NightReplaced(run=run_id)
-        settings = settings_of_run(stores, machine, uuid.UUID(run_id))
-        done = denoise_shard(
-            stores, settings, uuid.UUID(run_id), shard, me, flow_run_id=me, report=report
-        )
+        settings = settings_of_run(stores, machine, run)
+        try:
+            done = denoise_shard(stores, settings, run, shard, me, flow_run_id=me, report=report)
+        except RowsSetAside:
+            with stores.session() as session:
+                aside = [each for each in list_set_aside(session, run) if each.shard == shard]
+            show_set_aside(name, aside)
+            raise
     report.finish(done)
     log.info("%s: %d evaluations, %d images", name, done.evaluations, done.images)
+
+
+def show_set_aside(name: str, rows: Sequence[SetAside]) -> None:
+    """List the rows that failed by themselves on the page of the subtree."""
+    create_table_artifact(
+        [
+            {
+                "row": each.row,
+                "reference": each.reference,
+                "attempts": each.failures,
+                "reason": each.reason,
+            }
+            for each in rows
+        ],
+        description=f"rows of {name} whose pictures could not be made; all others are there",
+    )
 
 
 class _Reporter:

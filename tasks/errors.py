@@ -148,8 +148,8 @@ class PoisonedNight(HierdiffError):
 
 
 class RowsSetAside(HierdiffError):
-    """{count} pictures could not be made and were set aside, all others are there: {rows}. A retry
-    tries them again, up to {most} times; correct or drop the rows for the next night."""
+    """{count} rows were set aside without a picture, all others have theirs: {rows}. A retry tries
+    them again, up to {most} times in all; correct or drop them for the next night."""
 
 
 class PoisonedSubtree(HierdiffError):

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.children import child_name
 from flows.commands.client import ledger
+from hierdiff_core.printable import printable
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
 from tasks.rejected import by_kind
 from tasks.report.gather import gather_report
@@ -86,6 +87,8 @@ def _show_run(facts: RunSummary) -> None:
         row = (child_name(line.shard), line.state.value, done, str(line.attempts))
         table.add_row(*row, line.lease_owner or "", line.error or "")
     Console().print(table, markup=False)
+    for aside in facts.set_aside:
+        click.echo(printable(f"set aside after {aside.failures} attempts: {aside}"))
     for kind in by_kind(facts.rejected):
         click.echo(f"rejected: {kind.line()}")
 

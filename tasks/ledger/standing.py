@@ -7,16 +7,20 @@ tells, the latest first.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Row, Text, and_, any_, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
+from hierdiff_core.bypass import bypass
 from hierdiff_core.plan import Plan
 from hierdiff_core.planners import PlanSettings
 from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from tasks.ledger.plans import load_plan
+from tasks.ledger.stored_plan import NightPlan
 from tasks.records import Batch, Catalogue, LeafRow, Run, SegmentRow, TreeRow
 from tasks.states import SegmentState
 
@@ -27,9 +31,9 @@ def load_standing(session: Session, recipes: Collection[str]) -> dict[str, Stand
     for row in session.execute(_segments(recipes)):
         rows.setdefault(row.compatibility_key, []).append(row)
     runs = {row.run_id for found in rows.values() for row in found}
-    founders = {run: _Founders(session, run) for run in runs}
+    founders, detours = {run: _Founders(session, run) for run in runs}, _detours(session, runs)
     return {
-        recipe: make_standing(_read(row, founders[row.run_id]) for row in found)
+        recipe: make_standing(_read(row, founders[row.run_id], detours) for row in found)
         for recipe, found in rows.items()
     }
 
@@ -62,6 +66,7 @@ def _segments(recipes: Collection[str]) -> Any:
         select(
             TreeRow.compatibility_key,
             SegmentRow.run_id,
+            SegmentRow.segment,
             SegmentRow.key,
             above.key.label("parent"),
             SegmentRow.start,
@@ -95,7 +100,31 @@ class _Founders:
         return (self.leaves[number] for number in numbers)
 
 
-def _read(row: Row[Any], founders: _Founders) -> StandingSegment:
-    return StandingSegment(
-        row.key, row.parent, row.start, row.stop, tuple(founders.of(row)), row.stored
-    )
+def _detours(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, NightPlan]:
+    """Return the plans that went around clusters which failed, as they were carried out."""
+    failed = select(SegmentRow.run_id, SegmentRow.segment).join(Run, Run.id == SegmentRow.run_id)
+    clusters: dict[uuid.UUID, set[int]] = {}
+    for run, segment in session.execute(
+        failed.where(
+            SegmentRow.run_id.in_(runs),
+            SegmentRow.state == SegmentState.FAILED,
+            SegmentRow.stop < Run.steps,
+        )
+    ):
+        clusters.setdefault(run, set()).add(segment)
+    nights = {run: load_plan(session, run) for run in clusters}
+    return {
+        run: replace(night, plan=bypass(night.plan, clusters[run])) for run, night in nights.items()
+    }
+
+
+def _read(
+    row: Row[Any], founders: _Founders, detours: Mapping[uuid.UUID, NightPlan]
+) -> StandingSegment:
+    start, parent = row.start, row.parent
+    if row.run_id in detours:
+        night = detours[row.run_id]
+        segment = night.plan.segments[row.segment]
+        start = segment.start
+        parent = None if segment.parent is None else night.keys[segment.parent]
+    return StandingSegment(row.key, parent, start, row.stop, tuple(founders.of(row)), row.stored)

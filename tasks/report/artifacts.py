@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tasks.report.data import ReportData, ReportSubtree
+from tasks.report.data import ReportData, ReportImage, ReportSubtree
 from tasks.report.headline import claim, duration, headline
 
 LISTED = 20  # missing pictures and kinds of rejected rows that are named
@@ -33,6 +33,16 @@ def summary_markdown(data: ReportData, report_url: str = "") -> str:
     rows = [f"| {each.label} | {each.value} | {each.note} |" for each in headline(data)]
     parts.append("\n".join(["| | | |", "|---|--:|---|", *rows]))
     parts += _troubles(data)
+    if data.set_aside:
+        lines = [
+            f"- row {each.row}, {markdown_text(each.reference)}, failed {each.attempts} times: "
+            f"{markdown_text(each.reason)}"
+            for each in data.set_aside
+        ]
+        parts.append(f"## {len(data.set_aside):,} rows were set aside\n\n" + _listed(lines))
+    if data.flat:
+        lines = [f"- {markdown_text(image_name(image))}" for image in data.flat]
+        parts.append(f"## {len(data.flat):,} images are of one flat colour\n\n" + _listed(lines))
     if data.rejected:
         lines = [f"- {markdown_text(kind.line(), _REASON)}" for kind in data.rejected_kinds]
         parts.append(f"## {len(data.rejected):,} rows were rejected\n\n" + _listed(lines))
@@ -47,12 +57,14 @@ def _troubles(data: ReportData) -> list[str]:
         f"{markdown_text(subtree.error or subtree.state)}"
         for subtree in data.troubled
     ]
-    lines += [
-        f"- missing: {markdown_text(', '.join(image.references) or f'leaf {image.leaf}')}"
-        for image in data.missing
-    ]
+    lines += [f"- missing: {markdown_text(image_name(image))}" for image in data.missing]
     heading = f"## {len(data.missing):,} images are missing"
     return [f"{heading}\n\n{_listed(lines)}", f"```\n{data.retry}\n```"]
+
+
+def image_name(image: ReportImage) -> str:
+    """Return the references of an image, or its leaf where it has none."""
+    return ", ".join(image.references) or f"leaf {image.leaf}"
 
 
 def _listed(lines: list[str]) -> str:

@@ -20,6 +20,7 @@ class ReportImage:
     made: bool = True
     thumbnail: bytes = b""  # small PNG, JPEG or WebP; empty where there is none
     link: str = ""  # of the full picture, http(s) or relative to the report
+    flat: bool = False  # of one colour, which is hardly what was asked for
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,7 @@ class ReportSubtree:
     """One shard of the plan, as it was run."""
 
     shard: int  # 0 is the trunk
-    state: str  # waiting, running, completed or failed
+    state: str  # waiting, running, completed, incomplete or failed
     images: int
     evaluations_planned: int
     evaluations_done: int
@@ -35,6 +36,16 @@ class ReportSubtree:
     attempts: int
     seconds: float | None = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSetAside:
+    """A row whose picture failed alone."""
+
+    row: int
+    reference: str
+    attempts: int  # that failed
+    reason: str  # of the last one
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +69,7 @@ class ReportData:
     images: tuple[ReportImage, ...]  # one for each leaf, in any order
     subtrees: tuple[ReportSubtree, ...] = ()
     rejected: tuple[Rejected, ...] = ()
+    set_aside: tuple[ReportSetAside, ...] = ()
     stages: tuple[ReportStage, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     previews: Mapping[int, bytes] = field(default_factory=dict)  # by segment: small, decoded
@@ -82,6 +94,11 @@ class ReportData:
         return by_kind(self.rejected)
 
     @property
+    def flat(self) -> tuple[ReportImage, ...]:
+        """Pictures of one flat colour."""
+        return tuple(image for image in self.images if image.flat)
+
+    @property
     def asked(self) -> int:
         """Prompts that the pictures are for, duplicates included."""
         return sum(max(1, len(image.references)) for image in self.images)
@@ -99,7 +116,9 @@ class ReportData:
     @property
     def complete(self) -> bool:
         """Whether nothing is left to be done."""
-        return not self.missing and not any(each.state == "failed" for each in self.subtrees)
+        return not self.missing and not any(
+            each.state in ("failed", "incomplete") for each in self.subtrees
+        )
 
     @property
     def cost(self) -> float | None:

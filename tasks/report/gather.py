@@ -28,9 +28,10 @@ from tasks.report.headline import planned_by
 from tasks.report.page import (
     ReportData,
     ReportImage,
+    ReportSetAside,
     ReportStage,
     ReportSubtree,
-    thumbnail,
+    small_copy,
     thumbnail_side,
 )
 from tasks.settings import Settings
@@ -63,6 +64,10 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         images=_images(stores, night, prompts, images),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
         rejected=facts.rejected,
+        set_aside=tuple(
+            ReportSetAside(each.row, each.reference, each.failures, each.reason)
+            for each in facts.set_aside
+        ),
         stages=tuple(
             ReportStage(name, seconds, facts.devices[name])
             for name, seconds in facts.seconds.items()
@@ -88,13 +93,15 @@ def _images(
         asked[content_key(prompt)].append(prompt)
     bodies = _fetch(stores, {leaf: image.key for leaf, image in images.items()})
     side = thumbnail_side(night.plan.size)
+    small = {leaf: small_copy(body, side) for leaf, body in bodies.items()}
     return tuple(
         ReportImage(
             leaf=leaf,
             references=tuple(each.reference for each in asked[facts.content_key]),
             prompt=asked[facts.content_key][0].text,
             made=leaf in bodies,
-            thumbnail=thumbnail(bodies[leaf], side) if leaf in bodies else b"",
+            thumbnail=small[leaf][0] if leaf in bodies else b"",
+            flat=leaf in bodies and small[leaf][1],
             link=f"../../{images[leaf].key}" if leaf in bodies else "",
         )
         for leaf, facts in enumerate(night.leaves)

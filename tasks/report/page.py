@@ -17,19 +17,22 @@ from tasks.report.artifacts import subtree_table, summary_markdown
 from tasks.report.data import (
     ReportData,
     ReportImage,
+    ReportSetAside,
     ReportStage,
     ReportSubtree,
 )
 from tasks.report.gallery import gallery_groups, names
 from tasks.report.headline import claim, duration, headline
-from tasks.report.thumbnail import data_uri, thumbnail, thumbnail_side
+from tasks.report.thumbnail import data_uri, small_copy, thumbnail, thumbnail_side
 
 __all__ = [
     "ReportData",
     "ReportImage",
+    "ReportSetAside",
     "ReportStage",
     "ReportSubtree",
     "render_report",
+    "small_copy",
     "subtree_table",
     "summary_markdown",
     "thumbnail",

@@ -114,6 +114,15 @@ def _write_manifest(stores: Stores, run: uuid.UUID) -> str:
         "evaluations": facts.evaluations_planned,
         "evaluations_standard": facts.evaluations_standard,
         "images": rows,
+        "set_aside": [
+            {
+                "row": each.row,
+                "reference": each.reference,
+                "reason": each.reason,
+                "attempts": each.failures,
+            }
+            for each in facts.set_aside
+        ],
         "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
     }
     key = manifest_key(run)

@@ -17,14 +17,20 @@ def thumbnail_side(images: int) -> int:
 
 def thumbnail(body: bytes, side: int) -> bytes:
     """Return a picture as WebP of at most `side` pixels a side, without its metadata."""
+    return small_copy(body, side)[0]
+
+
+def small_copy(body: bytes, side: int) -> tuple[bytes, bool]:
+    """Return a picture's thumbnail, and whether the picture is of one flat colour."""
     with Image.open(io.BytesIO(body)) as image:
         small = image.convert("RGB")
+    flat = all(low == high for low, high in small.getextrema())  # type: ignore[misc]
     whole = max(small.size) <= side
     small.thumbnail((side, side), Image.Resampling.LANCZOS)
     file = io.BytesIO()
     # Pictures that are small already are kept exactly; artefacts would show when enlarged.
     small.save(file, "WEBP", lossless=whole and side <= 128, quality=82, method=4)
-    return file.getvalue()
+    return file.getvalue(), flat
 
 
 def data_uri(body: bytes) -> str:

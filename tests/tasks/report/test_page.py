@@ -24,9 +24,11 @@ from tasks.report.headline import claim, duration, headline
 from tasks.report.page import (
     ReportData,
     ReportImage,
+    ReportSetAside,
     ReportStage,
     ReportSubtree,
     render_report,
+    small_copy,
     subtree_table,
     summary_markdown,
     thumbnail,
@@ -234,6 +236,42 @@ def test_rejected_rows_are_listed_with_their_reasons() -> None:
     others = "18, 19, 20, 21, 22, 23, 24, 25 and 3 more."
     line = f"Row 17 (A17): {empty} The same holds for 11 more: {others}"
     assert {"12", line, "1", "Row 40: it has 3 cells"} <= set(Page(render_report(data)).text)
+
+
+def test_rows_that_were_set_aside_are_named_with_reference_attempts_and_reason() -> None:
+    aside = (ReportSetAside(17, "<b>mug</b>", 3, "ValueError: <i>no</i> such latents"),)
+    data = night(set_aside=aside)
+    page = Page(render_report(data))
+    assert {"17", "<b>mug</b>", "3", "ValueError: <i>no</i> such latents"} <= set(page.text)
+    told = summary_markdown(data)
+    assert "## 1 rows were set aside" in told
+    assert "row 17, &lt;b&gt;mug&lt;/b&gt;, failed 3 times: ValueError" in told
+
+
+def test_pictures_of_one_flat_colour_are_suspects_that_the_report_lists() -> None:
+    data = night()
+    images = (dataclasses.replace(data.images[0], flat=True), *data.images[1:])
+    suspicious = dataclasses.replace(data, images=images)
+    page = Page(render_report(suspicious))
+    assert "Pictures of one flat colour" in page.text
+    at = data.plan.order.index(images[0].leaf)
+    assert f"#at-{at}" in [a.get("href") for a in page.found("a")]
+    assert "## 1 images are of one flat colour" in summary_markdown(suspicious)
+    assert "Pictures of one flat colour" not in Page(render_report(data)).text
+
+
+@pytest.mark.parametrize(("colour", "flat"), [((0, 0, 0), True), ((9, 80, 7), True), (None, False)])
+def test_a_picture_is_flat_where_every_pixel_is_equal(
+    colour: tuple[int, int, int] | None, flat: bool
+) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 48), colour or (1, 2, 3)).save(file, "PNG")
+    if colour is None:
+        with Image.open(file) as image:
+            image.putpixel((5, 7), (1, 2, 4))
+            file = io.BytesIO()
+            image.save(file, "PNG")
+    assert small_copy(file.getvalue(), 16)[1] is flat
 
 
 def test_decoded_previews_lie_in_the_page_under_their_segments() -> None:

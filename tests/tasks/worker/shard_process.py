@@ -3,7 +3,9 @@
 Usage: python -m tests.tasks.worker.shard_process RUN SHARD OWNER [POINT NUMBER]
 
 Points: `round` after the denoiser's nth call, `object` before the nth object is stored, `stored`
-after it is, `row` before the nth row of a finished segment. Settings come from the environment.
+after it is, `row` before the nth row of a finished segment, `poison` whenever a call has a row
+that is steered by one of the vectors in a file, which is then the NUMBER. Settings come from the
+environment.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from collections.abc import Callable
 from itertools import count
 from typing import Any
 
+import numpy as np
 import torch
 
 from flows.quiet import quiet_libraries
-from hierdiff_core.models.kandinsky22 import Decoder
+from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from tasks.settings import read_settings
 from tasks.storage import Bucket
 from tasks.stores import open_stores
@@ -51,6 +54,19 @@ def die_at(point: str, number: int) -> None:
         write_batch.finish_segments = _dying_before_row(write_batch.finish_segments, number)
 
 
+def die_of(file: str) -> None:
+    """Arrange for SIGKILL whenever a call has a row that is steered by one of a file's vectors."""
+    poison, predict = torch.from_numpy(np.load(file)), Decoder.predict
+
+    def dying(self: Decoder, latents: Any, timesteps: Any, conditioning: Any) -> torch.Tensor:
+        gaps = (conditioning[EMBEDDING][:, None] - poison[None]).abs().amax(dim=2)
+        if (gaps < 1e-6).any():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return predict(self, latents, timesteps, conditioning)
+
+    Decoder.predict = dying  # type: ignore[method-assign]
+
+
 def _dying_before_row(finish: Callable[..., None], number: int) -> Callable[..., None]:
     left = [number]
 
@@ -67,7 +83,9 @@ def main(run: str, shard: str, owner: str, point: str = "", number: str = "0") -
     """Run the shard and print how many evaluations it took."""
     torch.set_num_threads(1)
     quiet_libraries()
-    if point:
+    if point == "poison":
+        die_of(number)
+    elif point:
         die_at(point, int(number))
     settings = read_settings()
     with open_stores(settings) as stores:
