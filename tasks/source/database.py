@@ -6,7 +6,6 @@ A password in an address never shows.
 from __future__ import annotations
 
 import socket
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,9 +20,8 @@ from sqlalchemy.pool import NullPool
 from hierdiff_core.errors import InvalidSetting
 from tasks.database import reason, safe_url, with_driver
 from tasks.errors import FailedQuery, UnreachableSource
-from tasks.source.limits import Limits
+from tasks.source.limits import Limits, Patience
 from tasks.source.source_row import SourceRow
-from tasks.source.stream import too_slow
 
 _CHUNK = 1000  # rows asked for at once
 _CONNECT = 8  # seconds in which a database answers, or is not there
@@ -36,46 +34,47 @@ def read_query(url: str, query: str, limits: Limits | None = None) -> Iterator[S
     Raises InvalidSetting, UnreachableSource, and FailedQuery, also for one that takes too long.
     """
     limits = limits or Limits()
-    engine = _open_engine(url)
-    until = time.monotonic() + limits.seconds
+    engine, patience = _open_engine(url), Patience(limits)
     try:
-        with _asking(engine.url, UnreachableSource, limits, until):
+        with _asking(engine.url, UnreachableSource, patience):
             connection = engine.connect()
-        with (
-            connection,
-            _asking(engine.url, FailedQuery, limits, until),
-            _cut_off(connection, limits.seconds + _GRACE),
-        ):
-            _prepare(connection, limits.seconds)
-            yield from _rows(connection, query, limits, until)
+        with connection:
+            yield from _rows(connection, query, limits, patience)
     finally:
         engine.dispose()
 
 
-def _rows(connection: Connection, query: str, limits: Limits, until: float) -> Iterator[SourceRow]:
-    url = safe_url(connection.engine.url)
+def _rows(
+    connection: Connection, query: str, limits: Limits, patience: Patience
+) -> Iterator[SourceRow]:
+    url, number = connection.engine.url, 0
     # The query is the user's own text: its % and : are not ours to interpret.
     options = {"stream_results": True, "yield_per": _CHUNK, "no_parameters": True}
-    with connection.execution_options(**options).exec_driver_sql(query) as result:
+    with _asking(url, FailedQuery, patience, connection):
+        _prepare(connection, limits.seconds, patience)
+        result = connection.execution_options(**options).exec_driver_sql(query)
+    with result:
         if not result.returns_rows:
-            raise FailedQuery(url=url, reason="it returns no rows; use a SELECT")
+            raise FailedQuery(url=safe_url(url), reason="it returns no rows; use a SELECT")
         names = tuple(result.keys())
         repeated = frozenset(name for name, count in Counter(names).items() if count > 1)
-        for number, row in enumerate(result, start=1):
-            if time.monotonic() > until:
-                raise FailedQuery(url=url, reason=too_slow(limits))
-            yield SourceRow(number, dict(zip(names, row, strict=True)), repeated=repeated)
+        while True:
+            with _asking(url, FailedQuery, patience, connection):
+                rows = result.fetchmany(_CHUNK)
+            if not rows:
+                return
+            for number, row in enumerate(rows, start=number + 1):  # noqa: B020 (counts on)
+                yield SourceRow(number, dict(zip(names, row, strict=True)), repeated=repeated)
 
 
-def _prepare(connection: Connection, seconds: float) -> None:
+def _prepare(connection: Connection, seconds: float, patience: Patience) -> None:
     """Have the database refuse writes and end a statement that takes too long, where it can."""
     dialect = connection.dialect.name
     driver: Any = connection.connection.driver_connection
     for statement in _STATEMENTS.get(dialect, ()):
         connection.exec_driver_sql(statement.format(milliseconds=int(1000 * seconds) + 1))
     if dialect == "sqlite":
-        until = time.monotonic() + seconds
-        driver.set_progress_handler(lambda: time.monotonic() > until, 100_000)
+        driver.set_progress_handler(lambda: patience.is_over, 100_000)
         # Text that is no UTF-8 costs its own row and not the query.
         driver.text_factory = lambda text: text.decode(errors="surrogateescape")
     elif connection.dialect.driver == "psycopg":
@@ -103,24 +102,6 @@ _STATEMENTS = {
     ),
     "sqlite": ("PRAGMA query_only = ON",),
 }
-
-
-@contextmanager
-def _cut_off(connection: Connection, seconds: float) -> Iterator[None]:
-    """Cut the connection to a server that does not even end a statement in time."""
-    driver: Any = connection.connection.driver_connection
-    if not hasattr(driver, "fileno"):
-        yield
-        return
-    with socket.socket(fileno=socket.dup(driver.fileno())) as wire:
-        timer = Timer(seconds, lambda: wire.shutdown(socket.SHUT_RDWR))
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
 
 
 def _open_engine(url: str) -> Engine:
@@ -156,14 +137,40 @@ def _refuse_absent_file(url: URL) -> None:
 
 @contextmanager
 def _asking(
-    url: URL, kind: type[UnreachableSource | FailedQuery], limits: Limits, until: float
+    url: URL,
+    kind: type[UnreachableSource | FailedQuery],
+    patience: Patience,
+    connection: Connection | None = None,
 ) -> Iterator[None]:
+    """Wait for the database; its refusal, or its silence, is an error of a kind."""
+    left = patience.start()
     try:
-        yield
+        with _cut_off(connection, left + _GRACE):
+            yield
     except DBAPIError as error:
-        late = time.monotonic() > until
-        raise kind(
-            url=safe_url(url), reason=too_slow(limits) if late else reason(error, url)
-        ) from None
+        said = patience.reason if patience.is_over else reason(error, url)
+        raise kind(url=safe_url(url), reason=said) from None
     except (ValueError, Warning) as error:  # a query that the driver itself does not take
         raise kind(url=safe_url(url), reason=str(error)) from None
+    finally:
+        patience.stop()
+    if patience.is_over:
+        raise kind(url=safe_url(url), reason=patience.reason)
+
+
+@contextmanager
+def _cut_off(connection: Connection | None, seconds: float) -> Iterator[None]:
+    """Cut the connection to a server that does not even end a statement in time."""
+    driver: Any = connection.connection.driver_connection if connection is not None else None
+    if not hasattr(driver, "fileno"):
+        yield
+        return
+    with socket.socket(fileno=socket.dup(driver.fileno())) as wire:
+        timer = Timer(seconds, lambda: wire.shutdown(socket.SHUT_RDWR))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tasks.errors import UnreadableFile
-from tasks.source.limits import LINE, Limits
-from tasks.source.stream import too_slow
+from tasks.source.limits import LINE, Limits, Patience
 
 TOO_LONG = f"it is longer than {LINE:,} characters"
 
@@ -29,10 +27,9 @@ class Lines:
     """The lines of a text, an iterator; raises UnreadableFile where they take too long."""
 
     def __init__(self, text: TextIO, path: Path, limits: Limits) -> None:
-        self._text, self._path, self._limits = text, path, limits
+        self._text, self._path, self._patience = text, path, Patience(limits)
         self._number = 0
         self._waiting: deque[TextLine] = deque()
-        self._until = time.monotonic() + limits.seconds
 
     def __iter__(self) -> Lines:
         return self
@@ -40,9 +37,11 @@ class Lines:
     def __next__(self) -> TextLine:
         if self._waiting:
             return self._waiting.popleft()
-        if time.monotonic() > self._until:
-            raise UnreadableFile(path=self._path, reason=too_slow(self._limits))
+        self._patience.start()
         text = self._text.readline(LINE + 1)
+        self._patience.stop()
+        if self._patience.is_over:
+            raise UnreadableFile(path=self._path, reason=self._patience.reason)
         if not text:
             raise StopIteration
         self._number += 1

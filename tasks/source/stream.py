@@ -12,14 +12,13 @@ import select
 import stat
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from tasks.errors import UnreadableFile
-from tasks.source.limits import Limits
+from tasks.source.limits import Limits, Patience
 
 STANDARD_INPUT = Path("-")
 
@@ -114,11 +113,12 @@ def _read_standard_input(limits: Limits) -> BinaryIO:
 
 def _chunks(number: int, limits: Limits) -> Iterator[bytes]:
     """Yield what a file descriptor brings until it ends; raises UnreadableFile."""
-    size, until = 0, time.monotonic() + limits.seconds
+    size, patience = 0, Patience(limits)
     while True:
-        ready, _, _ = select.select([number], [], [], max(until - time.monotonic(), 0))
+        ready, _, _ = select.select([number], [], [], patience.start())
+        patience.stop()
         if not ready:
-            raise UnreadableFile(path="-", reason=too_slow(limits))
+            raise UnreadableFile(path="-", reason=patience.reason)
         chunk = os.read(number, _CHUNK)
         size += len(chunk)
         if size > limits.megabytes * 1_000_000:
@@ -126,11 +126,6 @@ def _chunks(number: int, limits: Limits) -> Iterator[bytes]:
         if not chunk:
             return
         yield chunk
-
-
-def too_slow(limits: Limits) -> str:
-    """Return why a source that takes too long is given up."""
-    return f"it did not end within {limits.seconds:g} s; raise HIERDIFF_SOURCE_SECONDS"
 
 
 def _find_encoding(path: Path, head: bytes) -> str:

@@ -126,6 +126,18 @@ def test_a_query_without_end_is_given_up(
     assert time.monotonic() - started < 5
 
 
+def test_what_is_done_with_the_rows_does_not_count_as_the_sources_time(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    file = _write(tmp_path, "a.csv", "prompt\n" + "mug\n" * 2500)
+    limits = Limits(seconds=0.5)
+    query = "SELECT 'mug' AS prompt FROM generate_series(1, 2500)"
+    for rows in (read_query(postgres_url, query, limits), read_file(file, limits=limits)):
+        next(rows)
+        time.sleep(0.7)
+        assert sum(1 for _ in rows) == 2499
+
+
 def test_a_server_that_freezes_is_cut_off(postgres_url: str) -> None:
     query = "SELECT pg_backend_pid() FROM generate_series(1, 100000)"
     started = time.monotonic()
