@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -86,11 +87,17 @@ class Bucket:
                 for entry in page.get("Contents", ()):
                     yield entry["Key"].removeprefix(self.prefix)
 
-    def presigned_url(self, key: str, seconds: int = 3600) -> str:
-        """Return a link that lets anyone read an object for a while; it holds no secret."""
-        return self.client.generate_presigned_url(
-            "get_object", Params={"Bucket": self.name, "Key": self._full(key)}, ExpiresIn=seconds
-        )
+    def presigned_url(self, key: str, seconds: int = 3600, *, file_name: str = "") -> str:
+        """Return a link that lets anyone read an object for a while; it holds no secret.
+
+        Browsers save the object under `file_name`.
+        """
+        wanted: dict[str, Any] = {"Bucket": self.name, "Key": self._full(key)}
+        if file_name:
+            # Percent-coded by RFC 5987, so that no name can write a header.
+            disposition = f"inline; filename*=UTF-8''{quote(file_name, safe='')}"
+            wanted["ResponseContentDisposition"] = disposition
+        return self.client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
 
     def _full(self, key: str) -> str:
         return self.prefix + key

@@ -25,6 +25,9 @@ from flows.starts import NightStart, start_night
 from tasks.business_date import date_in_zone
 from tasks.ledger import find_run, load_images, load_plan, summarise
 from tasks.object_keys import report_key
+from tasks.report.gather import gather_report
+from tasks.report.links import relative_link
+from tasks.report.page import render_report
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 
@@ -133,7 +136,8 @@ def _leave_files(stores: Stores, settings: Settings, out: Path, seconds: float) 
     for leaf, body in bodies.items():
         _write(out / images[leaf].key, body)
     report = out / report_key(run)
-    _write(report, stores.bucket.get(report_key(run)))
+    page = render_report(gather_report(stores, settings, run, relative_link))
+    _write(report, page.encode())
     gallery = out / "gallery.png"
     _write(gallery, contact_sheet([bodies[leaf] for leaf in plan.order]))
     figures = {

@@ -77,6 +77,7 @@ class ReportData:
     gpu_seconds: float | None = None  # that are paid for; None: the same as `seconds`
     price_per_hour: float | None = None  # of one GPU
     currency: str = "USD"
+    links_end: date | None = None  # day until which the links of the pictures work; None: for good
 
     @property
     def made(self) -> tuple[ReportImage, ...]:

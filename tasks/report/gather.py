@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -25,6 +26,7 @@ from tasks.ledger import (
 from tasks.object_keys import preview_key
 from tasks.previews import choose_splits
 from tasks.report.headline import planned_by
+from tasks.report.links import Link, links_end, make_link
 from tasks.report.page import (
     ReportData,
     ReportImage,
@@ -43,12 +45,19 @@ log = logging.getLogger(__name__)
 Key = TypeVar("Key")
 
 _READERS = 16
+_UNNAMEABLE = re.compile(r"[^\w.-]+")  # in the name of a file
+_READS = 2  # attempts at an object; what fails in passing is read by the second
 _PAID = (Stage.LOAD, Stage.PROBE, Stage.DENOISE, Stage.DECODE)  # stages that hold the device
 _BEFORE = (Stage.READ, Stage.EMBED, Stage.PLAN)  # stages before the run was stored
 
 
-def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportData:
-    """Return the content of the run's report, as of now; raises UnknownRun."""
+def gather_report(
+    stores: Stores, settings: Settings, run: uuid.UUID, link: Link | None = None
+) -> ReportData:
+    """Return the content of the run's report, as of now; raises UnknownRun.
+
+    Its pictures are opened by `link`, or from anywhere.
+    """
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
@@ -61,7 +70,8 @@ def gather_report(stores: Stores, settings: Settings, run: uuid.UUID) -> ReportD
         business_date=facts.business_date,
         state=facts.state.value,
         plan=night.plan,
-        images=_images(stores, night, prompts, images),
+        images=_images(stores, night, prompts, images, link or make_link(stores, settings)),
+        links_end=None if link else links_end(settings),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
         rejected=facts.rejected,
         set_aside=tuple(
@@ -87,6 +97,7 @@ def _images(
     night: NightPlan,
     prompts: Iterable[Prompt],
     images: Mapping[int, StoredImage],
+    link: Link,
 ) -> tuple[ReportImage, ...]:
     asked: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
@@ -99,13 +110,22 @@ def _images(
             leaf=leaf,
             references=tuple(each.reference for each in asked[facts.content_key]),
             prompt=asked[facts.content_key][0].text,
-            made=leaf in bodies,
+            # What is made is what the ledger says; what cannot be read just now has no thumbnail.
+            made=leaf in images,
             thumbnail=small[leaf][0] if leaf in bodies else b"",
             flat=leaf in bodies and small[leaf][1],
-            link=f"../../{images[leaf].key}" if leaf in bodies else "",
+            link=link(images[leaf].key, _file_name(asked[facts.content_key][0]))
+            if leaf in images
+            else "",
         )
         for leaf, facts in enumerate(night.leaves)
     )
+
+
+def _file_name(prompt: Prompt) -> str:
+    """Return the name under which people save a picture: its reference."""
+    name = _UNNAMEABLE.sub("-", prompt.reference).strip("-.")[:80]
+    return f"{name or prompt.row}.png"
 
 
 def _subtree(
@@ -154,11 +174,12 @@ def _fetch(stores: Stores, keys: Mapping[Key, str]) -> dict[Key, bytes]:
     """Return the objects that can be fetched; a report without a picture beats no report."""
 
     def get(key: str) -> bytes | None:
-        try:
-            return stores.bucket.get(key)
-        except HierdiffError as error:
-            log.warning("%s", error)
-            return None
+        for _ in range(_READS):
+            try:
+                return stores.bucket.get(key)
+            except HierdiffError as error:
+                log.warning("%s", error)
+        return None
 
     with ThreadPoolExecutor(_READERS) as pool:
         bodies = pool.map(get, keys.values())

@@ -24,6 +24,7 @@ from tasks.ledger import (
 )
 from tasks.object_keys import manifest_key, report_key
 from tasks.report.gather import gather_report
+from tasks.report.links import make_link
 from tasks.report.page import ReportData, render_report
 from tasks.settings import Settings
 from tasks.states import RunState
@@ -67,10 +68,8 @@ def publish(stores: Stores, settings: Settings, run: uuid.UUID) -> Published:
 
 
 def report_url(stores: Stores, settings: Settings, key: str) -> str:
-    """Return a link to an object: under the public address, or signed for a week."""
-    if settings.public_url:
-        return f"{settings.public_url.rstrip('/')}/{stores.bucket.prefix}{key}"
-    return stores.bucket.presigned_url(key, seconds=7 * 24 * 3600)
+    """Return a link to a report: under the public address, or signed for a week."""
+    return make_link(stores, settings)(key, "report.html")
 
 
 def _take_back_missing(stores: Stores, run: uuid.UUID) -> set[int]:

@@ -5,7 +5,9 @@ One stack serves the tests of this file; each has a catalogue of its own.
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -19,7 +21,7 @@ import torch
 from click.testing import CliRunner
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import Artifact, FlowRun
 
 from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
@@ -100,10 +102,19 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     assert (shown["images"], shown["state"]) == (12, "completed")
     assert told["run"] in run_command("status", "--json")
     run_command("report", told["run"], "--out", str(tmp_path / "report.html"))
-    assert "red-mug" in (tmp_path / "report.html").read_text()
+    written = (tmp_path / "report.html").read_text()
+    assert "red-mug" in written
+    for source in (page, written):  # as Prefect links it, and from disk
+        links = [
+            html.unescape(each) for each in re.findall(r'class="picture" href="([^"]+)"', source)
+        ]
+        assert len(links) == 12
+        assert all(opens(link) for link in links)
+    report = next(text for text in artifacts(facts.flow_run_id) if "gallery and plan" in text)
+    assert opens(re.findall(r"\((http[^)]+)\)", report)[0], b"<!doctype html>")
     assert "nothing is missing" in run_command("retry", told["run"])
     priced = json.loads(run_command("plan", "again", "--file", str(file), "--json"))
-    assert priced["device_seconds"] > 0  # measured by the night that has just ended
+    assert (priced["kept"], priced["device_seconds"]) == (12, 0.0)  # every picture is there by now
 
 
 def test_a_night_that_exists_answers_only_for_the_same_request(
@@ -265,10 +276,28 @@ def set_state(stack: Stack, flow_run: uuid.UUID, state: dict[str, str]) -> None:
 
 
 def artifact_kinds(flow_run_id: str | None) -> set[str | None]:
+    return {each.type for each in read_artifacts(flow_run_id)}
+
+
+def artifacts(flow_run_id: str | None) -> list[str]:
+    return [str(each.data) for each in read_artifacts(flow_run_id)]
+
+
+def read_artifacts(flow_run_id: str | None) -> list[Artifact]:
     assert flow_run_id is not None
     wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[uuid.UUID(flow_run_id)]))
     with get_client(sync_client=True) as client:
-        return {each.type for each in client.read_artifacts(artifact_filter=wanted)}
+        return client.read_artifacts(artifact_filter=wanted)
+
+
+def opens(link: str, start: bytes = b"\x89PNG") -> bool:
+    """Return whether anyone gets an object that starts so from a link."""
+    return (
+        httpx.get(link, trust_env=False)
+        .raise_for_status()
+        .content.lower()
+        .startswith(start.lower())
+    )
 
 
 def summary(stores: Stores, run: uuid.UUID) -> RunSummary:
