@@ -85,7 +85,7 @@ def _show_run(facts: RunSummary) -> None:
     for line in facts.subtrees:
         done = f"{line.evaluations_done}/{line.evaluations_planned}"
         row = (child_name(line.shard), line.state.value, done, str(line.attempts))
-        table.add_row(*row, line.lease_owner or "", line.error or "")
+        table.add_row(*row, line.lease_owner or "", printable(line.error or ""))
     Console().print(table, markup=False)
     for aside in facts.set_aside:
         click.echo(printable(f"set aside after {aside.failures} attempts: {aside}"))

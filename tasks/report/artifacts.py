@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from hierdiff_core.printable import printable
 from tasks.report.data import ReportData, ReportImage, ReportSubtree
 from tasks.report.headline import claim, duration, headline
 
@@ -18,7 +19,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
 
 def markdown_text(text: str, length: int = 200) -> str:
     """Return any text as one line of Markdown that shows it literally, cut at `length`."""
-    line = " ".join(text.split())
+    line = printable(" ".join(text.split()))
     line = line if len(line) <= length else line[: length - 1] + "…"
     safe = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _SPECIAL.sub(r"\\\1", safe)
