@@ -47,6 +47,7 @@ from tasks.ledger import (
 )
 from tasks.night_settings import NightSettings
 from tasks.rejected import by_kind
+from tasks.report.check import Checked, check_night
 from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
@@ -110,7 +111,11 @@ def nightly(
                 hold.check()
                 run_everything(stores, run, night_name(catalogue, day))
                 hold.check()
-                publish_night(stores, tonight, run)
+                checked = check_night(stores, run)
+                if checked.damaged:  # made again now, from the last good split above
+                    run_everything(stores, run, night_name(catalogue, day))
+                    hold.check()
+                publish_night(stores, tonight, run, checked)
     except NightTaken as taken:
         return Cancelled(message=str(taken))
     except NightLost as lost:
@@ -256,9 +261,9 @@ def run_subtree(run_id: str, shard: int, name: str) -> None:
 
 
 @task(name="publish the report", task_run_name="publish the report", cache_policy=NO_CACHE)
-def publish_night(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
+def publish_night(stores: Stores, settings: Settings, run: uuid.UUID, checked: Checked) -> None:
     """Check the pictures, write manifest and report, and link the report here."""
-    published = publish(stores, settings, run)
+    published = publish(stores, settings, run, checked)
     data, link = published.data, report_url(stores, settings, published.report)
     night = night_name(data.catalogue, data.business_date)
     create_markdown_artifact(

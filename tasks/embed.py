@@ -6,14 +6,18 @@ grows the same tree.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from hierdiff_core.embedding_cache import Embedded, embed_missing
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.prompt import Prompt
-from tasks.ledger import find_embeddings, store_embeddings
+from tasks.errors import MissingEmbedding
+from tasks.ledger import find_embeddings, find_prompts, lost_embeddings, store_embeddings
 from tasks.stores import Stores
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,3 +45,18 @@ def embed_prompts(
 ) -> Embedded:
     """Put the embeddings of prompts into the ledger; see `embed_missing`."""
     return embed_missing(prompts, models, LedgerCache(stores), report)
+
+
+def remake_embeddings(stores: Stores, keys: Collection[str], models: Models) -> None:
+    """Make those of planned prompts' embeddings anew that are lost or damaged.
+
+    Raises MissingEmbedding for one whose prompt no night has.
+    """
+    with stores.session() as session:
+        lost = lost_embeddings(session, keys)
+        prompts = find_prompts(session, lost)
+    for key in sorted(lost - prompts.keys()):
+        raise MissingEmbedding(key=key)
+    log.warning("%d embeddings were lost or damaged; making them again", len(lost))
+    embed_prompts(stores, list(prompts.values()), models)
+    models.forget_encoders()

@@ -133,8 +133,19 @@ class CorruptObject(HierdiffError):
     again on the next retry."""
 
 
+class LostEmbeddings(HierdiffError):
+    """{count} embeddings of earlier nights are lost or damaged; the next night makes them anew."""
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """Return their keys."""
+        keys = self.facts["keys"]
+        return keys if isinstance(keys, frozenset) else frozenset()
+
+
 class MissingEmbedding(HierdiffError):
-    """Embedding {key} is not in the database; start the night again to make it anew."""
+    """Embedding {key} is lost, and no night has its prompt any more; start a night with other rows,
+    which does without it."""
 
 
 class NoSource(HierdiffError):

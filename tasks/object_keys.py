@@ -15,9 +15,9 @@ def picture_key(sha256: str) -> str:
     return f"images/{sha256}.png"
 
 
-def preview_key(segment_key: str) -> str:
+def preview_key(sha256: str) -> str:
     """Return the key of a split's preview."""
-    return f"previews/{segment_key}.webp"
+    return f"previews/{sha256}.webp"
 
 
 def manifest_key(run: uuid.UUID) -> str:

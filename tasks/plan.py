@@ -20,7 +20,7 @@ from hierdiff_core.recipe import compatibility_key
 from hierdiff_core.shard import make_shards
 from hierdiff_core.standing import StandingForest, make_standing
 from tasks.embed import LedgerCache
-from tasks.errors import EmptyBatch
+from tasks.errors import EmptyBatch, LostEmbeddings
 from tasks.ledger import (
     Leaf,
     NightPlan,
@@ -54,7 +54,8 @@ def plan_prompts(
 
     It stands on what earlier nights have stored. New prompts are planned at the threshold or price
     of the catalogue's last run, if most of the catalogue is what it was, else at that of a plan
-    from nothing. Raises EmptyBatch, and what `plan_forest` raises.
+    from nothing. Raises EmptyBatch, LostEmbeddings where one of an earlier night is gone, and what
+    `plan_forest` raises.
     """
     found = find_vectors(LedgerCache(stores), prompts)
     groups = group_prompts(list(found))
@@ -83,6 +84,8 @@ def _stand(
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
     keys = [prompt.embedding_key for prompt in forest.prompts] if new else []
     found = find_vectors_of(LedgerCache(stores), set(keys))
+    if lost := set(keys) - found.keys():
+        raise LostEmbeddings(count=len(lost), keys=frozenset(lost))
     founders = np.zeros((len(keys), vectors.shape[1]), vectors.dtype)
     for row, key in enumerate(keys):
         founders[row] = found[key]

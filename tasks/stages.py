@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session
 from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.family import load_family
 from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
-from hierdiff_core.prompt import Prompt
+from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
-from tasks.embed import embed_prompts
+from tasks.embed import embed_prompts, remake_embeddings
+from tasks.errors import LostEmbeddings
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
     Night,
@@ -26,6 +27,7 @@ from tasks.ledger import (
     digest_rows,
     load_prompts,
     load_rejected,
+    lost_embeddings,
     note_rows,
     note_settings,
     record_metric,
@@ -145,7 +147,15 @@ def plan(
     """
     with stores.session() as session:
         prompts, catalogue = load_prompts(session, batch), catalogue_of(session, batch)
-    planned = plan_catalogue(stores, prompts, chosen or CatalogueSettings(settings), catalogue)
+        lost = lost_embeddings(session, {embedding_key(prompt) for prompt in prompts})
+    if lost:  # damaged since they were stored: a prompt without one would be left out
+        embed(stores, settings, batch, lambda done, total: None)
+    chosen = chosen or CatalogueSettings(settings)
+    try:
+        planned = plan_catalogue(stores, prompts, chosen, catalogue)
+    except LostEmbeddings as missing:
+        remake_embeddings(stores, missing.keys, open_models(settings))
+        planned = plan_catalogue(stores, prompts, chosen, catalogue)
     with stores.session() as session:
         note_settings(session, batch, settings.night.model_dump(mode="json"))
     forest, budget = planned.forest, planned.budget

@@ -29,6 +29,7 @@ _OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 # Enough for a few savers and loaders at once beside each worker's device.
 _CONNECTIONS = 32
+_READS = 3  # of an object whose body arrives damaged or is cut off
 
 
 @dataclass(frozen=True)
@@ -53,15 +54,16 @@ class Bucket:
     def get(self, key: str, sha256: str | None = None) -> bytes:
         """Return the bytes under a key.
 
-        Raises MissingObject, and CorruptObject where they do not have the sha256 expected.
+        Raises MissingObject, and CorruptObject where they do not have the sha256 expected, read
+        again and again: a line may damage what the store holds whole.
         """
-        with self._reaching(key):
-            reply = self.client.get_object(Bucket=self.name, Key=self._full(key))
-            body = reply["Body"].read()
-        found = hashlib.sha256(body).hexdigest()
-        if sha256 is not None and found != sha256:
-            raise CorruptObject(key=key, bucket=self.name, found=found, wanted=sha256)
-        return body
+        found = ""
+        for _ in range(_READS):
+            body = self._read(key)
+            found = hashlib.sha256(body).hexdigest()
+            if sha256 is None or found == sha256:
+                return body
+        raise CorruptObject(key=key, bucket=self.name, found=found, wanted=sha256)
 
     def exists(self, key: str) -> bool:
         """Return whether there is an object under a key."""
@@ -99,6 +101,16 @@ class Bucket:
             wanted["ResponseContentDisposition"] = disposition
         return self.client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
 
+    def _read(self, key: str, left: int = _READS) -> bytes:
+        with self._reaching(key):
+            reply = self.client.get_object(Bucket=self.name, Key=self._full(key))
+            try:
+                return reply["Body"].read()
+            except BotoCoreError:  # cut off within the body, which boto3 does not read again
+                if left == 1:
+                    raise
+        return self._read(key, left - 1)
+
     def _full(self, key: str) -> str:
         return self.prefix + key
 
@@ -115,6 +127,12 @@ class Bucket:
             raise self._unreachable(error) from None
         except BotoCoreError as error:
             raise self._unreachable(error) from None
+        except RecursionError:
+            # boto3 follows a redirection to another region, again and again.
+            reason = "it redirects every request"
+            raise UnreachableStorage(
+                bucket=self.name, endpoint=self._endpoint, reason=reason
+            ) from None
 
     def _unreachable(self, error: Exception) -> UnreachableStorage:
         reason = " ".join(str(error).split())

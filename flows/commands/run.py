@@ -36,6 +36,7 @@ from tasks.ledger import (
 )
 from tasks.models import open_models
 from tasks.rejected import by_kind
+from tasks.report.check import is_published
 from tasks.requests import check_rows, check_settings, settings_of_run
 from tasks.settings import Settings
 from tasks.states import BatchState, RunState
@@ -177,14 +178,15 @@ def run(
 @click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_json
 def retry(run_name: str, detach: bool, as_json: bool) -> int:
-    """Make what a run is missing: failed subtrees, lost pictures, the report."""
+    """Make what a run is missing: failed subtrees, lost or damaged pictures, the report."""
     with ledger() as (stores, settings):
         with stores.session() as session:
             facts = summarise(session, find_run(session, run_name))
             night = find_night(session, facts.catalogue, facts.business_date)
         if facts.state is RunState.REPLACED:
             raise NightReplaced(run=facts.run)
-        if facts.images_missing == 0 and facts.state is RunState.COMPLETED:
+        made = facts.images_missing == 0 and facts.state is RunState.COMPLETED
+        if made and is_published(stores, facts.run):
             click.echo(json.dumps({"run": str(facts.run)}) if as_json else "nothing is missing")
             return 0
         asked = settings_of_run(stores, settings, facts.run).night

@@ -10,13 +10,14 @@ from tasks.ledger.claims import (
     catalogue_of,
     claim_night,
     find_night,
+    find_prompts,
     has_nights,
     load_prompts,
     load_rejected,
     load_run_prompts,
     store_prompts,
 )
-from tasks.ledger.embeddings import find_embeddings, store_embeddings
+from tasks.ledger.embeddings import find_embeddings, lost_embeddings, store_embeddings
 from tasks.ledger.failures import (
     MOST,
     SegmentFailure,
@@ -27,12 +28,19 @@ from tasks.ledger.failures import (
     load_failures,
     reopen_failures,
 )
-from tasks.ledger.images import StoredImage, load_images, record_images
+from tasks.ledger.images import (
+    StoredImage,
+    load_images,
+    load_previews,
+    record_images,
+    record_previews,
+)
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.repair import (
     forget_images,
+    forget_previews,
     forget_segment,
     reject_prompts,
     reopen_subtrees,
@@ -107,6 +115,7 @@ __all__ = [
     "find_like",
     "find_night",
     "find_night_run",
+    "find_prompts",
     "find_request",
     "find_run",
     "find_run_settings",
@@ -114,6 +123,7 @@ __all__ = [
     "find_tuned",
     "finish_segments",
     "forget_images",
+    "forget_previews",
     "forget_segment",
     "forget_tuned",
     "has_nights",
@@ -125,10 +135,12 @@ __all__ = [
     "load_images",
     "load_nodes",
     "load_plan",
+    "load_previews",
     "load_prompts",
     "load_rejected",
     "load_run_prompts",
     "load_standing",
+    "lost_embeddings",
     "note_flow_run",
     "note_progress",
     "note_resumed",
@@ -137,6 +149,7 @@ __all__ = [
     "open_subtrees",
     "record_images",
     "record_metric",
+    "record_previews",
     "reject_prompts",
     "release_lease",
     "release_night",

@@ -6,11 +6,12 @@ A night exists once and is filled once.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from sqlalchemy import func, select, tuple_, update
+from sqlalchemy import Text, any_, func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
 
@@ -18,7 +19,7 @@ from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.bulk import insert_rows
-from tasks.records import Batch, Catalogue, PromptRow, RejectedRow, Run
+from tasks.records import Batch, Catalogue, LeafRow, PromptRow, RejectedRow, Run
 from tasks.rejected import Rejected
 from tasks.states import BatchState, RunState
 
@@ -121,6 +122,21 @@ def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
     if batch is None:
         raise UnknownRun(run=run)
     return load_prompts(session, batch)
+
+
+def find_prompts(session: Session, embedding_keys: Collection[str]) -> dict[str, Prompt]:
+    """Return a prompt of each embedding that any night's plan names, by the embedding's key."""
+    rows = session.execute(
+        select(LeafRow.embedding_key, PromptRow.row, PromptRow.reference, PromptRow.text)
+        .add_columns(PromptRow.recipe)
+        .join(PromptRow, PromptRow.content_key == LeafRow.content_key)
+        .where(LeafRow.embedding_key == any_(literal(list(embedding_keys), ARRAY(Text))))
+        .distinct(LeafRow.embedding_key)
+    )
+    return {
+        key: Prompt(row, reference, text, Recipe.from_json(recipe))
+        for key, row, reference, text, recipe in rows
+    }
 
 
 def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:

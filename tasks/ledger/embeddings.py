@@ -36,6 +36,16 @@ def find_embeddings(session: Session, keys: Iterable[str]) -> dict[str, bytes]:
     return found
 
 
+def lost_embeddings(session: Session, keys: Iterable[str]) -> set[str]:
+    """Return those keys whose embedding is not stored or does not match its sha256."""
+    wanted = set(keys)
+    known = select(EmbeddingRow.key).where(
+        EmbeddingRow.key == any_(literal(list(wanted), ARRAY(Text))),
+        func.encode(func.sha256(EmbeddingRow.content), "hex") == EmbeddingRow.sha256,
+    )
+    return wanted - set(session.execute(known).scalars())
+
+
 def store_embeddings(session: Session, contents: Mapping[str, bytes]) -> None:
     """Store embeddings under their keys; what is there already stays, unless it is corrupt."""
     # Two nights that store the same keys in another order would wait for each other for ever.

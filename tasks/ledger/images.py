@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Text, and_, any_, literal, select
+from sqlalchemy import Integer, Text, and_, any_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from tasks.records import ImageRow, LeafRow
+from tasks.records import ImageRow, LeafRow, SegmentRow
 
 _FIELDS = (ImageRow.key, ImageRow.sha256, ImageRow.bytes, ImageRow.width, ImageRow.height)
 
@@ -38,6 +38,33 @@ def record_images(session: Session, run: uuid.UUID, images: Mapping[int, StoredI
     fields = {column.key: new.excluded[column.key] for column in _FIELDS}
     key = [ImageRow.run_id, ImageRow.leaf]
     session.execute(new.on_conflict_do_update(index_elements=key, set_=fields), rows)
+
+
+def record_previews(session: Session, run: uuid.UUID, previews: Mapping[int, str]) -> None:
+    """Record the sha256 of splits' previews, by segment."""
+    made = (
+        func.unnest(
+            literal(list(previews), ARRAY(Integer)), literal(list(previews.values()), ARRAY(Text))
+        )
+        .table_valued("segment", "sha256", name="made")
+        .render_derived()
+    )
+    session.execute(
+        update(SegmentRow)
+        .where(SegmentRow.run_id == run, SegmentRow.segment == made.c.segment)
+        .values(preview=made.c.sha256)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def load_previews(session: Session, run: uuid.UUID) -> dict[int, str]:
+    """Return the sha256 of the previews of a run's splits, by segment."""
+    rows = session.execute(
+        select(SegmentRow.segment, SegmentRow.preview)
+        .where(SegmentRow.run_id == run, SegmentRow.preview.is_not(None))
+        .order_by(SegmentRow.segment)
+    )
+    return {segment: sha256 for segment, sha256 in rows if sha256}
 
 
 def find_pictures(session: Session, content_keys: Collection[str]) -> dict[str, StoredImage]:

@@ -134,11 +134,12 @@ def _by_run(table: type[Any], run: uuid.UUID) -> Select[Any]:
 
 def _done_earlier(session: Session, keys: Sequence[str]) -> dict[str, Done]:
     done = (
-        select(SegmentRow.key, SegmentRow.sha256, SegmentRow.bytes, SegmentRow.finished_at)
+        select(SegmentRow.key, SegmentRow.sha256, SegmentRow.bytes)
+        .add_columns(SegmentRow.preview, SegmentRow.finished_at)
         .where(SegmentRow.state == SegmentState.DONE)
         .where(SegmentRow.key == any_(literal(keys, ARRAY(Text))))
         .distinct(SegmentRow.key)
         .order_by(SegmentRow.key, SegmentRow.finished_at.desc())
     )
     rows = session.execute(done)
-    return {key: Done(sha256, size, finished_at) for key, sha256, size, finished_at in rows}
+    return {key: Done(*facts) for key, *facts in rows}

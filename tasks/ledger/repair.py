@@ -31,6 +31,16 @@ def forget_images(session: Session, run: uuid.UUID, leaves: Iterable[int]) -> No
     session.execute(delete(ImageRow).where(ImageRow.run_id == run, ImageRow.leaf == gone))
 
 
+def forget_previews(session: Session, run: uuid.UUID, segments: Iterable[int]) -> None:
+    """Take back previews whose objects are damaged or gone."""
+    gone = any_(literal(list(segments), ARRAY(Integer)))
+    session.execute(
+        update(SegmentRow)
+        .where(SegmentRow.run_id == run, SegmentRow.segment == gone)
+        .values(preview=None)
+    )
+
+
 def forget_segment(session: Session, run: uuid.UUID, segment: int) -> None:
     """Take back a segment whose checkpoint is of no use; it waits to be done again."""
     session.execute(

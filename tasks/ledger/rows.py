@@ -18,6 +18,7 @@ class Done:
 
     sha256: str | None = None
     bytes: int | None = None
+    preview: str | None = None
     finished_at: datetime | None = None
 
 
@@ -149,5 +150,6 @@ def _progress(done: Done | None) -> dict[str, Any]:
         "reused": done is not None,
         "sha256": known.sha256,
         "bytes": known.bytes,
+        "preview": known.preview,
         "finished_at": known.finished_at,
     }

@@ -140,6 +140,7 @@ class SegmentRow(Base):
     state: Mapped[SegmentState] = mapped_column(choice(SegmentState), default=SegmentState.WAITING)
     sha256: Mapped[str | None]
     bytes: Mapped[int | None] = mapped_column(BigInteger)
+    preview: Mapped[str | None]  # sha256 of the split's small picture, where it has one
     attempts: Mapped[int] = mapped_column(default=0)
     reused: Mapped[bool] = mapped_column(default=False)  # done by an earlier run
     failures: Mapped[int] = mapped_column(default=0)  # alone, or in flight when its worker died

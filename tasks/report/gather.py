@@ -6,8 +6,9 @@ import logging
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from hierdiff_core.errors import HierdiffError
@@ -19,12 +20,13 @@ from tasks.ledger import (
     SubtreeLine,
     load_images,
     load_plan,
+    load_previews,
     load_run_prompts,
-    stored_segments,
     summarise,
 )
 from tasks.object_keys import preview_key
 from tasks.previews import choose_splits
+from tasks.report.check import Checked
 from tasks.report.headline import planned_by
 from tasks.report.links import Link, links_end, make_link
 from tasks.report.page import (
@@ -37,12 +39,12 @@ from tasks.report.page import (
     thumbnail_side,
 )
 from tasks.settings import Settings
-from tasks.states import Stage
+from tasks.states import RunState, Stage
 from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
 
-Key = TypeVar("Key")
+Small = TypeVar("Small")
 
 _READERS = 16
 _UNNAMEABLE = re.compile(r"[^\w.-]+")  # in the name of a file
@@ -52,25 +54,34 @@ _BEFORE = (Stage.READ, Stage.EMBED, Stage.PLAN)  # stages before the run was sto
 
 
 def gather_report(
-    stores: Stores, settings: Settings, run: uuid.UUID, link: Link | None = None
+    stores: Stores,
+    settings: Settings,
+    run: uuid.UUID,
+    link: Link | None = None,
+    checked: Checked | None = None,
+    state: RunState | None = None,
 ) -> ReportData:
     """Return the content of the run's report, as of now; raises UnknownRun.
 
     Its pictures are opened by `link`, or from anywhere.
+    A picture or preview that is not whole, or cannot be read just now, is left out of it; `checked`
+    ones are not read again. `state` is the one that the run is about to get.
     """
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
-        done = set(stored_segments(session, run))
-    splits = [each for each in choose_splits(night.plan) if each in done]
-    previews = {each: preview_key(night.keys[each]) for each in splits}
+        previews = load_previews(session, run)
+    checked = checked or Checked()
+    chosen = {each: previews[each] for each in choose_splits(night.plan) if each in previews}
     return ReportData(
         run=str(run),
         catalogue=facts.catalogue,
         business_date=facts.business_date,
-        state=facts.state.value,
+        state=(state or facts.state).value,
         plan=night.plan,
-        images=_images(stores, night, prompts, images, link or make_link(stores, settings)),
+        images=_images(
+            stores, night, prompts, images, link or make_link(stores, settings), checked
+        ),
         links_end=None if link else links_end(settings),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
         rejected=facts.rejected,
@@ -84,8 +95,8 @@ def gather_report(
             if seconds  # slots that are set take no time to find
         ),
         parameters=_parameters(facts),
-        previews=_fetch(stores, previews) if settings.previews else {},
-        seconds=_seconds(facts),
+        previews=_previews(stores, chosen, checked) if settings.previews else {},
+        seconds=_seconds(facts, ended=state is not None),
         gpu_seconds=sum(facts.seconds.get(stage, 0.0) for stage in _PAID),
         price_per_hour=settings.gpu_price_per_hour,
         currency=settings.currency,
@@ -98,13 +109,18 @@ def _images(
     prompts: Iterable[Prompt],
     images: Mapping[int, StoredImage],
     link: Link,
+    checked: Checked,
 ) -> tuple[ReportImage, ...]:
     asked: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         asked[content_key(prompt)].append(prompt)
-    bodies = _fetch(stores, {leaf: image.key for leaf, image in images.items()})
     side = thumbnail_side(night.plan.size)
-    small = {leaf: small_copy(body, side) for leaf, body in bodies.items()}
+    wanted = {image.sha256: image.key for image in images.values()}
+    small = _fetch(stores, wanted, checked.pictures, lambda body: small_copy(body, side))
+
+    def shown(leaf: int) -> tuple[bytes, bool]:
+        return small.get(images[leaf].sha256, (b"", False)) if leaf in images else (b"", False)
+
     return tuple(
         ReportImage(
             leaf=leaf,
@@ -112,8 +128,8 @@ def _images(
             prompt=asked[facts.content_key][0].text,
             # What is made is what the ledger says; what cannot be read just now has no thumbnail.
             made=leaf in images,
-            thumbnail=small[leaf][0] if leaf in bodies else b"",
-            flat=leaf in bodies and small[leaf][1],
+            thumbnail=shown(leaf)[0],
+            flat=shown(leaf)[1],
             link=link(images[leaf].key, _file_name(asked[facts.content_key][0]))
             if leaf in images
             else "",
@@ -150,11 +166,12 @@ def _subtree(
     )
 
 
-def _seconds(facts: RunSummary) -> float | None:
+def _seconds(facts: RunSummary, *, ended: bool) -> float | None:
     """Return the night's time from its first stage to its end, or None before that."""
-    if facts.finished_at is None:
+    end = datetime.now(UTC) if ended else facts.finished_at
+    if end is None:
         return None
-    since_plan = (facts.finished_at - facts.created_at).total_seconds()
+    since_plan = (end - facts.created_at).total_seconds()
     return since_plan + sum(facts.seconds.get(stage, 0.0) for stage in _BEFORE)
 
 
@@ -170,17 +187,30 @@ def _parameters(facts: RunSummary) -> dict[str, object]:
     return parameters
 
 
-def _fetch(stores: Stores, keys: Mapping[Key, str]) -> dict[Key, bytes]:
-    """Return the objects that can be fetched; a report without a picture beats no report."""
+def _previews(stores: Stores, chosen: Mapping[int, str], checked: Checked) -> dict[int, bytes]:
+    keys = {sha256: preview_key(sha256) for sha256 in chosen.values()}
+    found = _fetch(stores, keys, checked.previews, lambda body: body)
+    return {split: found[sha256] for split, sha256 in chosen.items() if sha256 in found}
 
-    def get(key: str) -> bytes | None:
+
+def _fetch(
+    stores: Stores,
+    keys: Mapping[str, str],
+    known: Mapping[str, Small],
+    shrink: Callable[[bytes], Small],
+) -> dict[str, Small]:
+    """Return what is shown of objects, by sha256; a report without a picture beats no report."""
+
+    def get(sha256: str) -> Small | None:
+        if sha256 in known:
+            return known[sha256]
         for _ in range(_READS):
             try:
-                return stores.bucket.get(key)
+                return shrink(stores.bucket.get(keys[sha256], sha256))
             except HierdiffError as error:
                 log.warning("%s", error)
         return None
 
     with ThreadPoolExecutor(_READERS) as pool:
-        bodies = pool.map(get, keys.values())
-        return {name: body for name, body in zip(keys, bodies, strict=True) if body is not None}
+        bodies = pool.map(get, keys)
+        return {each: body for each, body in zip(keys, bodies, strict=True) if body is not None}

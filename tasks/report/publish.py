@@ -1,4 +1,4 @@
-"""Publishing: a night's pictures are counted, and its manifest and report written.
+"""Publishing: a night's pictures are checked, and its manifest and report written.
 
 The content of a report is gathered in `gather` and rendered in `page`.
 """
@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from hierdiff_core.prompt import content_key
 from tasks.ledger import (
-    forget_images,
     load_images,
     load_plan,
     load_run_prompts,
@@ -23,14 +21,13 @@ from tasks.ledger import (
     summarise,
 )
 from tasks.object_keys import manifest_key, report_key
+from tasks.report.check import Checked, check_night
 from tasks.report.gather import gather_report
 from tasks.report.links import make_link
 from tasks.report.page import ReportData, render_report
 from tasks.settings import Settings
 from tasks.states import RunState
 from tasks.stores import Stores
-
-_CHECKS = 16  # objects that are checked at once
 
 
 @dataclass(frozen=True)
@@ -49,41 +46,35 @@ class Published:
         return not self.missing and not self.open_subtrees
 
 
-def publish(stores: Stores, settings: Settings, run: uuid.UUID) -> Published:
-    """Check that every picture is in the bucket, write manifest and report, and close the run.
+def publish(
+    stores: Stores, settings: Settings, run: uuid.UUID, known: Checked | None = None
+) -> Published:
+    """Check every picture, write manifest and report, and close the run, in this order.
 
-    A picture whose object is gone is taken back, so that a retry makes it again; nothing that the
-    tables promise is trusted unchecked.
+    Each picture is read and compared with its digest, but for those `known` to be whole. One that
+    is damaged or gone is taken back, so that a retry makes it again; nothing that the tables
+    promise is trusted unchecked. Raises UnreachableStorage, the run then being as it was.
     """
-    missing = _take_back_missing(stores, run)
+    checked = check_night(stores, run, known)
     with stores.session() as session:
+        stored, plan = load_images(session, run), load_plan(session, run).plan
+        missing = set(range(plan.size)) - set(stored)
+        ends = [plan.leaf_segment(leaf).id for leaf in missing]
+        reopen_subtrees(session, run, shards_of(session, run, ends))
         waiting = open_subtrees(session, run)
-        complete = not missing and not waiting
-        set_run_state(session, run, RunState.COMPLETED if complete else RunState.FAILED)
+    state = RunState.FAILED if missing or waiting else RunState.COMPLETED
     manifest = _write_manifest(stores, run)
-    data = gather_report(stores, settings, run)
+    data = gather_report(stores, settings, run, checked=checked, state=state)
     report = report_key(run)
     stores.bucket.put(report, render_report(data).encode(), "text/html; charset=utf-8")
+    with stores.session() as session:
+        set_run_state(session, run, state)
     return Published(data, report, manifest, len(missing), waiting)
 
 
 def report_url(stores: Stores, settings: Settings, key: str) -> str:
     """Return a link to a report: under the public address, or signed for a week."""
     return make_link(stores, settings)(key, "report.html")
-
-
-def _take_back_missing(stores: Stores, run: uuid.UUID) -> set[int]:
-    with stores.session() as session:
-        plan, stored = load_plan(session, run).plan, load_images(session, run)
-    with ThreadPoolExecutor(_CHECKS) as pool:
-        there = list(pool.map(stores.bucket.exists, [image.key for image in stored.values()]))
-    gone = {leaf for leaf, found in zip(stored, there, strict=True) if not found}
-    missing = gone | (set(range(plan.size)) - set(stored))
-    ends = [plan.leaf_segment(leaf).id for leaf in missing]
-    with stores.session() as session:
-        forget_images(session, run, gone)
-        reopen_subtrees(session, run, shards_of(session, run, ends))
-    return missing
 
 
 def _write_manifest(stores: Stores, run: uuid.UUID) -> str:

@@ -6,6 +6,7 @@ threads.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import logging
 import threading
@@ -28,7 +29,7 @@ from hierdiff_core.solver import Solver
 from tasks.object_keys import preview_key
 from tasks.settings import Settings
 from tasks.worker.shard import Work, picture
-from tasks.worker.write_batch import Maker, Object, Picture, Split, Unmade
+from tasks.worker.write_batch import Maker, Object, Picture, Preview, Split, Unmade
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +80,9 @@ class DecodeQueue:
                 width,
             )
 
-    def _make(self, call: _Call, place: int) -> Picture | Object | Unmade | None:
+    def _make(self, call: _Call, place: int) -> Picture | Preview | Unmade | None:
         finished, pixels = call.finished[place], call.pixels()[place]
-        made: Picture | Object | Exception
+        made: Picture | Preview | Exception
         if isinstance(pixels, Exception):
             made = pixels
         else:
@@ -140,18 +141,18 @@ def splits_of(work: Work, finished: Iterable[Finished]) -> list[Split]:
 
 def make_picture(
     work: Work, settings: Settings, finished: Finished, pixels: npt.NDArray[np.uint8]
-) -> Picture | Object:
+) -> Picture | Preview:
     """Return a leaf's picture, or a split's small one, as what is stored."""
     segment = finished.segment
     if not work.plan.is_leaf(segment):
-        return Object(preview_key(work.night.keys[segment.id]), _preview(pixels), "image/webp")
+        return preview(segment.id, pixels)
     leaf, with_prompt = work.plan.order[segment.first], settings.prompt_in_images
     return picture(work, leaf, pixels, with_prompt=with_prompt)
 
 
 def encode(
     work: Work, settings: Settings, finished: Finished, pixels: Pixels
-) -> Picture | Object | Exception:
+) -> Picture | Preview | Exception:
     """Return the picture as `make_picture` does, or the error where it alone cannot be encoded."""
     made = try_call(lambda: make_picture(work, settings, finished, pixels))
     if isinstance(made, Exception):
@@ -167,9 +168,12 @@ def redraw(work: Work, settings: Settings, leaf: int, stored: bytes) -> Picture:
     return picture(work, leaf, pixels, with_prompt=settings.prompt_in_images)
 
 
-def _preview(pixels: npt.NDArray[np.uint8]) -> bytes:
+def preview(segment: int, pixels: npt.NDArray[np.uint8]) -> Preview:
+    """Return a split's small picture as the object to store, under the digest of its bytes."""
     small = Image.fromarray(pixels)
     small.thumbnail((_PREVIEW_SIDE, _PREVIEW_SIDE))
     file = io.BytesIO()
     small.save(file, "WEBP", quality=80)
-    return file.getvalue()
+    body = file.getvalue()
+    key = preview_key(hashlib.sha256(body).hexdigest())
+    return Preview(segment, Object(key, body, "image/webp"))

@@ -14,14 +14,15 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.embedding import Conditioning
 from hierdiff_core.embedding_cache import find_negative
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
-from tasks.embed import LedgerCache
-from tasks.errors import CorruptObject, MissingObject
+from tasks.embed import LedgerCache, remake_embeddings
+from tasks.errors import CorruptObject, MissingEmbedding, MissingObject
 from tasks.lease import Hold, leased_subtree
 from tasks.ledger import (
     Tree,
@@ -38,6 +39,7 @@ from tasks.states import Stage
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
+from tasks.worker.missing_previews import make_previews
 from tasks.worker.seconds import record_seconds
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
 from tasks.worker.shard import (
@@ -81,6 +83,7 @@ class _Attempt:
     images: int = 0
     narrowest: int = 0  # rows that the device's memory was found to hold; 0 while all fit
     damaged: set[int] = field(default_factory=set)  # segments whose end state was of no use
+    ended: set[int] = field(default_factory=set)  # segments that this attempt has ended
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -110,6 +113,7 @@ def denoise_shard(
             _note_resumed(attempt)
             _draw_missing(attempt)
             _denoise(attempt)
+            _preview_missing(attempt)
             check_set_aside(stores, attempt.work)
         finally:
             if not hold.lost:
@@ -158,7 +162,7 @@ def _denoise_tree(
     work = attempt.work
     denoiser = _denoiser(attempt, tree.recipe)
     solver = make_solver(tree.recipe.solver, denoiser.noise_schedule, tree.recipe.steps)
-    conditioning = load_conditioning(attempt.stores, work, only)
+    conditioning = _conditioning(attempt, only)
     with attempt.watch.timed(Stage.PROBE):
         slots = settle_slots(
             attempt.stores,
@@ -206,6 +210,7 @@ def _run(
             failed = {one.segment.id: one.reason for one in ended.failed}
             started = () if attempt.hold.again else ended.started
             writer.note(started, ended.evaluations, splits, drawn, failed)
+            attempt.ended |= {done.segment.id for done in ended.finished}
             attempt.evaluations += ended.evaluations
             attempt.images += sum(work.plan.is_leaf(done.segment) for done in ended.finished)
             attempt.report(Progress(attempt.evaluations, attempt.planned, attempt.images))
@@ -271,6 +276,15 @@ def _draw_missing(attempt: _Attempt) -> None:
                 attempt.images += 1
 
 
+def _preview_missing(attempt: _Attempt) -> None:
+    """Give splits that were done already, but whose preview is gone, another one."""
+    work = attempt.work
+    mine = attempt.previewed & set(work.night.shards[work.shard]) & work.done.keys()
+    lost = sorted(mine - work.previews - attempt.ended)
+    for tree, splits in by_tree(work, lost).items():
+        make_previews(attempt.hold, attempt.settings, work, _denoiser(attempt, tree.recipe), splits)
+
+
 def _stored_picture(attempt: _Attempt, segment: int) -> bytes | None:
     """Return the picture that a leaf's segment ended in, or None where that is damaged."""
     sha256 = attempt.work.done[segment].sha256
@@ -289,6 +303,17 @@ def _denoiser(attempt: _Attempt, recipe: Recipe) -> Denoiser:
             negative = attempt.models.encoder(recipe).embed_negative(recipe)
             attempt.models.forget_encoders()
         return attempt.models.denoiser(recipe, negative)
+
+
+def _conditioning(attempt: _Attempt, only: Collection[int]) -> Conditioning:
+    """Return what steers segments; an embedding that is lost or damaged is made anew."""
+    try:
+        return load_conditioning(attempt.stores, attempt.work, only)
+    except MissingEmbedding:
+        night = attempt.work.night
+        keys = {leaf.embedding_key for leaf in (*night.leaves, *night.guests)}
+        remake_embeddings(attempt.stores, keys, attempt.models)
+    return load_conditioning(attempt.stores, attempt.work, only)
 
 
 def _note_resumed(attempt: _Attempt) -> None:

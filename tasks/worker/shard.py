@@ -30,6 +30,7 @@ from tasks.ledger import (
     load_failures,
     load_images,
     load_plan,
+    load_previews,
     load_run_prompts,
     stored_segments,
 )
@@ -50,6 +51,7 @@ class Work:
     prompts: tuple[Prompt, ...]  # the first one of each leaf
     done: dict[int, StoredSegment]  # of all segments; those found damaged are taken out
     pictures: frozenset[int]  # leaves that have one
+    previews: frozenset[int]  # splits that have one
     failures: dict[int, SegmentFailure]  # of all segments that are not done
 
     @property
@@ -108,6 +110,7 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         night = load_plan(session, run)
         prompts = {content_key(each): each for each in reversed(load_run_prompts(session, run))}
         done, pictures = stored_segments(session, run), load_images(session, run)
+        previews = load_previews(session, run)
         failures = load_failures(session, run)
     clusters = {
         each
@@ -122,6 +125,7 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
         done=done,
         pictures=frozenset(pictures),
+        previews=frozenset(previews),
         failures=failures,
     )
 

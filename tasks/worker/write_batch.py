@@ -22,6 +22,7 @@ from tasks.ledger import (
     finish_segments,
     note_progress,
     record_images,
+    record_previews,
     start_segments,
 )
 from tasks.object_keys import checkpoint_key
@@ -65,7 +66,15 @@ class Unmade:
     reason: str
 
 
-Maker = Callable[[], Picture | Object | Unmade | None]  # a bare Object gets no row
+@dataclass(frozen=True)
+class Preview:
+    """A split's small picture to store."""
+
+    segment: int
+    object: Object
+
+
+Maker = Callable[[], Picture | Preview | Unmade | None]
 
 
 @dataclass(frozen=True)
@@ -77,6 +86,17 @@ class Drawn:
     image: StoredImage
 
 
+@dataclass(frozen=True)
+class Previewed:
+    """The ledger's entry for a preview once it is stored."""
+
+    segment: int
+    sha256: str
+
+
+Made = Drawn | Previewed | Unmade | None
+
+
 @dataclass
 class WriteBatch:
     """What has arrived since rows were last written."""
@@ -84,13 +104,13 @@ class WriteBatch:
     started: list[int] = field(default_factory=list)
     evaluations: int = 0
     splits: list[Split] = field(default_factory=list)
-    made: list[Future[Drawn | Unmade | None]] = field(default_factory=list)
+    made: list[Future[Made]] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)  # reasons, by segment
     last: bool = False
 
     @property
     def size(self) -> int:
-        """Splits, pictures and bare objects, each of which takes room while it waits."""
+        """Splits, pictures and previews, each of which takes room while it waits."""
         return len(self.splits) + len(self.made)
 
     def add(self, other: WriteBatch) -> None:
@@ -103,16 +123,26 @@ class WriteBatch:
         self.last = other.last
 
 
-def store_made(bucket: Bucket, made: Picture | Object | Unmade | None) -> Drawn | Unmade | None:
-    """Store what a maker made; return its entry for the ledger, None for a bare object."""
+def store_made(bucket: Bucket, made: Picture | Preview | Unmade | None) -> Made:
+    """Store what a maker made; return its entry for the ledger."""
     if made is None or isinstance(made, Unmade):
         return made
-    if isinstance(made, Object):
-        _put(bucket, made)
-        return None
-    sha256, size = _put(bucket, made.object), len(made.object.body)
-    image = StoredImage(made.object.key, sha256, size, made.width, made.height)
+    sha256 = _put(bucket, made.object)
+    if isinstance(made, Preview):
+        return Previewed(made.segment, sha256)
+    image = StoredImage(made.object.key, sha256, len(made.object.body), made.width, made.height)
     return Drawn(made.segment, made.leaf, image)
+
+
+@dataclass
+class _Kept:
+    """What is stored of a batch, and the error that ended it."""
+
+    done: dict[int, Stored] = field(default_factory=dict)  # by segment
+    images: dict[int, StoredImage] = field(default_factory=dict)  # by leaf
+    previews: dict[int, str] = field(default_factory=dict)  # sha256 by segment
+    failed: dict[int, str] = field(default_factory=dict)  # reasons by segment
+    fault: BaseException | None = None
 
 
 def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> None:
@@ -121,42 +151,41 @@ def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> No
     Where something cannot be stored, rows are written of what came before it, since what comes
     after it may be a child's, and the fault is raised.
     """
-    done, images, failed, fault = _keep(hold.stores.bucket, batch)
+    kept = _keep(hold.stores.bucket, batch)
     with hold.session() as session:
         if batch.started:
             start_segments(session, run, batch.started)
-        if done:
-            finish_segments(session, run, done)
+        if kept.done:
+            finish_segments(session, run, kept.done)
             note_progress(session, run, shard)
-        if images:
-            record_images(session, run, images)
-        if failed:
-            fail_segments(session, run, failed)
+        if kept.images:
+            record_images(session, run, kept.images)
+        if kept.previews:
+            record_previews(session, run, kept.previews)
+        if kept.failed:
+            fail_segments(session, run, kept.failed)
         if batch.evaluations:
             add_evaluations(session, run, shard, done=batch.evaluations)
-    if fault is not None:
-        raise fault
+    if kept.fault is not None:
+        raise kept.fault
 
 
-def _keep(
-    bucket: Bucket, batch: WriteBatch
-) -> tuple[dict[int, Stored], dict[int, StoredImage], dict[int, str], BaseException | None]:
-    """Return what is stored, by segment; its pictures, by leaf; what failed; and the error."""
-    done: dict[int, Stored] = {}
-    images: dict[int, StoredImage] = {}
-    failed = dict(batch.failed)
+def _keep(bucket: Bucket, batch: WriteBatch) -> _Kept:
+    kept = _Kept(failed=dict(batch.failed))
     try:
-        done |= _store_splits(bucket, batch.splits)
+        kept.done |= _store_splits(bucket, batch.splits)
         for future in batch.made:
-            drawn = future.result()
-            if isinstance(drawn, Unmade):
-                failed[drawn.segment] = drawn.reason
-            elif drawn is not None:
-                done[drawn.segment] = Stored(drawn.image.sha256, drawn.image.bytes)
-                images[drawn.leaf] = drawn.image
+            made = future.result()
+            if isinstance(made, Unmade):
+                kept.failed[made.segment] = made.reason
+            elif isinstance(made, Previewed):
+                kept.previews[made.segment] = made.sha256
+            elif made is not None:
+                kept.done[made.segment] = Stored(made.image.sha256, made.image.bytes)
+                kept.images[made.leaf] = made.image
     except BaseException as fault:
-        return done, images, failed, fault
-    return done, images, failed, None
+        kept.fault = fault
+    return kept
 
 
 def _store_splits(bucket: Bucket, splits: Sequence[Split]) -> dict[int, Stored]:

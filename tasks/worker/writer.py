@@ -17,10 +17,9 @@ from types import TracebackType
 
 from tasks.lease import Hold
 from tasks.worker.write_batch import (
-    Drawn,
+    Made,
     Maker,
     Split,
-    Unmade,
     WriteBatch,
     store_made,
     write_batch,
@@ -104,7 +103,7 @@ class Writer:
         if self._fault is not None:
             raise self._fault
 
-    def _store(self, make: Maker) -> Drawn | Unmade | None:
+    def _store(self, make: Maker) -> Made:
         self._raise_fault()
         return store_made(self.hold.stores.bucket, make())
 

@@ -22,7 +22,7 @@ from tasks.lease import leased_subtree
 from tasks.object_keys import checkpoint_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
-from tasks.worker.write_batch import Object, Picture, Split
+from tasks.worker.write_batch import Object, Picture, Preview, Split
 from tasks.worker.writer import WAITING, Writer
 from tests.tasks.conftest import make_prompts, store_night
 
@@ -182,9 +182,12 @@ def test_a_leaf_is_done_when_its_picture_is_stored(large: tuple[Stores, UUID, in
     assert stores.bucket.get(image.key, image.sha256) == b"pixels of 7"
 
 
-def test_of_a_preview_no_row_tells(large: tuple[Stores, UUID, int]) -> None:
+def test_a_preview_is_recorded_with_its_digest(large: tuple[Stores, UUID, int]) -> None:
     stores, run, _ = large
+    made = Object("previews/a.webp", b"small", "image/webp")
     with writing(stores, run) as recorder:
-        recorder.note(makers=[lambda: Object("previews/a.webp", b"small", "image/webp")])
+        recorder.note(makers=[lambda: Preview(3, made)])
     assert finished_in(stores, run) == {}
-    assert stores.bucket.get("previews/a.webp") == b"small"
+    with stores.session() as session:
+        previews = ledger.load_previews(session, run)
+    assert stores.bucket.get("previews/a.webp", previews[3]) == b"small"
