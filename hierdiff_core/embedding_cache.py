@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.embedding import Conditioning, Embedding, pack, unpack
 from hierdiff_core.errors import InvalidEmbedding
+from hierdiff_core.models.family import Encoder
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.prompt import Prompt, embedding_key, negative_key
 from hierdiff_core.recipe import Recipe
+from hierdiff_core.sampling.isolate import by_halves, reason_of, try_call
 from hierdiff_core.whole_file import write_whole
 
 # Prompts per write to the cache: a crash repeats at most these.
@@ -70,21 +74,28 @@ def embed_missing(
 ) -> Embedded:
     """Put the embedding of every prompt, and of every recipe's negative prompt, into the cache.
 
-    `report(done, total)` counts the missing ones. An embedding that cannot be used is not kept.
-    Raises UnknownModel, WrongRevision.
+    `report(done, total)` counts the missing ones. An embedding that cannot be used is not kept. A
+    prompt that the encoder fails for costs its own rows alone; raises the encoder's error where it
+    fails for a negative prompt too. Raises UnknownModel, WrongRevision.
     """
     missing = _missing(prompts, cache)
-    _embed_negatives({prompt.recipe for prompt in prompts}, models, cache)
-    done, faults = 0, dict[Prompt, InvalidEmbedding]()
+    without = _embed_negatives({prompt.recipe for prompt in prompts}, models, cache)
+    done, bad = 0, dict[str, str]()
     for alike in _by_encoder(missing):
         for chunk in _chunks(alike, _CHUNK):
-            made = dict(zip(chunk, models.encoder(chunk[0].recipe).embed(chunk), strict=True))
-            bad = {prompt: fault for prompt, row in made.items() if (fault := _fault(prompt, row))}
-            good = {embedding_key(each): row for each, row in made.items() if each not in bad}
-            cache.keep({key: pack(row) for key, row in good.items()})
-            faults |= bad
+            made = _embed(models.encoder(chunk[0].recipe), chunk)
+            good = {key: pack(row) for key, row in made.items() if isinstance(row, Embedding)}
+            cache.keep(good)
+            bad |= {key: row for key, row in made.items() if isinstance(row, str)}
             done += len(chunk)
             report(done, len(missing))
+    wrong = [prompt for prompt in prompts if embedding_key(prompt) in bad]
+    faults = {
+        each: InvalidEmbedding(row=each.row, reason=bad[embedding_key(each)]) for each in wrong
+    }
+    for each in prompts:
+        if (key := negative_key(each.recipe)) in without:
+            faults[each] = InvalidEmbedding(row=each.row, reason=without[key])
     return Embedded(len(missing), faults)
 
 
@@ -136,14 +147,22 @@ def _chunks(items: list[Item], size: int) -> Iterator[list[Item]]:
         yield items[first : first + size]
 
 
-def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache) -> None:
+def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache) -> dict[str, str]:
+    """Keep the negative embeddings; return by key why there is none that can be used."""
+    failed: dict[str, str] = {}
     keys = {negative_key(recipe): recipe for recipe in recipes}
     found = cache.find(keys.keys())
     for key, recipe in sorted(keys.items()):
         if key not in found:
-            negative = models.encoder(recipe).embed_negative(recipe)
+            encoder = models.encoder(recipe)
+            negative = try_call(partial(encoder.embed_negative, recipe))
+            if isinstance(negative, Exception):
+                encoder.embed_negative(replace(recipe, negative_prompt=""))  # or it is to blame
+                failed[key] = f"of the negative prompt could not be made ({reason_of(negative)})"
+                continue
             stand_in = next(iter(negative.tensors.values())).flatten().float().numpy()
             cache.keep({key: pack(Embedding(stand_in, negative))})
+    return failed
 
 
 def _by_encoder(prompts: Iterable[Prompt]) -> list[list[Prompt]]:
@@ -162,9 +181,24 @@ def _by_encoder(prompts: Iterable[Prompt]) -> list[list[Prompt]]:
     return list(groups.values())
 
 
-def _fault(prompt: Prompt, embedding: Embedding) -> InvalidEmbedding | None:
+def _embed(encoder: Encoder, prompts: list[Prompt]) -> dict[str, Embedding | str]:
+    """Return by key the embeddings, or why there is none that can be used."""
+    made: dict[str, Embedding | str] = {}
+    for part, outcome in by_halves(prompts, encoder.embed):
+        if isinstance(outcome, Exception):
+            encoder.embed_negative(part[0].recipe)  # raises where no prompt is to blame
+            made[embedding_key(part[0])] = f"could not be made ({reason_of(outcome)})"
+            continue
+        for prompt, embedding in zip(part, outcome, strict=True):
+            made[embedding_key(prompt)] = _fault(embedding) or embedding
+    return made
+
+
+def _fault(embedding: Embedding) -> str:
+    """Return why an embedding cannot be used, or nothing."""
     try:
-        check_vectors(embedding.vector[None], [prompt.row])
+        check_vectors(embedding.vector[None])
     except InvalidEmbedding as fault:
-        return fault
-    return None
+        return str(fault.facts["reason"])
+    finite = (torch.isfinite(each).all() for each in embedding.conditioning.tensors.values())
+    return "" if all(finite) else "is not finite"

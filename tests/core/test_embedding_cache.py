@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class Watched:
     prior: Prior
     calls: list[list[str]] = field(default_factory=list)
     spoilt: Mapping[str, float] = field(default_factory=dict)  # by text, what its numbers become
+    refused: Collection[str] = ()  # texts for which it raises
 
     @property
     def embed_pictures(self) -> Any:
@@ -42,12 +43,19 @@ class Watched:
 
     def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
         self.calls.append([prompt.text for prompt in prompts])
+        self._raise_for(prompt.text for prompt in prompts)
         rows = self.prior.embed(prompts)
         return [self._spoil(*each) for each in zip(prompts, rows, strict=True)]
 
     def embed_negative(self, recipe: Recipe) -> Conditioning:
         self.calls.append([f"not {recipe.negative_prompt}"])
+        self._raise_for([recipe.negative_prompt])
         return self.prior.embed_negative(recipe)
+
+    def _raise_for(self, texts: Iterable[str]) -> None:
+        for text in texts:
+            if text in self.refused:
+                raise ValueError(f"cannot read {text}")
 
     def _spoil(self, prompt: Prompt, row: Embedding) -> Embedding:
         if prompt.text not in self.spoilt:
@@ -148,6 +156,57 @@ def test_a_useless_embedding_is_a_fault_and_is_not_kept(
     assert list(find_embeddings(cache, prompts)) == [prompts[0], prompts[2]]
     models.watched.spoilt = {}
     assert embed_missing(prompts, models, cache).made == 1
+
+
+@pytest.mark.parametrize("bad", [1, 5])
+def test_a_prompt_that_the_encoder_fails_for_costs_its_own_rows(
+    models: WatchedModels, prior: Prior, recipe: Recipe, cache: FolderCache, bad: int
+) -> None:
+    texts = [f"cup {number}" for number in range(40)]
+    models.watched.refused = texts[7 : 7 + bad]
+    # The last row asks for what the first bad one asks for, at another guidance.
+    prompts = [*prompts_of(recipe, texts), *prompts_of(change(recipe, guidance=1.0), [texts[7]])]
+    found = embed_missing(prompts, models, cache)
+    assert set(found.faults) == {*prompts[7 : 7 + bad], prompts[-1]}
+    assert str(found.faults[prompts[7]]) == (
+        "Row 8: its embedding could not be made (ValueError: cannot read cup 7); "
+        "check the prompt and the prior's weights."
+    )
+    embeddings = find_embeddings(cache, prompts)
+    assert len(embeddings) == 40 - bad
+    for prompt in prompts[:7]:  # the same numbers, whatever it stood beside
+        wanted = prior.embed([prompt])[0].vector
+        np.testing.assert_array_equal(embeddings[prompt].vector, wanted)
+
+
+def test_an_encoder_that_fails_for_everything_is_to_blame_itself(
+    models: WatchedModels, recipe: Recipe, cache: FolderCache
+) -> None:
+    models.watched.refused = [*TEXTS, ""]
+    with pytest.raises(ValueError, match="cannot read"):
+        embed_missing(prompts_of(recipe), models, cache)
+
+
+def test_a_negative_prompt_that_the_encoder_fails_for_costs_the_rows_that_ask_for_it(
+    models: WatchedModels, recipe: Recipe, cache: FolderCache
+) -> None:
+    other = change(recipe, negative_prompt="a blur")
+    prompts = [*prompts_of(recipe), *prompts_of(other, TEXTS[:1])]
+    models.watched.refused = ["a blur"]
+    found = embed_missing(prompts, models, cache)
+    assert list(found.faults) == [prompts[3]]
+    assert "negative prompt could not be made" in str(found.faults[prompts[3]])
+
+
+def test_what_steers_has_to_be_finite_as_the_vector_has(
+    models: WatchedModels, prior: Prior, recipe: Recipe, cache: FolderCache
+) -> None:
+    prompts = prompts_of(recipe)
+    (row,) = prior.embed(prompts[:1])
+    broken = Conditioning({EMBEDDING: torch.full_like(row.conditioning.tensors[EMBEDDING], np.nan)})
+    models.watched.embed = lambda asked: [Embedding(row.vector, broken) for _ in asked]
+    found = embed_missing(prompts, models, cache)
+    assert set(found.faults) == set(prompts)
 
 
 def test_recipes_that_differ_in_seed_alone_are_embedded_by_one_encoder_in_one_call(
