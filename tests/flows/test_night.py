@@ -29,7 +29,7 @@ from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
 from flows.starts import NightStart, start_night
 from tasks.errors import NightDiffers
-from tasks.ledger import RunSummary, release_lease, summarise, take_lease
+from tasks.ledger import RunSummary, list_runs, release_lease, summarise, take_lease
 from tasks.object_keys import manifest_key
 from tasks.settings import read_settings
 from tasks.states import RunState, SubtreeState
@@ -178,6 +178,36 @@ def test_a_retry_of_a_failed_subtree_alone_makes_the_night_whole_and_evaluates_o
             after.evaluations_done,
             after.attempts,
         )
+
+
+def test_a_row_that_fails_by_itself_costs_its_own_picture_and_is_named_on_every_page(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    file = tmp_path / "one_bad_row.csv"
+    rows = [f"{colour}-mug,,a {colour} mug" for colour in ("red", "blue", "green", "pink")]
+    # A guidance that a float holds and no latents survive.
+    file.write_text(
+        "\n".join(["reference,guidance,prompt", *rows, "broken,1e39,a grey mug"]) + "\n"
+    )
+    night = ended(start_night(stack.api_url, asked("one bad row", source_file=file)))
+    assert night.state_name == "Failed"
+    assert "1 of them set aside: row 6 (broken)" in (night.state.message if night.state else "")
+    with stores.session() as session:
+        (run,) = [each.run for each in list_runs(session) if each.catalogue == "one bad row"]
+    facts = summary(stores, run)
+    assert (facts.images, facts.images_missing, facts.state) == (4, 1, RunState.FAILED)
+    (aside,) = facts.set_aside
+    assert str(aside) == "row 6 (broken): its latents are not finite numbers"
+    assert facts.subtrees[aside.shard].state is SubtreeState.INCOMPLETE
+    with get_client(sync_client=True) as client:
+        subtree = find_child(client, child_key(str(run), aside.shard))
+    assert subtree is not None
+    assert "row 6 (broken)" in (subtree.state.message if subtree.state else "")
+    assert "table" in artifact_kinds(str(subtree.id))
+    assert f"set aside after 1 attempts: {aside}" in run_command("status", str(run))
+    manifest = json.loads(stores.bucket.get(manifest_key(run)))
+    assert [each["reference"] for each in manifest["set_aside"]] == ["broken"]
+    assert "broken" in stores.bucket.get(f"reports/{run}/index.html").decode()
 
 
 def test_a_night_that_is_cancelled_in_the_ui_is_cancelled_in_the_ledger_too(
