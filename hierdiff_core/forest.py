@@ -6,6 +6,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import numpy.typing as npt
+
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.grafting import Grafted
 from hierdiff_core.keys import segment_keys
@@ -47,6 +50,8 @@ class Forest:
     keys: tuple[str, ...]  # of the segments
     guests: tuple[Founder, ...] = ()  # founders that want no picture, numbered from N
     stored: frozenset[int] = frozenset()  # segments that earlier nights have stored
+    # (N,) predicted excess of each picture as a share of what plain ones miss; NaN: not known.
+    losses: npt.NDArray[np.float64] | None = None
 
     @property
     def evaluations(self) -> int:
@@ -97,14 +102,23 @@ def count_standing(plan: Plan, stored: Collection[int]) -> Standing:
     return Standing(kept, joined, plan.size - kept - joined)
 
 
-def key_forest(groups: Sequence[Group], planned: Sequence[PlannedTree]) -> Forest:
+def key_forest(
+    groups: Sequence[Group],
+    planned: Sequence[PlannedTree],
+    losses: npt.NDArray[np.float64] | None = None,
+) -> Forest:
     """Return the forest of planned trees, one for each group, with the segments' keys."""
     plan = join_plans([each.plan for each in planned])
     keys = segment_keys(plan, *_leaf_keys(groups, ()))
-    return Forest(tuple(groups), tuple(each.tree for each in planned), plan, keys)
+    trees = tuple(each.tree for each in planned)
+    return Forest(tuple(groups), trees, plan, keys, losses=losses)
 
 
-def key_grafted(groups: Sequence[Group], grafted: Sequence[Grafted]) -> Forest:
+def key_grafted(
+    groups: Sequence[Group],
+    grafted: Sequence[Grafted],
+    losses: npt.NDArray[np.float64] | None = None,
+) -> Forest:
     """Return the forest of plans that stand on earlier nights, one for each group."""
     plan = join_plans([each.plan for each in grafted], [len(each.guests) for each in grafted])
     guests = tuple(guest for each in grafted for guest in each.guests)
@@ -113,7 +127,7 @@ def key_grafted(groups: Sequence[Group], grafted: Sequence[Grafted]) -> Forest:
         stored |= {first + segment for segment in each.stored}
         first += len(each.plan.segments)
     keys = segment_keys(plan, *_leaf_keys(groups, guests))
-    return Forest(tuple(groups), (), plan, keys, guests, frozenset(stored))
+    return Forest(tuple(groups), (), plan, keys, guests, frozenset(stored), losses)
 
 
 def _leaf_keys(groups: Sequence[Group], guests: Sequence[Founder]) -> tuple[list[str], list[str]]:

@@ -15,19 +15,21 @@ import numpy.typing as npt
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.clustering.vectors import check_vectors
-from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.forest import Forest, Group, key_forest, key_grafted
 from hierdiff_core.grafting import Branch, graft
 from hierdiff_core.plan import CALIBRATED, PAPER, Plan, PlannedTree, make_plan
 from hierdiff_core.prices import step_prices
 from hierdiff_core.schedule import make_schedule, solve_tau
-from hierdiff_core.standing import StandingForest, best_splits
+from hierdiff_core.standing import Founder, StandingForest, best_splits
 
 if TYPE_CHECKING:
     from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
     from hierdiff_core.joining import Gains
 
 Vectors = npt.NDArray[np.floating]
+
+LOSS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,9 @@ class PlanSettings:
     exact: int = EXACT  # prompts up to which a tree, or a plan, is exact
     planner: str = "auto"  # a name of PLANNERS; auto: calibrated where every recipe's model is
     joins: bool = True  # whether new prompts may go on from splits of earlier nights
+    # Excess that a calibrated plan may add on average where no budget is set, as a share of what
+    # plain pictures miss.
+    loss: float = LOSS
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +56,16 @@ class Stand:
     kept: Mapping[int, int]  # leaves whose picture is stored, and the segment that ends in it
     new: tuple[int, ...]  # all other leaves
     vectors: Vectors  # (M, D) of the new ones
+
+    def rows(self, group: Group, guests: Sequence[Founder]) -> Vectors | None:
+        """Return the vectors of all leaves and guests, or None where founders' are not known."""
+        known = dict(zip(self.forest.prompts, self.founders, strict=False))
+        rows = {founder.content_key: row for founder, row in known.items()}
+        rows |= {
+            group.content_keys[leaf]: row for leaf, row in zip(self.new, self.vectors, strict=True)
+        }
+        wanted = [*group.content_keys, *(guest.content_key for guest in guests)]
+        return np.stack([rows[key] for key in wanted]) if rows else None
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,12 @@ def plan_forest(
     for group, rows in zip(groups, vectors, strict=True):
         check_vectors(rows, [prompt.row for prompt in group.prompts])
     planner = PLANNERS[find_planner(settings.planner, groups)]
-    return key_forest(groups, planner.plan(groups, vectors, settings))
+    planned = planner.plan(groups, vectors, settings)
+    losses = [
+        _losses(group, each.plan, rows)
+        for group, each, rows in zip(groups, planned, vectors, strict=True)
+    ]
+    return key_forest(groups, planned, np.concatenate(losses))
 
 
 def extend_forest(
@@ -87,13 +107,14 @@ def extend_forest(
     Raises InvalidEmbedding, which names a prompt's row, and InvalidSetting for a calibration that
     is missing.
     """
-    grafted = []
+    grafted, losses = [], []
     for group, stand in zip(groups, standing, strict=True):
         rows = [group.prompts[leaf].row for leaf in stand.new]
         check_vectors(stand.vectors, rows)
         branches = PLANNERS[like.planner].branch(group, stand, settings, like) if rows else ()
         grafted.append(graft(stand.forest, group.content_keys, stand.kept, branches, like))
-    return key_grafted(groups, grafted)
+        losses.append(_losses(group, grafted[-1].plan, stand.rows(group, grafted[-1].guests)))
+    return key_grafted(groups, grafted, np.concatenate(losses))
 
 
 def plan_by_paper(
@@ -180,19 +201,22 @@ def plan_by_calibration(
 ) -> tuple[PlannedTree, ...]:
     """Return the plans of least predicted excess, at one price for all.
 
-    Without a budget they take as many evaluations as the paper's plans at its tau.
+    Without a budget they are the cheapest whose predicted loss is within its bound.
     """
-    from hierdiff_core.calibrated.plans import least_evaluations, plan_points
+    from hierdiff_core.calibrated.plans import least_evaluations, plan_points, plan_within
 
     solvers = [_calibrated_solver(group, settings) for group in groups]
     sets = [solver.points(rows) for solver, rows in zip(solvers, vectors, strict=True)]
-    images, steps = sum(map(len, vectors)), groups[0].recipe.steps
+    keys, steps = [group.content_keys for group in groups], groups[0].recipe.steps
     if settings.budget.is_set:
+        images = sum(map(len, vectors))
         allowed = settings.budget.require(least_evaluations(sets), images, steps)
-    else:
-        paper = plan_by_paper(groups, vectors, settings)
-        allowed = sum(each.plan.evaluations for each in paper)
-    return plan_points(sets, allowed, [group.content_keys for group in groups], settings.exact)
+        return plan_points(sets, allowed, keys, settings.exact)
+    missed = sum(
+        len(rows) * solver.calibration.misfit(steps)
+        for solver, rows in zip(solvers, vectors, strict=True)
+    )
+    return plan_within(sets, settings.loss * missed, keys, settings.exact)
 
 
 PLANNERS: Mapping[str, Planner] = {
@@ -220,6 +244,24 @@ def _calibrated_solver(group: Group, settings: PlanSettings) -> CalibratedSolver
         hint += "or run `hierdiff calibrate` first"
         raise InvalidSetting(setting="planner", value=settings.planner, hint=hint)
     return solver
+
+
+def _losses(group: Group, plan: Plan, vectors: Vectors | None) -> npt.NDArray[np.float64]:
+    """Return the predicted loss of each picture, (N,), NaN where nothing predicts it.
+
+    A loss is the excess as a share of what plain pictures miss. Vectors are those of the leaves,
+    then of founders that want no picture.
+    """
+    from hierdiff_core.calibrated.calibration_file import find_calibrated_solver
+    from hierdiff_core.calibrated.plans import leaf_excess
+
+    try:
+        solver = None if vectors is None else find_calibrated_solver(group.recipe)
+    except UnknownModel:  # a plan by the paper's planner needs no model at hand
+        solver = None
+    if solver is None or vectors is None:
+        return np.full(plan.size, np.nan)
+    return leaf_excess(plan, solver.points(vectors)) / solver.calibration.misfit(plan.steps)
 
 
 def _is_calibrated(group: Group) -> bool:

@@ -16,6 +16,7 @@ from hierdiff_core.forest import Forest
 from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.plan import CALIBRATED, PAPER
 from hierdiff_core.prompt import Prompt
+from hierdiff_core.quality import predict_quality
 from hierdiff_core.recipe import Recipe
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.errors import DamagedTuning
@@ -95,6 +96,17 @@ def plan_catalogue(
     tuned = f"{chosen.tuned} (too few prompts for that saving: nothing is shared)"
     forest = plan_prompts(stores, prompts, nothing, catalogue)
     return PlannedCatalogue(forest, nothing.budget, tuned)
+
+
+def saving_within(
+    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings, forest: Forest
+) -> float | None:
+    """Return the saving that keeps the bound of a loss which a forest goes beyond, else None."""
+    quality, settings = predict_quality(forest), read_plan_settings(chosen.settings)
+    if quality is None or quality.mean <= settings.loss or forest.stored:
+        return None
+    bounded = replace(settings, budget=Budget(), planner=CALIBRATED)
+    return plan_prompts(stores, prompts, bounded, "").plan.saving
 
 
 def _apply(settings: Settings, tuned: Tuned) -> Settings:

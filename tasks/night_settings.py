@@ -161,6 +161,13 @@ class NightSettings(SourceSettings):
     steps_per_image: float | None = Field(
         default=None, gt=0, description="budget: evaluations per image, on average"
     )
+    loss: float = Field(
+        default=_PLANNED.loss,
+        ge=0,
+        allow_inf_nan=False,
+        description="most that a calibrated model's pictures may lose on average, as a share of "
+        "what plain ones miss, where no budget is set",
+    )
     exact_prompts: int = Field(
         default=_PLANNED.exact,
         ge=1,

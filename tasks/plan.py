@@ -44,6 +44,7 @@ def read_plan_settings(settings: Settings) -> PlanSettings:
         linkage=settings.linkage,
         exact=settings.exact_prompts,
         planner=settings.planner,
+        loss=settings.loss,
     )
 
 

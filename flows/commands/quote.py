@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from hierdiff_core.forest import Forest
+from hierdiff_core.quality import predict_quality
 from tasks.catalogue_settings import PlannedCatalogue
 from tasks.ledger import seconds_per_pixel
 from tasks.rejected import Rejected, by_kind
@@ -23,7 +25,7 @@ def price(
     return {
         "prompts": prompts,
         "images": plan.size,
-        "trees": len(forest.trees),
+        "trees": len(forest.groups),
         "segments": len(plan.segments),
         "kept": forest.standing.kept,
         "joined": forest.standing.joined,
@@ -40,6 +42,7 @@ def price(
         "planned_by": planned_by(plan.planner, plan.linkage, plan.tau, plan.price),
         "tuned": planned.tuned or None,
         "steps": plan.steps,
+        **_quality(forest, settings.loss),
         "device_seconds": seconds,
         "cost": cost,
         "currency": settings.currency if cost is not None else None,
@@ -81,6 +84,7 @@ def price_text(quoted: dict[str, object]) -> str:
         f"saving        {get('saving'):.1%}",
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
         f"planned by    {get('planned_by')}",
+        *_quality_lines(quoted),
         f"device time   {time}",
     ]
     if get("tuned") is not None:
@@ -95,6 +99,36 @@ def _rejected_lines(rejected: Any) -> Iterator[str]:
         yield f"rejected      {len(rejected):,} row{'s' * (len(rejected) > 1)}"
     kinds = by_kind(Rejected(row["row"], row["reason"]) for row in rejected)
     yield from (f"  {kind.line()}" for kind in kinds)
+
+
+def _quality(forest: Forest, bound: float) -> dict[str, object]:
+    quality = predict_quality(forest)
+    if quality is None:
+        return {"loss": None, "loss_bound": bound, "worst": []}
+    worst = [
+        {"reference": row.reference, "row": row.row, "loss": loss} for row, loss in quality.worst
+    ]
+    return {"loss": quality.mean, "loss_bound": bound, "worst": worst}
+
+
+def _quality_lines(quoted: dict[str, Any]) -> Iterator[str]:
+    """Yield what pictures are predicted to lose, and which of them most."""
+    loss, bound = quoted["loss"], quoted["loss_bound"]
+    if loss is None:
+        yield "quality       not predicted, the model has no calibration; look at a first night"
+        return
+    yield f"quality       predicted to lose {loss:.1%} of what plain pictures miss"
+    if loss > bound * 1.005:
+        yield f"              beyond the bound of {bound:.1%}: {_within(quoted)}"
+    if quoted["worst"]:
+        rows = ", ".join(f"{row['reference']} {row['loss']:.0%}" for row in quoted["worst"])
+        yield f"  most        {rows}"
+
+
+def _within(quoted: dict[str, Any]) -> str:
+    if quoted["saving_within"] is None:
+        return "ask for a smaller saving to keep it"
+    return f"a saving of {quoted['saving_within']:.1%} keeps it"
 
 
 def _tonight(quoted: dict[str, object]) -> list[str]:

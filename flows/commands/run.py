@@ -18,7 +18,7 @@ from flows.quiet import quiet_libraries
 from flows.starts import NightStart, start_night, start_retry
 from tasks import stages
 from tasks.business_date import date_in_zone
-from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
+from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, saving_within, settings_for
 from tasks.embed import embed_prompts
 from tasks.errors import NightReplaced, NoSource, UnknownCatalogue
 from tasks.ingest import Ingested
@@ -127,6 +127,7 @@ def plan(
             embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
         planned = plan_catalogue(stores, prompts, tonight, catalogue)
         quoted = price(stores, settings, planned, len(prompts))
+        quoted["saving_within"] = saving_within(stores, prompts, tonight, planned.forest)
     quoted |= {
         "night": night_name(catalogue, date, settings.timezone),
         "business_date": date.isoformat(),

@@ -8,13 +8,13 @@ nested. `docs/method.md` says when that is the optimum.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from hierdiff_core.calibrated.merging import Merging, merge_by_weighted_ward
-from hierdiff_core.calibrated.points import StepPoints, cluster_means
+from hierdiff_core.calibrated.points import StepPoints, cluster_means, spread_within
 
 _SLACK = 0.005  # share of the budget that a price may leave unspent
 _TRIALS = 24  # prices that are tried
@@ -32,6 +32,7 @@ class Cuts:
     price: float
     merges: tuple[Merging, ...]  # each of the clusters that the previous one leaves
     made: tuple[int, ...]  # how many of each step's merges are made, the cheapest first
+    excess: float  # of all merges, summed over the rows and steps
     prices: tuple[float, ...]  # of an evaluation at each step, from step K down to step 1
 
     @property
@@ -48,14 +49,16 @@ class Cuts:
 
 def merge_backwards(points: StepPoints, price: float) -> Cuts:
     """Return the cuts of one price, of an evaluation that costs 1."""
-    labels, merges = np.arange(points.size), list[Merging]()
+    labels, merges, excess = np.arange(points.size), list[Merging](), 0.0
     for k in range(points.steps - 1, 0, -1):
-        means, weights = cluster_means(points.at(k), labels)
+        here = points.at(k)
+        means, weights = cluster_means(here, labels)
         merges.append(merge_by_weighted_ward(means, weights, price * points.price(k)))
         labels = merges[-1].labels()[labels]
+        excess += spread_within(here, labels)
     made = tuple(len(each.children) for each in merges)
     prices = tuple(points.price(k) for k in range(points.steps, 0, -1))
-    return Cuts(points.size, price, tuple(merges), made, prices)
+    return Cuts(points.size, price, tuple(merges), made, excess, prices)
 
 
 def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
@@ -70,10 +73,46 @@ def spend(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
     """
     if evaluations >= sum(each.size * each.steps for each in sets):
         return _cut(sets, -1.0)
-    best = _search(sets, evaluations)
+    best = _search(sets, _budget(evaluations))
     if _spent(best) > evaluations:
         best = _cut(sets, max(map(_most_anywhere, sets)))
     return _take_back(best, evaluations - _spent(best))
+
+
+def bound(sets: Sequence[StepPoints], excess: float) -> tuple[Cuts, ...]:
+    """Return the cuts of the highest price found whose excess is no more, over all sets together.
+
+    Rows that are equal share whatever the bound, since that adds nothing.
+    """
+    return _search(sets, _bound(excess)) if excess > 0 else _cut(sets, 0.0)
+
+
+@dataclass(frozen=True)
+class _Goal:
+    """A limit that cuts keep, and how much of it they may leave."""
+
+    measure: Callable[[Sequence[Cuts]], float]
+    limit: float
+    slack: float
+    sign: int  # 1 where cuts of a higher price leave more of it, else -1
+
+    def left(self, cuts: Sequence[Cuts]) -> float:
+        """Return how much of the limit cuts leave."""
+        return self.limit - self.measure(cuts)
+
+    def of_sample(self, rows: int, size: int) -> _Goal:
+        """Return the goal of some of the rows."""
+        if self.sign > 0:
+            return _budget(int(self.limit) * rows // size)
+        return _bound(self.limit * rows / size)
+
+
+def _budget(evaluations: int) -> _Goal:
+    return _Goal(_spent, evaluations, max(1, int(_SLACK * evaluations)), 1)
+
+
+def _bound(excess: float) -> _Goal:
+    return _Goal(_excess, excess, _SLACK * excess, -1)
 
 
 def _cut(sets: Sequence[StepPoints], price: float) -> tuple[Cuts, ...]:
@@ -84,20 +123,27 @@ def _spent(cuts: Sequence[Cuts]) -> float:
     return sum(each.spent for each in cuts)
 
 
-def _search(sets: Sequence[StepPoints], evaluations: int) -> tuple[Cuts, ...]:
-    """Return cuts that take at most `evaluations`, and hardly fewer where the search succeeds."""
-    slack = max(1, int(_SLACK * evaluations))
-    high = math.log(max(map(_most, sets)))
-    low, best = high - _RANGE, _cut(sets, math.exp(high))
-    guess, stride = _guess(sets, evaluations, low, high), _STRIDE
+def _excess(cuts: Sequence[Cuts]) -> float:
+    return sum(each.excess for each in cuts)
+
+
+def _search(sets: Sequence[StepPoints], goal: _Goal) -> tuple[Cuts, ...]:
+    """Return cuts that keep a limit and, where the search succeeds, leave hardly any of it.
+
+    From a guess the log price goes out in growing strides until the limit is passed, then by
+    halves. Where the dearest cuts do not keep a budget, neither do those that are returned.
+    """
+    dearest = math.log(max(map(_most, sets)))
+    low, high = sorted((goal.sign * dearest, goal.sign * (dearest - _RANGE)))
+    best = _cut(sets, math.exp(goal.sign * high))
+    guess, stride = _guess(sets, goal, low, high), _STRIDE
     for _ in range(_TRIALS):
-        cuts = _cut(sets, math.exp(guess))
-        left = evaluations - _spent(cuts)
-        if 0 <= left <= evaluations - _spent(best):
+        cuts = _cut(sets, math.exp(goal.sign * guess))
+        left = goal.left(cuts)
+        if 0 <= left <= goal.left(best):
             best = cuts
-        if 0 <= left <= slack:
+        if 0 <= left <= goal.slack:
             break
-        # Out from the guess in growing strides until the budget is passed, then by halves.
         if left >= 0:
             high, guess = guess, max((low + guess) / 2, guess - stride)
         else:
@@ -121,15 +167,15 @@ def _most_anywhere(points: StepPoints) -> float:
     return max(dearest, default=0.0) * points.size * 1.01 + 1e-300
 
 
-def _guess(sets: Sequence[StepPoints], evaluations: int, low: float, high: float) -> float:
-    """Return the logarithm of a price to start from, found on every fourth row."""
+def _guess(sets: Sequence[StepPoints], goal: _Goal, low: float, high: float) -> float:
+    """Return the signed logarithm of a price to start from, found on every fourth row."""
     size = sum(each.size for each in sets)
     if size < _SAMPLE:
         return (low + high) / 2
     sample = [each.take(np.arange(0, each.size, 4)) for each in sets]
-    fewer = evaluations * sum(each.size for each in sample) // size
+    fewer = goal.of_sample(sum(each.size for each in sample), size)
     price = _search(sample, fewer)[0].price
-    return min(high, max(low, math.log(price)))
+    return min(high, max(low, goal.sign * math.log(price)))
 
 
 def _take_back(cuts: Sequence[Cuts], unspent: float) -> tuple[Cuts, ...]:

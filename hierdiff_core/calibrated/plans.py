@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.calibrated.backward import Cuts, merge_backwards, spend
+from hierdiff_core.calibrated.backward import Cuts, bound, merge_backwards, spend
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.calibrated.merging import (
@@ -22,7 +22,7 @@ from hierdiff_core.calibrated.merging import (
     chain_merging,
     merge_by_weighted_ward,
 )
-from hierdiff_core.calibrated.points import StepPoints, cluster_means, spread_within
+from hierdiff_core.calibrated.points import StepPoints, cluster_means
 from hierdiff_core.calibrated.regions import join, split
 from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.errors import InvalidSetting
@@ -50,6 +50,17 @@ def plan_points(
         hint = f"this batch needs at least {least}"
         raise InvalidSetting(setting="evaluations", value=evaluations, hint=hint)
     return _plan(sets, evaluations, keys, exact, lambda parts: spend(parts, evaluations))
+
+
+def plan_within(
+    sets: Sequence[StepPoints], excess: float, keys: Sequence[Sequence[str]], exact: int = EXACT
+) -> tuple[PlannedTree, ...]:
+    """Return each set's plan, all at the highest price whose predicted excess is at most this.
+
+    The excess is the sum over all images; see `plan_points` for the rest.
+    """
+    evaluations = sum(each.size * each.steps for each in sets)
+    return _plan(sets, evaluations, keys, exact, lambda parts: bound(parts, excess))
 
 
 def plan_at_price(
@@ -118,12 +129,27 @@ def predicted_misfit(
 
 def predicted_excess(plan: Plan, points: StepPoints) -> float:
     """Return the predicted excess per image of any plan of these prompts and steps."""
-    ordered, total = points.take(np.asarray(plan.order)), 0.0
+    return float(leaf_excess(plan, points).mean())
+
+
+def leaf_excess(plan: Plan, points: StepPoints) -> Weights:
+    """Return the predicted excess of each picture of any plan, (N,).
+
+    It is the squared distance of a leaf's point from the mean of those that steer it, summed over
+    the steps. The points are those of the leaves, then of founders that want no picture.
+    """
+    found, order = np.zeros(plan.size), np.asarray(plan.order)
     for k in range(1, plan.steps):
-        starts = np.sort([segment.first for segment in plan.active(k)])
-        labels = np.searchsorted(starts, np.arange(plan.size), side="right")
-        total += spread_within(ordered.at(k), labels)
-    return total / plan.size
+        here, active = points.at(k), plan.active(k)
+        starts = np.sort([segment.first for segment in active])
+        labels = np.searchsorted(starts, np.arange(plan.size), side="right") - 1
+        means = cluster_means(here[order], labels)[0][labels]
+        for segment in active:
+            if segment.founders is not None:
+                means[segment.first : segment.last] = here[list(segment.founders)].mean(axis=0)
+        gaps = here[order] - means
+        found[order] += np.einsum("nd,nd->n", gaps, gaps)
+    return found
 
 
 def _grow(points: StepPoints, cuts: Cuts, order: Ids) -> PlannedTree:

@@ -52,7 +52,8 @@ def join(cuts: Sequence[Cuts]) -> Cuts:
             for part, each in zip(parts, numbers, strict=True)
         ]
     size = sum(each.size for each in cuts)
-    return Cuts(size, cuts[0].price, tuple(merges), tuple(made), cuts[0].prices)
+    excess = sum(each.excess for each in cuts)
+    return Cuts(size, cuts[0].price, tuple(merges), tuple(made), excess, cuts[0].prices)
 
 
 def _number(parts: Sequence[Merging], made: Sequence[int], places: Sequence[Ids]) -> list[Ids]:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hierdiff_core.calibrated.plans import least_evaluations, plan_points, predicted_excess
+from hierdiff_core.calibrated.plans import (
+    leaf_excess,
+    least_evaluations,
+    plan_at_price,
+    plan_points,
+    plan_within,
+    predicted_excess,
+)
 from hierdiff_core.calibrated.points import StepPoints, spread_within
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan
@@ -70,6 +77,47 @@ def test_a_step_of_half_the_price_is_shared_less() -> None:
     plan = _plan(shared, 90)
     counts = [len(plan.active(k)) for k in range(1, 5)]
     assert counts[0] == counts[1] < counts[2] == counts[3]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(2, 40), st.integers(2, 6), st.floats(0.001, 1), st.integers(0, 9))
+def test_a_bound_on_the_excess_is_kept_and_nearly_used(
+    size: int, steps: int, share: float, seed: int
+) -> None:
+    points = list_points(size, _points(size, steps, seed))
+    most = predicted_excess(_plan(points, size + steps - 1), points) * size
+    (grown,) = plan_within([points], share * most, [_keys(size)])
+    found = predicted_excess(grown.plan, points) * size
+    assert found <= share * most * (1 + 1e-9)
+    # One merge more would go beyond it, or everything is shared already.
+    dearer = plan_at_price(points, 1.05 * (grown.plan.price or 0), _keys(size)).plan
+    assert dearer == grown.plan or predicted_excess(dearer, points) * size > 0.99 * share * most
+
+
+def test_a_bound_of_nothing_lets_equal_rows_share_and_no_others() -> None:
+    points = list_points(6, [np.repeat(each, 2, axis=0) for each in _points(3, 4)])
+    (grown,) = plan_within([points], 0.0, [_keys(6)])
+    assert grown.plan.evaluations == 3 * 3 + 6
+    assert predicted_excess(grown.plan, points) == pytest.approx(0, abs=1e-12)
+
+
+def test_the_excess_of_a_picture_is_its_distance_from_those_that_steer_it() -> None:
+    steps = _points(12, 5)
+    plan = _plan(list_points(12, steps), 30)
+    founder = plan.roots[0]
+    strangers = tuple(range(5))
+    segments = tuple(
+        replace(each, founders=strangers) if each.id == founder else each for each in plan.segments
+    )
+    changed = replace(plan, segments=segments)
+    wanted = np.zeros(12)
+    for segment in changed.segments:
+        for k in range(segment.start + 1, min(segment.stop, 4) + 1):
+            mean = steps[k - 1][list(changed.founders(segment))].mean(axis=0)
+            for leaf in changed.members(segment):
+                wanted[leaf] += ((steps[k - 1][leaf] - mean) ** 2).sum()
+    assert leaf_excess(changed, list_points(12, steps)) == pytest.approx(wanted)
+    assert predicted_excess(changed, list_points(12, steps)) == pytest.approx(wanted.mean())
 
 
 def test_the_whole_budget_shares_nothing() -> None:
