@@ -11,6 +11,7 @@ from tasks.catalogue_settings import PlannedCatalogue
 from tasks.ledger import seconds_per_pixel
 from tasks.rejected import Rejected, by_kind
 from tasks.report.headline import duration, planned_by
+from tasks.saving import why_nothing
 from tasks.settings import Settings
 from tasks.stores import Stores
 
@@ -40,6 +41,7 @@ def price(
         "tau": plan.tau,
         "price": plan.price,
         "planned_by": planned_by(plan.planner, plan.linkage, plan.tau, plan.price),
+        "nothing_shared": _nothing_shared(planned) or None,
         "tuned": planned.tuned or None,
         "steps": plan.steps,
         **_quality(forest, settings.loss),
@@ -49,6 +51,21 @@ def price(
         "model": recipe.model,
         "revision": recipe.revision,
     }
+
+
+def _nothing_shared(planned: PlannedCatalogue) -> str:
+    plan, budget = planned.forest.plan, planned.budget
+    if plan.evaluations < plan.evaluations_standard:
+        return ""
+    return why_nothing(
+        images=plan.size,
+        trees=len(planned.forest.trees),
+        steps=plan.steps,
+        tau=plan.tau,
+        saving=budget.saving,
+        steps_per_image=budget.steps_per_image,
+        tuned=planned.tuned,
+    )
 
 
 def expect(
@@ -82,6 +99,7 @@ def price_text(quoted: dict[str, object]) -> str:
         *_tonight(quoted),
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
         f"saving        {get('saving'):.1%}",
+        *([f"              {get('nothing_shared')}"] if get("nothing_shared") else []),
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
         f"planned by    {get('planned_by')}",
         *_quality_lines(quoted),

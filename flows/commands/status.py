@@ -15,10 +15,11 @@ from flows.commands.client import ledger
 from hierdiff_core.printable import printable
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
 from tasks.rejected import by_kind
-from tasks.report.gather import gather_report
+from tasks.report.gather import gather_report, nothing_shared
 from tasks.report.headline import duration
 from tasks.report.page import render_report
 from tasks.requests import settings_of_run
+from tasks.saving import saved_text
 
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
@@ -74,9 +75,11 @@ def _show_run(facts: RunSummary) -> None:
     click.echo(f"{facts.catalogue} {facts.business_date}: {facts.state.value}, run {facts.run}")
     click.echo(
         f"{facts.images}/{facts.images_expected} images, {facts.evaluations_planned:,} evaluations "
-        f"planned instead of {facts.evaluations_standard:,} ({facts.saving:.0%} saved), "
+        f"planned instead of {facts.evaluations_standard:,} ({saved_text(facts.spending)}), "
         f"{facts.evaluations_done:,} done, {facts.evaluations_reused:,} reused from earlier nights"
     )
+    if why := nothing_shared(facts):
+        click.echo(f"nothing is shared: {why}")
     if facts.tuned is not None:
         click.echo(f"planned with the catalogue's own setting, {facts.tuned}")
     stages = ", ".join(f"{stage} {duration(each)}" for stage, each in facts.seconds.items())

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from tasks.ledger import RunSummary, find_night_run, summarise
+from tasks.report.gather import nothing_shared
+from tasks.saving import saved_text
 from tasks.stores import Stores
 
 _POLL = 1.0  # seconds
@@ -67,8 +69,10 @@ def report_end(facts: RunSummary | None, message: str, as_json: bool) -> int:
     else:
         click.echo(
             f"run {facts.run}: {facts.images} images, {facts.evaluations_done:,} evaluations "
-            f"instead of {facts.evaluations_standard:,} ({facts.saving:.0%} saved)"
+            f"instead of {facts.evaluations_standard:,} ({saved_text(facts.spending)})"
         )
+        if why := nothing_shared(facts):
+            click.echo(f"nothing was shared: {why}")
     if not complete:
         click.echo(
             f"hierdiff: {facts.images_missing} images are missing ({message}); "

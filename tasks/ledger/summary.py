@@ -23,8 +23,10 @@ from tasks.records import (
     RunMetric,
     SegmentRow,
     Subtree,
+    TreeRow,
 )
 from tasks.rejected import Rejected
+from tasks.saving import Spending
 from tasks.states import RunState, SegmentState, SubtreeState
 
 
@@ -74,6 +76,7 @@ class RunSummary:
     evaluations_done: int  # on a device, repeated ones included
     evaluations_resumed: int  # found done by the latest attempts
     evaluations_reused: int  # of these, done by an earlier run
+    trees: int
     segments: int
     segments_done: int
     seconds: Mapping[str, float]  # by stage, summed over workers
@@ -87,6 +90,12 @@ class RunSummary:
     def saving(self) -> float:
         """Share of evaluations that the plan spares."""
         return 1 - self.evaluations_planned / self.evaluations_standard
+
+    @property
+    def spending(self) -> Spending:
+        """The evaluations planned and spent."""
+        spent = self.evaluations_done + self.evaluations_reused
+        return Spending(self.evaluations_planned, self.evaluations_standard, spent)
 
     @property
     def images_missing(self) -> int:
@@ -128,6 +137,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         evaluations_done=sum(each.evaluations_done for each in subtrees),
         evaluations_resumed=sum(each.evaluations_resumed for each in subtrees),
         evaluations_reused=reused,
+        trees=_count(session, select(TreeRow.index).where(TreeRow.run_id == run)),
         segments=segments,
         segments_done=segments_done,
         seconds={each.stage: each.seconds for each in metrics},

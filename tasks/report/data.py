@@ -8,6 +8,7 @@ from datetime import date
 
 from hierdiff_core.plan import Plan
 from tasks.rejected import Rejected, RejectedKind, by_kind
+from tasks.saving import Spending
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class ReportData:
     gpu_seconds: float | None = None  # that are paid for; None: the same as `seconds`
     price_per_hour: float | None = None  # of one GPU
     currency: str = "USD"
+    spent: int = 0  # evaluations: on a device and found done by earlier nights
+    nothing_shared: str = ""  # why the plan shares nothing, and what would
     links_end: date | None = None  # day until which the links of the pictures work; None: for good
 
     @property
@@ -113,6 +116,11 @@ class ReportData:
     def troubled(self) -> tuple[ReportSubtree, ...]:
         """Subtrees that failed or have an error."""
         return tuple(each for each in self.subtrees if each.state == "failed" or each.error)
+
+    @property
+    def spending(self) -> Spending:
+        """The evaluations planned and spent."""
+        return Spending(self.plan.evaluations, self.plan.evaluations_standard, self.spent)
 
     @property
     def complete(self) -> bool:

@@ -38,6 +38,7 @@ from tasks.report.page import (
     small_copy,
     thumbnail_side,
 )
+from tasks.saving import why_nothing
 from tasks.settings import Settings
 from tasks.states import RunState, Stage
 from tasks.stores import Stores
@@ -83,6 +84,8 @@ def gather_report(
             stores, night, prompts, images, link or make_link(stores, settings), checked
         ),
         links_end=None if link else links_end(settings),
+        spent=facts.evaluations_done + facts.evaluations_reused,
+        nothing_shared=nothing_shared(facts),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
         rejected=facts.rejected,
         set_aside=tuple(
@@ -100,6 +103,21 @@ def gather_report(
         gpu_seconds=sum(facts.seconds.get(stage, 0.0) for stage in _PAID),
         price_per_hour=settings.gpu_price_per_hour,
         currency=settings.currency,
+    )
+
+
+def nothing_shared(facts: RunSummary) -> str:
+    """Return why a run's plan shares nothing; empty where it shares."""
+    if facts.evaluations_planned < facts.evaluations_standard:
+        return ""
+    return why_nothing(
+        images=facts.images_expected,
+        trees=facts.trees,
+        steps=facts.recipe.steps,
+        tau=facts.tau,
+        saving=facts.saving_asked,
+        steps_per_image=facts.steps_per_image,
+        tuned=facts.tuned,
     )
 
 

@@ -40,7 +40,7 @@ def claim(data: ReportData) -> str:
         return f"{len(data.made):,} of {images}"
     if plan.evaluations == plan.evaluations_standard:
         return f"{images}, nothing shared"
-    worth = plan.evaluations / plan.steps
+    worth = max(plan.evaluations, data.spent) / plan.steps
     return f"{images} for the work of {worth:,.{0 if worth >= 10 else 1}f}"
 
 
@@ -51,8 +51,14 @@ def _work(data: ReportData) -> Iterator[Figure]:
     instead = f"instead of {plan.evaluations_standard:,}"
     note = instead if data.complete else f"planned, {instead}"
     yield Figure("Evaluations", f"{plan.evaluations:,}", note)
+    spending = data.spending
+    if spending.repeated:
+        again = f"{spending.repeated:,} evaluations repeated; {plan.saving:.0%} was planned"
+        yield Figure("Saved", f"{max(0.0, spending.saving):.0%}", again)
+        return
     spared = plan.evaluations_standard - plan.evaluations
-    yield Figure("Saved", f"{plan.saving:.0%}", f"{spared:,} evaluations")
+    note = data.nothing_shared or f"{spared:,} evaluations"
+    yield Figure("Saved", f"{plan.saving:.0%}", note)
 
 
 def _effort(data: ReportData) -> Iterator[Figure]:

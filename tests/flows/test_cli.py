@@ -136,6 +136,45 @@ def test_a_size_that_no_one_meant_is_refused(told: dict[str, str], tmp_path: Pat
     assert "raise HIERDIFF_LARGEST_SIDE" in line
 
 
+def test_a_plan_is_refused_and_told_in_the_words_of_the_one_who_asked(
+    told: dict[str, str], tmp_path: Path
+) -> None:
+    file = str(write_catalogue(tmp_path))
+    line = refused(told | {"HIERDIFF_SAVING": "0.99"}, "plan", "shop", "--file", file)
+    assert "HIERDIFF_SAVING is 0.99: this batch can save at most 0." in line
+    bad = tmp_path / "rows.csv"
+    bad.write_text(ROWS)
+    told |= {"HIERDIFF_SAVING": "0", "HIERDIFF_TIMEZONE": "Asia/Tokyo"}
+    done = hierdiff(told, "plan", "shop", "--file", str(bad), "--date", "2026-11-22")
+    assert done.returncode == 0, done.stderr
+    assert "shop 2026-11-22 (Asia/Tokyo)" in done.stdout
+    assert "larger HIERDIFF_SAVING shares" in done.stdout
+    assert "rejected      2 rows" in done.stdout
+    assert "the prompt is empty" in done.stdout
+
+
+def test_an_unknown_catalogue_and_a_made_up_setting_are_called_so(told: dict[str, str]) -> None:
+    told.pop("HIERDIFF_SOURCE_QUERY", None)
+    assert "'shpo' is unknown" in refused(told, "plan", "shpo")
+    made_up = refused(told | {"HIERDIFF_SAVE": "0.5"}, "plan", "shop")
+    assert "no setting HIERDIFF_SAVE; did you mean HIERDIFF_SAVING?" in made_up
+
+
+def test_a_corrected_file_is_refused_until_it_replaces_the_night(
+    told: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text("reference,prompt\nA1,a red mug\nA2,a blue mug\n")
+    arguments = ("ingest", "shop", "--date", "2026-11-22", "--file", str(file))
+    assert "2 prompts stored" in hierdiff(told, *arguments).stdout
+    assert "the same rows already" in hierdiff(told, *arguments).stdout
+    file.write_text("reference,prompt\nA1,a red mug\nA2,a green mug\n")
+    line = refused(told, *arguments)
+    assert "1 rows are new or changed, 1 are gone" in line
+    assert "--replace" in line
+    assert "2 prompts stored" in hierdiff(told, *arguments, "--replace").stdout
+
+
 def test_a_plan_leaves_no_catalogue_and_no_night_behind(
     told: dict[str, str], tmp_path: Path, database: Engine
 ) -> None:
