@@ -48,6 +48,8 @@ from tasks.ledger import (
 from tasks.night_settings import NightSettings
 from tasks.rejected import by_kind
 from tasks.report.check import Checked, check_night
+from tasks.report.expected import plan_markdown
+from tasks.report.gather import nothing_shared
 from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
@@ -248,6 +250,13 @@ def store_plan(
     """Cluster the prompts and store trees, segments and shards."""
     run = stages.plan(stores, settings, batch, chosen)
     get_run_logger().info("Planned as run %s%s", run, chosen.tuned and f", {chosen.tuned}")
+    with stores.session() as session:
+        facts = summarise(session, run)
+    create_markdown_artifact(
+        plan_markdown(stores, settings, facts, nothing_shared(facts)),
+        key=artifact_key("plan", facts.catalogue),
+        description=f"{night_name(facts.catalogue, facts.business_date)}: the plan",
+    )
     return run
 
 

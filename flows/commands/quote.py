@@ -8,9 +8,9 @@ from typing import Any
 from hierdiff_core.forest import Forest
 from hierdiff_core.quality import predict_quality
 from tasks.catalogue_settings import PlannedCatalogue
-from tasks.ledger import seconds_per_pixel
 from tasks.rejected import Rejected, by_kind
-from tasks.report.headline import duration, planned_by
+from tasks.report.expected import expect, time_text
+from tasks.report.headline import planned_by
 from tasks.saving import why_nothing
 from tasks.settings import Settings
 from tasks.stores import Stores
@@ -66,26 +66,6 @@ def _nothing_shared(planned: PlannedCatalogue) -> str:
         steps_per_image=budget.steps_per_image,
         tuned=planned.tuned,
     )
-
-
-def expect(
-    stores: Stores, settings: Settings, revision: str, pixel_evaluations: int
-) -> tuple[float | None, float | None]:
-    """Return device seconds and cost; None before a first run or without a price.
-
-    They grow with the pixels: an evaluation of a picture twice as wide takes twice as long, which
-    is the least for a large one.
-    """
-    with stores.session() as session:
-        one = seconds_per_pixel(session, revision)
-    seconds = None if one is None else one * pixel_evaluations
-    hourly = settings.gpu_price_per_hour
-    return seconds, None if seconds is None or hourly is None else seconds / 3600 * hourly
-
-
-def time_text(seconds: float | None) -> str:
-    """Return the expected device time, for people."""
-    return "unknown before the first run" if seconds is None else duration(seconds)
 
 
 def price_text(quoted: dict[str, object]) -> str:

@@ -17,7 +17,6 @@ from flows.commands.client import ledger
 from flows.commands.options import catalogue_argument, reading_options
 from flows.commands.predict import run_prediction, show_budget, written_text
 from flows.commands.progress import progress_bar
-from flows.commands.quote import expect, time_text
 from flows.quiet import quiet_libraries
 from hierdiff_core.evaluation.frontier import Measured
 from hierdiff_core.evaluation.setting import Setting
@@ -26,6 +25,7 @@ from hierdiff_core.evaluation.tune_grid import TUNE_GRIDS
 from hierdiff_core.evaluation.tune_words import line, sentences
 from tasks.evaluation.crew import count_workers
 from tasks.ledger import forget_tuned, keep_tuned
+from tasks.report.expected import expect, time_text
 from tasks.settings import Settings
 from tasks.stages import Source
 from tasks.stores import Stores

@@ -110,6 +110,10 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
         ]
         assert len(links) == 12
         assert all(opens(link) for link in links)
+    assert any(
+        "from a file · 2026" in text and "| saving |" in text
+        for text in artifacts(facts.flow_run_id)
+    )
     report = next(text for text in artifacts(facts.flow_run_id) if "gallery and plan" in text)
     assert opens(re.findall(r"\((http[^)]+)\)", report)[0], b"<!doctype html>")
     assert "nothing is missing" in run_command("retry", told["run"])
