@@ -1,14 +1,14 @@
-"""Rows come out of the user's own database or file as they are, and nothing there is changed."""
+"""Rows come out of the user's own database as they are, and nothing there is changed."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
 import sqlite3
 import time
 from collections import deque
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,22 +17,29 @@ from sqlalchemy import create_engine, text
 
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.printable import printable
-from tasks.errors import FailedQuery, RepeatedColumn, UnreachableSource, UnreadableFile
+from tasks.errors import FailedQuery, RepeatedColumn, UnreachableSource
 from tasks.ingest import read_batch
 from tasks.source.database import _CONNECTING, read_query
 from tasks.source.file import read_file
 from tasks.source.limits import Limits
 from tasks.source.source_row import SourceRow
+from tests.servers import fresh_database
 from tests.tasks.conftest import RECIPE
-from tests.tasks.ledger.test_claims import HOSTILE
 
 
-@pytest.fixture(params=["postgres", "sqlite"])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a shop's database with two products."""
-    url = f"sqlite:///{tmp_path / 'shop.db'}"
-    if request.param == "postgres":
-        url = request.getfixturevalue("postgres_url")
+@pytest.fixture(scope="module", params=["postgres", "sqlite"])
+def source(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a shop's database with two products, which no test can change."""
+    if request.param == "sqlite":
+        yield _fill(f"sqlite:///{tmp_path_factory.mktemp('shop') / 'shop.db'}")
+        return
+    with fresh_database(request.getfixturevalue("postgres_server")) as url:
+        yield _fill(url)
+
+
+def _fill(url: str) -> str:
     engine = create_engine(url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE products (sku text, name text, scale numeric(4, 2))"))
@@ -129,7 +136,8 @@ def test_a_query_without_end_is_given_up(
 def test_what_is_done_with_the_rows_does_not_count_as_the_sources_time(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    file = _write(tmp_path, "a.csv", "prompt\n" + "mug\n" * 2500)
+    file = tmp_path / "a.csv"
+    file.write_text("prompt\n" + "mug\n" * 2500)
     limits = Limits(seconds=0.5)
     query = "SELECT 'mug' AS prompt FROM generate_series(1, 2500)"
     for rows in (read_query(postgres_url, query, limits), read_file(file, limits=limits)):
@@ -254,72 +262,3 @@ def test_an_address_that_cannot_be_read_is_not_shown(url: str) -> None:
     with pytest.raises(InvalidSetting, match="source") as caught:
         list(read_query(url, "SELECT 1"))
     assert "hush" not in str(caught.value)
-
-
-def _write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def test_a_csv_file_counts_its_header_as_line_one(tmp_path: Path) -> None:
-    path = _write(tmp_path, "a.csv", "\ufeffprompt, reference\n a mug ,1\n\n,\nbag,2\n")
-    assert list(read_file(path)) == [
-        SourceRow(2, {"prompt": " a mug ", "reference": "1"}),
-        SourceRow(5, {"prompt": "bag", "reference": "2"}),
-    ]
-
-
-def test_a_csv_line_with_too_many_cells_is_a_fault(tmp_path: Path) -> None:
-    path = _write(tmp_path, "a.csv", "prompt,reference\nmug, red,1\nbag\n")
-    fault, short = read_file(path)
-    assert fault.fault == "it has 3 cells, the header has 2"
-    assert short == SourceRow(3, {"prompt": "bag", "reference": ""})
-
-
-def test_a_csv_cell_that_never_ends_is_a_fault_and_not_the_end(tmp_path: Path) -> None:
-    huge = "x" * 1_000_001
-    path = _write(tmp_path, "a.csv", f"prompt\nmug\n{huge}\nbag\n")
-    rows = list(read_file(path))
-    assert [row.columns.get("prompt") for row in rows] == ["mug", None, "bag"]
-    assert rows[1] == SourceRow(3, fault="it is longer than 1,000,000 characters")
-
-
-def test_bad_json_lines_are_faults_and_the_others_go_on(tmp_path: Path) -> None:
-    lines = ['{"prompt": "mug"}', "", "{oops", "[1]", "null", "[" * 100_000, '{"prompt": "bag"}']
-    path = _write(tmp_path, "a.jsonl", "\n".join(lines))
-    rows = list(read_file(path))
-    assert [row.number for row in rows] == [1, 3, 4, 5, 6, 7]
-    assert [bool(row.fault) for row in rows] == [False, True, True, True, True, False]
-
-
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.ndjson", "A.CSV"])
-def test_bytes_that_are_no_utf8_cost_their_own_row(tmp_path: Path, name: str) -> None:
-    header = b"" if "json" in name else b"prompt\n"
-    row = b'{"prompt": "%s"}\n' if "json" in name else b"%s\n"
-    content = header + b"".join(row % each for each in (b"mug", b"caf\xe9", b"caf\xc3\xa9"))
-    batch = read_batch(read_file(_write(tmp_path, name, content)), RECIPE)
-    assert [prompt.text for prompt in batch.prompts] == ["mug", "café"]
-    assert len(batch.rejected) == 1
-
-
-@pytest.mark.parametrize("content", HOSTILE, ids=range(len(HOSTILE)))
-def test_hostile_prompts_come_out_of_jsonl_to_the_letter(tmp_path: Path, content: str) -> None:
-    path = _write(tmp_path, "a.jsonl", json.dumps({"prompt": content}))
-    assert next(iter(read_file(path))).columns["prompt"] == content
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"),
-    [("none.csv", "No such file"), ("a.xlsx", "must end in .csv"), ("folder.csv", "directory")],
-)
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str, reason: str) -> None:
-    (tmp_path / "folder.csv").mkdir()
-    with pytest.raises(UnreadableFile, match=reason) as caught:
-        list(read_file(tmp_path / name))
-    assert name in str(caught.value)
-
-
-def test_an_empty_file_has_no_rows(tmp_path: Path) -> None:
-    assert list(read_file(_write(tmp_path, "a.csv", ""))) == []
-    assert list(read_file(_write(tmp_path, "a.jsonl", ""))) == []
