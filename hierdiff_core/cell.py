@@ -41,6 +41,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d{1,2}")  # three digits may be a group 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,4})?", re.IGNORECASE)
 _LETTER = re.compile(r"[^\W_]")
 _UNWRITABLE = re.compile("[\x00\ud800-\udfff]")
+_LONGEST = 100_000  # characters; no encoder reads as many, and to count their tokens takes long
 _DIGITS = 40  # more than any size or seed has
 
 
@@ -62,6 +63,8 @@ def read_text(row: int, column: str, value: object) -> str:
     """Return a cell as the text that it is; raises WrongType."""
     if not isinstance(value, str):
         raise wrong(row, column, value, "text")
+    if len(value) > _LONGEST:
+        raise wrong(row, column, value, f"text of at most {_LONGEST:,} characters")
     # A database refuses a null, and UTF-8 cannot encode half of a surrogate pair.
     if _UNWRITABLE.search(value):
         raise wrong(row, column, value, "text without null or surrogate characters")

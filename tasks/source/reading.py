@@ -25,8 +25,11 @@ def open_source(
 ) -> Iterator[SourceRow]:
     """Return the rows of a query or a file, the settings' own where neither is given.
 
-    Raises NoSource, TooManyRows, and what the source raises.
+    Raises InvalidSetting where both are, NoSource, TooManyRows, and what the source raises.
     """
+    if query is not None and file is not None:
+        hint = "--query is given too; use one of the two"
+        raise InvalidSetting(setting="--file", value=str(file), hint=hint)
     limits = Limits(settings.source_megabytes, settings.source_seconds, settings.source_rows)
     file = file or settings.source_file
     if query is None and file is not None:

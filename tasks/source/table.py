@@ -37,7 +37,7 @@ class _Record:
 
 
 def read_table(lines: Lines, path: Path, usual: str = ",") -> Iterator[SourceRow]:
-    """Yield the rows of a table with a header; raises UnreadableFile for one that has no end.
+    """Yield the rows of a table with a header; raises UnreadableFile for a bad header.
 
     The separator is the one that the header holds most, `usual` where it holds none.
     """

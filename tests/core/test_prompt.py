@@ -78,6 +78,13 @@ def test_a_prompt_without_a_letter_or_a_digit_is_refused(text: str) -> None:
     assert "not text with a letter or a digit" in refusal(prompt=text)
 
 
+@pytest.mark.parametrize("column", ["prompt", "negative_prompt", "reference"])
+def test_text_that_no_encoder_reads_is_refused_before_its_tokens_are_counted(column: str) -> None:
+    assert read(**{"prompt": "a mug", column: "x" * 100_000})
+    message = refusal(**{"prompt": "a mug", column: "x" * 100_001})
+    assert message.endswith("not text of at most 100,000 characters; correct it or drop the row.")
+
+
 @pytest.mark.parametrize(
     "text", ["7", "\u00e9", "\u8336", "\u0645", "Null Island", "none of these", "a-b"]
 )

@@ -260,8 +260,8 @@ LONG_LINES = [
     case("a.csv", "prompt\na\n" + "x" * (LONG + 1) + "\nb\n", "a|b", "Row 3: it is longer than 1,"),
     case("a.txt", "a\n" + "x" * 10_000_000, "a", "Row 2: it is longer than"),
     case("a.tsv", "prompt\treference\n" + "x" * LONG + "\t1\nb\t2\n", "b", "Row 2: it is longer t"),
-    case("a.csv", 'prompt\n"' + "x" * 600_000 + "\n" + "y" * 600_000 + '"\nb\n',
-         "y" * 600_000 + '"|b', f"Row 2: {OPEN}"),
+    case("a.csv", 'prompt\n"' + ("x" * 90_000 + "\n") * 12 + 'y"\nb\n',
+         "|".join(["x" * 90_000] * 11) + '|y"|b', f"Row 2: {OPEN}"),
     case("a.json", '{"prompt": "a", "x": "' + "x" * 10_000_000 + '"}', "a"),
 ]  # fmt: skip
 

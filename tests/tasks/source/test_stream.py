@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import TooManyRows, UnreadableFile
+from hierdiff_core.errors import InvalidSetting
+from tasks.errors import NoSource, TooManyRows, UnreadableFile
 from tasks.settings import read_settings
 from tasks.source.file import read_file
 from tasks.source.limits import Limits
-from tasks.source.reading import open_source
+from tasks.source.reading import open_columns, open_source
 from tasks.source.stream import STANDARD_INPUT
 
 
@@ -88,6 +89,23 @@ def test_more_rows_than_a_night_may_have_are_refused(tmp_path: Path) -> None:
     assert len(list(open_source(read_settings(source_rows=11), file=path))) == 11
     with pytest.raises(TooManyRows, match=r"more than 10 rows.*HIERDIFF_SOURCE_ROWS"):
         list(open_source(read_settings(source_rows=10), file=path))
+
+
+def test_a_file_and_a_query_at_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="--query is given too; use one of the two"):
+        open_source(read_settings(), "SELECT 1", tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("how", [{}, {"source_query": "SELECT 1"}, {"source_url": "sqlite://"}])
+def test_no_source_is_one_line_that_says_how_to_give_one(how: dict[str, str]) -> None:
+    with pytest.raises(NoSource, match="HIERDIFF_SOURCE_FILE"):
+        open_source(read_settings(**how))
+
+
+def test_a_template_and_a_mapped_prompt_at_once_are_refused() -> None:
+    settings = read_settings(source_template="{a}", source_columns={"prompt": "b"})
+    with pytest.raises(InvalidSetting, match="a column for `prompt` is named too"):
+        open_columns(settings)
 
 
 @pytest.fixture
