@@ -156,16 +156,24 @@ def encode(
     """Return the picture as `make_picture` does, or the error where it alone cannot be encoded."""
     made = try_call(lambda: make_picture(work, settings, finished, pixels))
     if isinstance(made, Exception):
-        # Raises where nothing can be encoded on this machine.
-        Image.fromarray(np.zeros_like(pixels)).save(io.BytesIO(), "PNG")
+        _encode_blank(pixels)
     return made
 
 
-def redraw(work: Work, settings: Settings, leaf: int, stored: bytes) -> Picture:
+def redraw(work: Work, settings: Settings, leaf: int, stored: bytes) -> Picture | Unmade:
     """Return a leaf's picture with the pixels of a stored one and the facts of this run."""
     with Image.open(io.BytesIO(stored), formats=("PNG",)) as image:
         pixels = np.asarray(image.convert("RGB"))
-    return picture(work, leaf, pixels, with_prompt=settings.prompt_in_images)
+    made = try_call(lambda: picture(work, leaf, pixels, with_prompt=settings.prompt_in_images))
+    if isinstance(made, Exception):
+        _encode_blank(pixels)
+        return Unmade(work.plan.leaf_segment(leaf).id, reason_of(made))
+    return made
+
+
+def _encode_blank(like: Pixels) -> None:
+    """Encode a black picture; raises where nothing can be encoded on this machine."""
+    Image.fromarray(np.zeros_like(like)).save(io.BytesIO(), "PNG")
 
 
 def preview(segment: int, pixels: npt.NDArray[np.uint8]) -> Preview:

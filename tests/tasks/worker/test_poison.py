@@ -237,6 +237,17 @@ def test_rows_that_fail_cost_their_own_pictures_and_are_named(
         assert end_states(planned.stores, planned.run) == undisturbed
 
 
+def test_a_picture_that_is_stored_and_cannot_be_encoded_anew_costs_itself(
+    planned: SmallNight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_all(planned) == []
+    with planned.stores.session() as session:
+        session.execute(text("DELETE FROM images"))
+    cannot_be_encoded(monkeypatch, [], set(leaves_of(planned, references(1))))
+    told = run_all(planned)
+    check_night(planned, 1, told, "ValueError: encoder error -2")
+
+
 def test_a_row_is_tried_three_times_and_then_left_alone(
     planned: SmallNight, monkeypatch: pytest.MonkeyPatch
 ) -> None:
