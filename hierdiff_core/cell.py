@@ -81,13 +81,15 @@ def read_name(row: int, column: str, value: object) -> str:
 
 
 def read_number(row: int, column: str, value: object) -> float:
-    """Return a cell as a finite number; `4,5` is 4.5. Raises WrongType."""
+    """Return a cell as a finite number from 0; `4,5` is 4.5. Raises WrongType."""
     try:
         number = float(_read_decimal(value))
     except (ValueError, OverflowError):
         number = float("nan")
     if not abs(number) < float("inf"):
         raise wrong(row, column, value, "a number")
+    if number < 0:
+        raise wrong(row, column, value, "a number from 0")
     return number
 
 

@@ -177,6 +177,8 @@ WHOLE = "a whole number; correct it or drop the row."
                              "correct it or drop the row."),
         ({"guidance": [4]}, "Row 7: column 'guidance' holds [4], not a number; "
                             "correct it or drop the row."),
+        ({"guidance": -0.5}, "Row 7: column 'guidance' holds -0.5, not a number from 0; "
+                             "correct it or drop the row."),
         ({"width": "512.5"}, f"Row 7: column 'width' holds '512.5', not {WHOLE}"),
         ({"width": 512.5}, f"Row 7: column 'width' holds 512.5, not {WHOLE}"),
         ({"width": float("inf")}, f"Row 7: column 'width' holds inf, not {WHOLE}"),
