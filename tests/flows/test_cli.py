@@ -111,12 +111,15 @@ def test_an_export_is_planned_by_mapping_and_template_with_its_refusals(
     assert "--column prompt=NAME" in refused(told, "plan", "shop", "--file", FEED)
 
 
-def test_what_is_odd_and_no_fault_is_printed_beside_the_result(
-    told: dict[str, str], tmp_path: Path
+def test_rows_may_be_piped_and_what_is_odd_is_printed_beside_the_result(
+    told: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = tmp_path / "rows.csv"
-    file.write_text("Prompt,speed\na red mug,7\n")
-    done = hierdiff(told, "ingest", "shop", "--file", str(file), "--json")
+    reading, writing = os.pipe()
+    os.write(writing, b"Prompt,speed\na red mug,7\n")
+    os.close(writing)
+    with os.fdopen(reading) as piped:
+        monkeypatch.setattr(sys, "stdin", piped)
+        done = hierdiff(told, "ingest", "shop", "--file", "-", "--json")
     assert json.loads(done.stdout)["prompts"] == 1
     assert done.stderr == (
         "hierdiff: Column 'speed' is not read; if it is meant, say --column seed=speed.\n"
