@@ -121,8 +121,9 @@ def test_rows_may_be_piped_and_what_is_odd_is_printed_beside_the_result(
         monkeypatch.setattr(sys, "stdin", piped)
         done = hierdiff(told, "ingest", "shop", "--file", "-", "--json")
     assert json.loads(done.stdout)["prompts"] == 1
-    assert done.stderr == (
-        "hierdiff: Column 'speed' is not read; if it is meant, say --column seed=speed.\n"
+    # A library may have its say before, where it is loaded for the first time.
+    assert done.stderr.splitlines()[-1] == (
+        "hierdiff: Column 'speed' is not read; if it is meant, say --column seed=speed."
     )
 
 
