@@ -125,7 +125,7 @@ def list_set_aside(session: Session, run: uuid.UUID) -> tuple[SetAside, ...]:
     """Return the rows whose own segments are set aside, in their order."""
     columns = (SegmentRow.first, SegmentRow.shard, SegmentRow.failures, SegmentRow.reason)
     failed = session.execute(
-        select(*columns, Run.plan_order, Run.batch_id)
+        select(*columns)
         .join(Run, Run.id == SegmentRow.run_id)
         .where(
             SegmentRow.run_id == run,
@@ -133,7 +133,10 @@ def list_set_aside(session: Session, run: uuid.UUID) -> tuple[SetAside, ...]:
             SegmentRow.stop == Run.steps,
         )
     ).all()
-    leaves = {row.plan_order[row.first]: row for row in failed}
+    if not failed:
+        return ()
+    order = session.execute(select(Run.plan_order).where(Run.id == run)).scalar_one()
+    leaves = {order[row.first]: row for row in failed}
     prompts = _prompts(session, run, list(leaves))
     found = [
         SetAside(prompt.row, prompt.reference, row.shard, row.failures, row.reason or "")
