@@ -1,7 +1,7 @@
 """One bad row costs one picture: every other picture of the night is made, the row is named.
 
 `POISON=96 pytest tests/tasks/worker/test_poison.py` does it for nights of 96 rows, of which 1 and
-of which 5 are bad, in eight minutes.
+of which 5 are bad, in about ten minutes.
 """
 
 from __future__ import annotations
