@@ -17,6 +17,7 @@ from tasks.ledger import (
     fail_segments,
     list_set_aside,
     start_segments,
+    stored_segments,
 )
 from tasks.stores import Stores
 from tasks.worker.shard import Work
@@ -34,7 +35,7 @@ def set_tree_aside(
     denoise: Callable[[], None],
     others: Iterable[Callable[[], object]],
 ) -> None:
-    """Denoise segments of a tree; where that fails and `others` do not, set them all aside.
+    """Denoise segments of a tree; where that fails and one of `others` does not, set them aside.
 
     Raises the error otherwise: then the machine is to blame, not the tree's recipe.
     """
@@ -47,7 +48,8 @@ def set_tree_aside(
     if not blamed:
         raise failure
     with hold.session() as session:
-        fail_segments(session, work.run, dict.fromkeys(segments, reason_of(failure)))
+        unfinished = set(segments) - set(stored_segments(session, work.run))
+        fail_segments(session, work.run, dict.fromkeys(unfinished, reason_of(failure)))
 
 
 def go_around(hold: Hold, work: Work) -> bool:
