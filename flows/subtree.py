@@ -36,7 +36,8 @@ from tasks.requests import settings_of_run
 from tasks.settings import read_settings
 from tasks.states import RunState
 from tasks.stores import open_stores
-from tasks.worker.denoise import Progress, denoise_shard
+from tasks.worker.attempt import Progress
+from tasks.worker.denoise import denoise_shard
 
 _REPORT_EVERY = 2.0  # seconds between updates of the progress artifact
 # A worker that lost its lease was silent for too long; it waits for the process that took over, and

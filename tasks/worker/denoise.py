@@ -10,20 +10,18 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 from functools import partial
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.embedding_cache import find_negative
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
-from hierdiff_core.models.loaded import Models
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
 from tasks.embed import LedgerCache, remake_embeddings
 from tasks.errors import CorruptObject, MissingEmbedding, MissingObject
-from tasks.lease import Hold, leased_subtree
+from tasks.lease import leased_subtree
 from tasks.ledger import (
     Tree,
     forget_segment,
@@ -36,15 +34,14 @@ from tasks.object_keys import picture_key
 from tasks.previews import choose_splits
 from tasks.settings import Settings
 from tasks.states import Stage
-from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores
+from tasks.worker.attempt import Attempt, Progress
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
 from tasks.worker.missing_previews import make_previews
 from tasks.worker.seconds import record_seconds
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
 from tasks.worker.shard import (
     StoredStates,
-    Work,
     by_tree,
     load_conditioning,
     load_work,
@@ -56,35 +53,6 @@ from tasks.worker.writer import Writer
 log = logging.getLogger(__name__)
 
 _DAMAGE = (MissingObject, CorruptObject, CorruptCheckpoint)
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a shard has come."""
-
-    evaluations: int  # done in this attempt
-    planned: int  # of this attempt
-    images: int  # made in this attempt
-
-
-@dataclass
-class _Attempt:
-    """One attempt at a shard: the state that its steps share."""
-
-    stores: Stores
-    settings: Settings
-    models: Models
-    work: Work
-    hold: Hold
-    report: Callable[[Progress], None]
-    previewed: frozenset[int]  # splits that previews are made of
-    planned: int = 0
-    evaluations: int = 0
-    images: int = 0
-    narrowest: int = 0  # rows that the device's memory was found to hold; 0 while all fit
-    damaged: set[int] = field(default_factory=set)  # segments whose end state was of no use
-    ended: set[int] = field(default_factory=set)  # segments that this attempt has ended
-    watch: Stopwatch = field(default_factory=Stopwatch)
 
 
 def denoise_shard(
@@ -108,7 +76,7 @@ def denoise_shard(
     with leased_subtree(stores, run, shard, owner, seconds, flow_run_id) as hold:
         work = load_work(stores, run, shard)
         previewed = frozenset(choose_splits(work.plan) if settings.previews else ())
-        attempt = _Attempt(stores, settings, open_models(settings), work, hold, report, previewed)
+        attempt = Attempt(stores, settings, open_models(settings), work, hold, report, previewed)
         try:
             _note_resumed(attempt)
             _draw_missing(attempt)
@@ -121,7 +89,7 @@ def denoise_shard(
     return Progress(attempt.evaluations, attempt.planned, attempt.images)
 
 
-def _denoise(attempt: _Attempt) -> None:
+def _denoise(attempt: Attempt) -> None:
     """Run until no segment is missing; one whose checkpoint turns out damaged is run again."""
     while wanted := attempt.work.wanted():
         segments = attempt.work.plan.segments
@@ -138,7 +106,7 @@ def _denoise(attempt: _Attempt) -> None:
             _note_done(attempt)
 
 
-def _try_tree(attempt: _Attempt, tree: Tree, only: Collection[int], states: StoredStates) -> None:
+def _try_tree(attempt: Attempt, tree: Tree, only: Collection[int], states: StoredStates) -> None:
     """Run segments of a tree; where only its recipe fails on this machine, set them aside."""
     others = [each for each in attempt.work.night.trees if each.recipe != tree.recipe]
 
@@ -157,7 +125,7 @@ def _try_tree(attempt: _Attempt, tree: Tree, only: Collection[int], states: Stor
 
 
 def _denoise_tree(
-    attempt: _Attempt, tree: Tree, only: Collection[int], states: StoredStates
+    attempt: Attempt, tree: Tree, only: Collection[int], states: StoredStates
 ) -> None:
     work = attempt.work
     denoiser = _denoiser(attempt, tree.recipe)
@@ -188,7 +156,7 @@ def _denoise_tree(
 
 
 def _run(
-    attempt: _Attempt,
+    attempt: Attempt,
     job: Job,
     denoiser: Denoiser,
     solver: Solver,
@@ -223,7 +191,7 @@ def _run(
             writer.note(makers=rest)
 
 
-def _warn_of_memory(attempt: _Attempt, job: Job, ended: Round) -> None:
+def _warn_of_memory(attempt: Attempt, job: Job, ended: Round) -> None:
     """Warn once for each narrower call that the device's memory ran out."""
     if ended.slots < (attempt.narrowest or job.slots):
         attempt.narrowest = ended.slots
@@ -235,11 +203,11 @@ def _warn_of_memory(attempt: _Attempt, job: Job, ended: Round) -> None:
         )
 
 
-def _is_decoded(attempt: _Attempt, done: Finished) -> bool:
+def _is_decoded(attempt: Attempt, done: Finished) -> bool:
     return attempt.work.plan.is_leaf(done.segment) or done.segment.id in attempt.previewed
 
 
-def _note_done(attempt: _Attempt) -> None:
+def _note_done(attempt: Attempt) -> None:
     """Read what is done and what has failed by now; go around clusters that are set aside."""
     work = attempt.work
     with attempt.stores.session() as session:
@@ -253,7 +221,7 @@ def _note_done(attempt: _Attempt) -> None:
         attempt.work = load_work(attempt.stores, work.run, work.shard)
 
 
-def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> None:
+def _take_back(attempt: Attempt, segment: object, damage: HierdiffError) -> None:
     """Let a segment be done again whose end state is damaged; a second time is too often."""
     if not isinstance(segment, int) or segment in attempt.damaged:
         raise damage
@@ -264,7 +232,7 @@ def _take_back(attempt: _Attempt, segment: object, damage: HierdiffError) -> Non
     del attempt.work.done[segment]
 
 
-def _draw_missing(attempt: _Attempt) -> None:
+def _draw_missing(attempt: Attempt) -> None:
     """Give leaves that are done already, mostly by an earlier run, a picture of this run."""
     work, settings = attempt.work, attempt.settings
     with Writer(attempt.hold, work.run, work.shard) as writer:
@@ -276,7 +244,7 @@ def _draw_missing(attempt: _Attempt) -> None:
                 attempt.images += 1
 
 
-def _preview_missing(attempt: _Attempt) -> None:
+def _preview_missing(attempt: Attempt) -> None:
     """Give splits that were done already, but whose preview is gone, another one."""
     work = attempt.work
     mine = attempt.previewed & set(work.night.shards[work.shard]) & work.done.keys()
@@ -285,7 +253,7 @@ def _preview_missing(attempt: _Attempt) -> None:
         make_previews(attempt.hold, attempt.settings, work, _denoiser(attempt, tree.recipe), splits)
 
 
-def _stored_picture(attempt: _Attempt, segment: int) -> bytes | None:
+def _stored_picture(attempt: Attempt, segment: int) -> bytes | None:
     """Return the picture that a leaf's segment ended in, or None where that is damaged."""
     sha256 = attempt.work.done[segment].sha256
     try:
@@ -295,7 +263,7 @@ def _stored_picture(attempt: _Attempt, segment: int) -> bytes | None:
         return None
 
 
-def _denoiser(attempt: _Attempt, recipe: Recipe) -> Denoiser:
+def _denoiser(attempt: Attempt, recipe: Recipe) -> Denoiser:
     """Return the denoiser of a recipe; a negative embedding that is lost is made anew."""
     with attempt.watch.timed(Stage.LOAD):
         negative = find_negative(LedgerCache(attempt.stores), recipe)
@@ -305,7 +273,7 @@ def _denoiser(attempt: _Attempt, recipe: Recipe) -> Denoiser:
         return attempt.models.denoiser(recipe, negative)
 
 
-def _conditioning(attempt: _Attempt, only: Collection[int]) -> Conditioning:
+def _conditioning(attempt: Attempt, only: Collection[int]) -> Conditioning:
     """Return what steers segments; an embedding that is lost or damaged is made anew."""
     try:
         return load_conditioning(attempt.stores, attempt.work, only)
@@ -316,7 +284,7 @@ def _conditioning(attempt: _Attempt, only: Collection[int]) -> Conditioning:
     return load_conditioning(attempt.stores, attempt.work, only)
 
 
-def _note_resumed(attempt: _Attempt) -> None:
+def _note_resumed(attempt: Attempt) -> None:
     work = attempt.work
     found = [each for each in work.night.shards[work.shard] if each in work.done]
     steps = sum(work.plan.segments[each].steps for each in found)

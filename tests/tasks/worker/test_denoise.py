@@ -23,7 +23,8 @@ from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.states import SubtreeState
 from tasks.stores import Stores, open_stores
-from tasks.worker.denoise import Progress, denoise_shard
+from tasks.worker.attempt import Progress
+from tasks.worker.denoise import denoise_shard
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,

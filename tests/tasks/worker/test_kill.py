@@ -19,8 +19,9 @@ from tasks.ledger import load_plan, stored_segments, summarise
 from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.stores import open_stores
+from tasks.worker.attempt import Progress
 from tasks.worker.decode import AT_ONCE
-from tasks.worker.denoise import Progress, denoise_shard
+from tasks.worker.denoise import denoise_shard
 from tests.tasks.night_kit import (
     WORDS,
     SmallNight,
