@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import pairwise_distances
+from sklearn.metrics.pairwise import euclidean_distances
 
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
 from hierdiff_core.clustering.linkage import LINKAGES
@@ -64,18 +64,26 @@ def gains_by_price(
     A step gains the price of its evaluation and adds the excess of sharing it, the squared distance
     of the prompt's point from that of the founders' mean.
     """
-    means = forest.sums(founders) / forest.sizes[:, None]
+    means = forest.sums(founders) / forest.sizes[:, None].astype(founders.dtype)
+    points, size = solver.points(np.concatenate([vectors, means])), len(vectors)
 
     def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
-        spans = np.stack([forest.starts[segments], forest.stops[segments]], axis=1)
-        found = np.empty((rows.stop - rows.start, len(segments)))
-        for start, stop in np.unique(spans, axis=0).tolist():
-            here = np.flatnonzero((spans == (start, stop)).all(axis=1))
-            points = solver.points(np.concatenate([vectors[rows], means[segments[here]]]))
+        found = np.empty((rows.stop - rows.start, len(segments)), dtype=np.float32)
+        for here in _by_span(forest, segments):
+            start, stop = forest.starts[segments[here[0]]], forest.stops[segments[here[0]]]
+            some = np.concatenate([np.arange(rows.start, rows.stop), size + segments[here]])
+            places, count = points.take(some).between(start, stop), len(found)
             spared = sum(points.price(k) for k in range(start + 1, stop + 1))
-            places, count = points.between(start, stop), len(found)
-            apart = pairwise_distances(places[:count], places[count:], metric="sqeuclidean")
+            apart = euclidean_distances(places[:count], places[count:], squared=True)
             found[:, here] = price * spared - apart
         return found
 
     return gains
+
+
+def _by_span(forest: StandingForest, segments: Ids) -> list[Ids]:
+    """Return the places of segments that take the same steps, for each span of steps."""
+    starts, stops = forest.starts[segments], forest.stops[segments]
+    order = np.lexsort((stops, starts))
+    changed = (np.diff(starts[order]) != 0) | (np.diff(stops[order]) != 0)
+    return np.split(order, np.flatnonzero(changed) + 1) if len(order) else []

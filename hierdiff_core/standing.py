@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,8 @@ Vectors = npt.NDArray[np.floating]
 Ids = npt.NDArray[np.int64]
 Gains = npt.NDArray[np.floating]
 
-_BLOCK = 2**26  # numbers in a block of gains
+_BLOCK = 2**25  # numbers in a block of gains
+_FOUNDERS = 2**24  # numbers in a block of founders' vectors
 _ROOT = -1  # stands for noise, which every prompt may start from
 
 
@@ -85,8 +87,15 @@ class StandingForest:
     def sums(self, vectors: Vectors) -> Vectors:
         """Return the sum of each segment's founders, (S, D), of vectors (F, D) of `prompts`."""
         sums = np.zeros((len(self), vectors.shape[1]), dtype=vectors.dtype)
-        for segment, founders in enumerate(self.founders):
-            sums[segment] = vectors[list(founders)].sum(axis=0)
+        rows = np.fromiter(chain.from_iterable(self.founders), np.int64)
+        ends = np.cumsum(self.sizes)
+        # Never more founders at once than a block holds, but for one segment's.
+        blocks = ends * vectors.shape[1] // _FOUNDERS
+        for block in np.unique(blocks):
+            here = np.flatnonzero(blocks == block)
+            first = ends[here[0]] - self.sizes[here[0]]
+            starts = ends[here] - self.sizes[here] - first
+            sums[here] = np.add.reduceat(vectors[rows[first : ends[here[-1]]]], starts, axis=0)
         return sums
 
     @cached_property

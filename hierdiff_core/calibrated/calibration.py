@@ -16,13 +16,14 @@ import numpy.typing as npt
 
 from hierdiff_core.calibrated.levels import Levels, landing_levels
 from hierdiff_core.calibrated.merging import Ids
-from hierdiff_core.calibrated.points import StepPoints
+from hierdiff_core.calibrated.points import Rows, StepPoints
 from hierdiff_core.calibrated.ridge import Matrix, square_root
 
 _SKETCH = 16  # dimensions of the random projection of all directions outside the basis
 # Levels are interpolated in log(sigma + this), so that the last step's landing level, 0, is finite;
 # below it little is left to settle.
 _FLOOR = 0.1
+_ROWS = 2**14  # conditionings that are projected at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,22 +44,27 @@ class Calibration:
         step k settles, A(s_k) - A(s_{k-1}), where a fork after k steps lands on s_k; those of
         several steps are in the sum of their metrics. See `docs/method.md`.
         """
-        vectors = np.asarray(vectors, dtype=np.float64)
-        inside = vectors @ self.basis
-        outside = (vectors - inside @ self.basis.T) @ _sketch(len(self.basis))
+        parts = [self._project(vectors[at : at + _ROWS]) for at in range(0, len(vectors), _ROWS)]
+        inside, outside = (np.concatenate(each) for each in zip(*parts, strict=True))
         # Every solver starts from pure noise, whatever its first level.
         bounds = np.concatenate([self.levels[:1], landing_levels(levels)[1:]])
 
-        def find(start: int, stop: int) -> Matrix:
+        def find(start: int, stop: int, rows: Rows) -> Matrix:
             (above, share_above), (below, share_below) = map(self._at, bounds[[start, stop]])
             share = max(0.0, share_below - share_above)
-            within = inside @ square_root(below - above)
-            return np.concatenate([within, np.sqrt(share) * outside], axis=1)
+            within = inside[rows] @ square_root(below - above)
+            return np.concatenate([within, np.sqrt(share) * outside[rows]], axis=1)
 
         def anew(order: Ids) -> StepPoints:
             return self.points(vectors[order], levels)
 
         return StepPoints(len(levels), len(vectors), find, anew=anew)
+
+    def _project(self, vectors: npt.NDArray[np.floating]) -> tuple[Matrix, Matrix]:
+        """Return vectors in the basis, (N, r), and a sketch of what is left of them, (N, S)."""
+        vectors = np.asarray(vectors, dtype=np.float64)
+        inside = vectors @ self.basis
+        return inside, (vectors - inside @ self.basis.T) @ _sketch(len(self.basis))
 
     def misfit(self, steps: int) -> float:
         """Return the misfit of pictures of K plain steps, interpolated in log K."""

@@ -12,6 +12,8 @@ import numpy as np
 
 from hierdiff_core.calibrated.merging import Ids, Points, Weights
 
+Rows = Ids | slice
+
 
 @dataclass(frozen=True, eq=False)
 class StepPoints:
@@ -23,7 +25,8 @@ class StepPoints:
 
     steps: int  # K
     size: int  # N
-    find: Callable[[int, int], Points]  # start, stop -> (N, D): the steps from start + 1 to stop
+    # start, stop, rows -> points of some rows: those of the steps from start + 1 to stop.
+    find: Callable[[int, int, Rows], Points]
     rows: Ids | None = None  # a selection of the rows, in its order; None for all
     prices: Points | None = None  # (K,) of an evaluation at each step, of mean 1; None: 1 each
     anew: Callable[[Ids], StepPoints] | None = None  # makes the points of rows in another order
@@ -34,8 +37,8 @@ class StepPoints:
 
     def between(self, start: int, stop: int) -> Points:
         """Return points whose squared distances are those of steps start + 1 to stop together."""
-        points = np.asarray(self.find(start, stop), dtype=np.float64)
-        return points if self.rows is None else points[self.rows]
+        rows = slice(None) if self.rows is None else self.rows
+        return np.asarray(self.find(start, stop, rows), dtype=np.float64)
 
     def price(self, k: int) -> float:
         """Return the price of an evaluation of step k."""

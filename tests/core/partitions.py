@@ -13,7 +13,9 @@ from hierdiff_core.plan import Plan, Segment
 def list_points(size: int, points: Sequence[np.ndarray]) -> StepPoints:
     """Return points that are at hand, (N, D_k) for k = 1..K-1."""
     return StepPoints(
-        len(points) + 1, size, lambda start, stop: np.concatenate(points[start:stop], axis=1)
+        len(points) + 1,
+        size,
+        lambda start, stop, rows: np.concatenate(points[start:stop], axis=1)[rows],
     )
 
 
