@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
-from itertools import chain
 
 from hierdiff_core.cell import is_absent
 from hierdiff_core.prompt import COLUMNS, list_columns, missing_column
@@ -30,6 +30,7 @@ _ALIASES = {
 _SURE = 0.85  # likeness from which a long name is a misspelling
 _NEAR = 0.75  # likeness from which a name is worth a note
 _LONG = 6  # letters from which a name can be misspelt and still be no other word
+_KEPT = 1000  # headers and names that are remembered
 _NIGHTS = frozenset(("steps", "solver", "dtype", "initial_noise"))  # fields of a recipe, of no row
 
 
@@ -90,7 +91,9 @@ class Columns:
     mapping: Mapping[str, str] = field(default_factory=dict)
     template: Template | None = None
     notes: dict[str, None] = field(default_factory=dict)  # in the order of their first rows
-    _choices: dict[tuple[str, ...], _Choice] = field(default_factory=dict)
+    _choices: dict[tuple[str, ...], _Choice] = field(default_factory=dict)  # by header
+    _found: set[str] = field(default_factory=set)  # of the names that are asked for
+    _names: dict[str, None] = field(default_factory=dict)  # of the source, the first ones
 
     def find(self, row: SourceRow) -> dict[str, object]:
         """Return a row's cells by our names; raises MissingColumn, RepeatedColumn."""
@@ -117,23 +120,28 @@ class Columns:
 
     def check(self) -> None:
         """Raise UnknownColumn for a name of the mapping or the template that no row has."""
-        headers = list(self._choices)
         places = self.template.places if self.template else ()
         for asker, asked in (("mapping", self.mapping.values()), ("template", places)):
             for name in asked:
-                if headers and not any(find_column(name, header) for header in headers):
-                    raise _unknown(name, asker, dict.fromkeys(chain.from_iterable(headers)))
+                if self._names and name not in self._found:
+                    raise _unknown(name, asker, self._names)
 
     def _choose(self, names: tuple[str, ...]) -> _Choice:
         choice = self._choices.get(names)
         if choice is None:
-            choice = self._choices[names] = self._read_header(names)
-            self.notes |= dict.fromkeys(choice.notes)
+            choice = self._read_header(names)
+            if len(self._choices) == _KEPT:  # objects of which each has other names
+                self._choices.clear()
+            self._choices[names] = choice
+            room = _KEPT - len(self._names)
+            self._names |= dict.fromkeys(names[:room])
+            self.notes |= dict.fromkeys(choice.notes[: max(_KEPT - len(self.notes), 0)])
         return choice
 
     def _read_header(self, names: tuple[str, ...]) -> _Choice:
         mapped = {ours: find_column(theirs, names) for ours, theirs in self.mapping.items()}
         ours = {name: theirs for name, theirs in mapped.items() if theirs}
+        self._found |= {self.mapping[name] for name in ours}
         wanted = [name for name in COLUMNS if name not in self.mapping]
         if self.template is not None and "prompt" in wanted:
             wanted.remove("prompt")
@@ -144,6 +152,7 @@ class Columns:
         free = [name for name in names if name not in used and name not in ours.values()]
         near, notes = _find_near([name for name in wanted if name not in ours], free, wanted)
         places_found = {place: theirs for place, theirs in found.items() if theirs}
+        self._found |= places_found.keys()
         return _Choice(ours | near, places_found, notes)
 
 
@@ -163,8 +172,9 @@ def find_column(name: str, names: Iterable[str]) -> str | None:
 
 def _find_ours(wanted: Sequence[str], names: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
+    folded = [(fold(name), name) for name in names]
     for ours in wanted:
-        theirs = [name for name in names if fold(name) == ours]
+        theirs = [name for plain, name in folded if plain == ours]
         if len(theirs) > 1:
             raise RepeatedColumn(column=ours, names=" and ".join(theirs))
         if theirs:
@@ -178,9 +188,9 @@ def _find_near(
     """Return the free names that can only mean a missing column, and notes on others like ours."""
     found, notes = {}, []
     meant = {name: _meaning(name, wanted) for name in free}
+    sure = Counter(ours for name, ours in meant.items() if ours and _is_sure(name, ours))
     for name, ours in meant.items():
-        rivals = [each for each, means in meant.items() if means == ours and _is_sure(each, ours)]
-        if ours in missing and rivals == [name]:
+        if ours in missing and sure[ours] == 1 and _is_sure(name, ours):
             found[ours] = name
         elif ours:
             notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 import pytest
@@ -265,3 +266,12 @@ def test_many_prompts_with_tags_are_worth_a_note() -> None:
         "1 of 2 prompts hold HTML tags, which are taken to the letter.",
     )
     assert read({"prompt": "<p>a</p>"}, *[{"prompt": "b < c > d"}] * 10).notes == ()
+
+
+def test_objects_that_all_have_other_names_take_no_longer_than_a_table() -> None:
+    rows = [{"title": "a mug", f"extra {n}": n, "x": n} for n in range(5_000)]
+    started = time.monotonic()
+    assert len(read(*rows, template="{title}, {x}").prompts) == 5_000
+    wide = {"prompt": "a mug"} | {f"seed {n}": n for n in range(20_000)}
+    assert len(read(wide).prompts) == 1
+    assert time.monotonic() - started < 10
