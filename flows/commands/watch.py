@@ -5,21 +5,27 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import click
+import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.objects import State, StateType
 from prefect.utilities.urls import url_for
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tasks.errors import UnreachableDatabase
 from tasks.ledger import RunSummary, find_night_run, summarise
 from tasks.report.gather import nothing_shared
 from tasks.saving import saved_text
 from tasks.stores import Stores
 
 _POLL = 1.0  # seconds
+_PATIENCE = 900.0  # seconds
 _ENDS = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED})
 
 
@@ -30,9 +36,16 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
         task = bar.add_task("waiting for a worker", total=None)
         with get_client(sync_client=True) as client:
+            look = Question(
+                lambda: (client.read_flow_run(flow_run).state, _facts(stores, flow_run))
+            )
             while True:
-                state = client.read_flow_run(flow_run).state
-                facts = _facts(stores, flow_run)
+                found = look()
+                if found is None:
+                    bar.update(task, description="no answer from the servers, asking again")
+                    time.sleep(_POLL)
+                    continue
+                state, facts = found
                 if facts is None and state is not None:
                     bar.update(task, description=_waiting(state.name or "Pending"))
                 elif facts is not None:
@@ -45,6 +58,32 @@ def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
                     break
                 time.sleep(_POLL)
     return report_end(facts, state.message or state.type.value, as_json)
+
+
+@dataclass
+class Question:
+    """A question to servers that may be away for a while, as the night itself bears it."""
+
+    ask: Callable[[], tuple[State[Any] | None, RunSummary | None]]
+    seconds: float = _PATIENCE  # without any answer, after which it is given up
+    _since: float | None = None
+
+    def __call__(self) -> tuple[State[Any] | None, RunSummary | None] | None:
+        """Return the answer, or None where there is none just now; raises what ends patience."""
+        try:
+            found = self.ask()
+        except (httpx.HTTPError, UnreachableDatabase) as error:
+            self._since = self._since or time.monotonic()
+            if _refuses(error) or time.monotonic() - self._since > self.seconds:
+                raise
+            return None
+        self._since = None
+        return found
+
+
+def _refuses(error: Exception) -> bool:
+    """Return whether a server has answered, and will not answer otherwise later."""
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
 
 
 def show_link(flow_run: UUID, as_json: bool = False) -> int:
