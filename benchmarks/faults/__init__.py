@@ -1,0 +1,6 @@
+"""Faults: processes that are killed or stopped, and what a night has come to afterwards.
+
+`python -m benchmarks.faults workers --trials 100` has two live workers on one shard: one is stopped
+or cut off from the ledger for longer than its lease, another takes over, and the first wakes up.
+`python -m benchmarks.faults kills --trials 200` kills workers at random moments of three nights.
+"""

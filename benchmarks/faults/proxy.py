@@ -1,0 +1,82 @@
+"""A proxy before a server, whose line can be cut and mended."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Proxy:
+    """Passes bytes on both ways between a port of this machine and a server, until it is cut."""
+
+    def __init__(self, connect: Callable[[], socket.socket]) -> None:
+        self._connect = connect
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._pairs: list[socket.socket] = []
+        self._whole = threading.Event()
+        self._whole.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return int(self._listening.getsockname()[1])
+
+    def cut(self) -> None:
+        """End all connections, and every new one at once."""
+        self._whole.clear()
+        for each in self._pairs:
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        self._pairs = []
+
+    def mend(self) -> None:
+        """Take connections again."""
+        self._whole.set()
+
+    def close(self) -> None:
+        """End for good."""
+        self.cut()
+        self._listening.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            if not self._whole.is_set():
+                client.close()
+                continue
+            server = self._connect()
+            self._pairs += [client, server]
+            for source, target in ((client, server), (server, client)):
+                threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+
+
+def _pass_on(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while body := source.recv(1 << 16):
+            target.sendall(body)
+    for each in (source, target):
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def proxy_to_unix(path: str) -> Iterator[Proxy]:
+    """Run a proxy before a Unix socket for the block."""
+
+    def connect() -> socket.socket:
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(path)
+        return server
+
+    proxy = Proxy(connect)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
