@@ -74,6 +74,7 @@ from tasks.ledger.runs import (
     seconds_per_pixel,
     set_run_state,
 )
+from tasks.ledger.segment_claims import SegmentClaims, claim_segments
 from tasks.ledger.segments import (
     Stored,
     StoredSegment,
@@ -96,6 +97,7 @@ __all__ = [
     "Request",
     "RunLine",
     "RunSummary",
+    "SegmentClaims",
     "SegmentFailure",
     "SetAside",
     "Stored",
@@ -107,6 +109,7 @@ __all__ = [
     "catalogue_of",
     "change_keys",
     "claim_night",
+    "claim_segments",
     "digest_rows",
     "end_run",
     "fail_segments",

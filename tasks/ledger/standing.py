@@ -26,7 +26,11 @@ from tasks.states import SegmentState
 
 
 def load_standing(session: Session, recipes: Collection[str]) -> dict[str, StandingForest]:
-    """Return what stands of recipes, by compatibility key; a recipe without any is left out."""
+    """Return what stands of recipes, by compatibility key.
+
+    A recipe of which nothing is stored is left out: of two nights of equal rows at once both are
+    then planned from nothing, so that each finds what the other makes.
+    """
     rows: dict[str, list[Row[Any]]] = {}
     for row in session.execute(_segments(recipes)):
         rows.setdefault(row.compatibility_key, []).append(row)
@@ -35,6 +39,7 @@ def load_standing(session: Session, recipes: Collection[str]) -> dict[str, Stand
     return {
         recipe: make_standing(_read(row, founders[row.run_id], detours) for row in found)
         for recipe, found in rows.items()
+        if any(row.stored for row in found)
     }
 
 

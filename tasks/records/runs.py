@@ -143,6 +143,7 @@ class SegmentRow(Base):
     preview: Mapped[str | None]  # sha256 of the split's small picture, where it has one
     attempts: Mapped[int] = mapped_column(default=0)
     reused: Mapped[bool] = mapped_column(default=False)  # done by an earlier run
+    claim: Mapped[int | None]  # number of the lease under which it is made
     failures: Mapped[int] = mapped_column(default=0)  # alone, or in flight when its worker died
     reason: Mapped[str | None]  # of the last failure
     finished_at: Mapped[datetime | None]

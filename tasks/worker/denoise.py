@@ -8,8 +8,9 @@ and retries are the flows'.
 from __future__ import annotations
 
 import logging
+import time
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from hierdiff_core.denoiser import Denoiser
@@ -24,6 +25,7 @@ from tasks.errors import CorruptObject, MissingEmbedding, MissingObject
 from tasks.lease import leased_subtree
 from tasks.ledger import (
     Tree,
+    claim_segments,
     forget_segment,
     load_failures,
     note_resumed,
@@ -52,6 +54,7 @@ from tasks.worker.writer import Writer
 
 log = logging.getLogger(__name__)
 
+_AGAIN = 1.0  # seconds between looks at what another run makes
 _DAMAGE = (MissingObject, CorruptObject, CorruptCheckpoint)
 
 
@@ -79,7 +82,7 @@ def denoise_shard(
         attempt = Attempt(stores, settings, open_models(settings), work, hold, report, previewed)
         try:
             _note_resumed(attempt)
-            _draw_missing(attempt)
+            _draw(attempt, work.undrawn())
             _denoise(attempt)
             _preview_missing(attempt)
             check_set_aside(stores, attempt.work)
@@ -92,9 +95,10 @@ def denoise_shard(
 def _denoise(attempt: Attempt) -> None:
     """Run until no segment is missing; one whose checkpoint turns out damaged is run again."""
     while wanted := attempt.work.wanted():
+        free = _claim(attempt, wanted)
         segments = attempt.work.plan.segments
-        attempt.planned = attempt.evaluations + sum(segments[each].steps for each in wanted)
-        for tree, only in by_tree(attempt.work, attempt.work.chosen(wanted)).items():
+        attempt.planned = attempt.evaluations + sum(segments[each].steps for each in free)
+        for tree, only in by_tree(attempt.work, attempt.work.chosen(free)).items():
             states = StoredStates(attempt.stores.bucket, attempt.work.done)
             try:
                 _try_tree(attempt, tree, only, states)
@@ -104,6 +108,25 @@ def _denoise(attempt: Attempt) -> None:
                 _take_back(attempt, damage.facts.get("segment", states.damaged), damage)
                 break
             _note_done(attempt)
+
+
+def _claim(attempt: Attempt, wanted: set[int]) -> set[int]:
+    """Return the wanted segments that are this attempt's to make.
+
+    What another run makes is not made here: it is waited for where nothing else is left.
+    """
+    work, damaged = attempt.work, attempt.damaged
+    with attempt.hold.session() as session:
+        claims = claim_segments(session, work.run, work.shard, wanted, damaged)
+    if claims.found:
+        _note_done(attempt)
+        _draw(attempt, work.leaves_of(claims.found))
+    below = {under for each in claims.busy for under in work.plan.subtree(each)}
+    free = (wanted & work.wanted()) - below
+    if below and not free:
+        attempt.hold.check()
+        time.sleep(_AGAIN)
+    return free
 
 
 def _try_tree(attempt: Attempt, tree: Tree, only: Collection[int], states: StoredStates) -> None:
@@ -232,11 +255,11 @@ def _take_back(attempt: Attempt, segment: object, damage: HierdiffError) -> None
     del attempt.work.done[segment]
 
 
-def _draw_missing(attempt: Attempt) -> None:
-    """Give leaves that are done already, mostly by an earlier run, a picture of this run."""
+def _draw(attempt: Attempt, leaves: Iterable[int]) -> None:
+    """Give leaves that are done already, by another run, a picture of this run."""
     work, settings = attempt.work, attempt.settings
     with Writer(attempt.hold, work.run, work.shard) as writer:
-        for leaf in work.undrawn():
+        for leaf in leaves:
             attempt.hold.check()
             stored = _stored_picture(attempt, work.plan.leaf_segment(leaf).id)
             if stored is not None:

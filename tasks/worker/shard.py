@@ -98,10 +98,14 @@ class Work:
 
     def undrawn(self) -> list[int]:
         """Return the shard's leaves that are done but have no picture of this run."""
+        ends = [each for each in self.night.shards[self.shard] if each in self.done]
+        return [leaf for leaf in self.leaves_of(ends) if leaf not in self.pictures]
+
+    def leaves_of(self, segments: Iterable[int]) -> list[int]:
+        """Return the leaves that segments of the plan end in."""
         plan = self.plan
-        ends = (plan.segments[each] for each in self.night.shards[self.shard] if each in self.done)
-        leaves = (plan.order[segment.first] for segment in ends if plan.is_leaf(segment))
-        return [leaf for leaf in leaves if leaf not in self.pictures]
+        ends = (plan.segments[each] for each in sorted(segments))
+        return [plan.order[segment.first] for segment in ends if plan.is_leaf(segment)]
 
 
 def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
