@@ -24,6 +24,8 @@ from hierdiff_core.sampling.ready_queue import ReadyQueue, Row
 from hierdiff_core.sampling.transfers import Finished, Transfers
 from hierdiff_core.solver import Solver
 
+_HOPELESS = 8  # results that are not finite, and none that is, after which all rows are given up
+
 __all__ = ["Failure", "Finished", "Job", "Round", "rounds", "run"]
 
 
@@ -85,7 +87,8 @@ def rounds(
     interruptions. Rows in memory follow the slots and the depth of the plan. Where the device runs
     out of memory, later calls are half as wide (their last bits may then differ); no step is lost.
     With `isolate` a call that fails for one of its rows is halved until that row stands alone; it
-    is named in `failed`, as is a segment that ends in latents that are not finite.
+    is named in `failed`, as is a segment that ends in latents that are not finite. Raises
+    RuntimeError where that is all that comes of many.
     Raises InvalidSetting for slots below 1, or for a segment whose parent is neither finished nor
     among `only`.
     """
@@ -124,6 +127,7 @@ class _RunState:
         self.parents = _ParentStates(finished)
         self.limit, self.isolate = job.slots, job.isolate
         self.failed: list[Failure] = []
+        self.sound = False  # whether any segment has ended in latents that are finite
         self.broken: set[int] = set()  # segments that ended in latents that are not finite
 
     def fill(self) -> tuple[int, ...]:
@@ -164,11 +168,16 @@ class _RunState:
             return arrived
         for each in arrived:
             if each.finite:
+                self.sound = True
                 continue
             # What started from such a state meanwhile is not to blame.
             if each.segment.parent not in self.broken:
                 self._fail(each.segment, NOT_FINITE)
             self.broken.add(each.segment.id)
+        if len(self.broken) >= _HOPELESS and not self.sound:
+            raise RuntimeError(
+                f"all of {len(self.broken)} results have latents that are not finite numbers"
+            )
         return tuple(each for each in arrived if each.finite)
 
     def failures(self) -> tuple[Failure, ...]:

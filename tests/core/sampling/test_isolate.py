@@ -198,6 +198,21 @@ def test_a_device_that_computes_nothing_is_given_up(denoiser: Decoder, plan: Pla
         play(Poisoned(denoiser, broken), job_of(plan))
 
 
+def test_a_model_of_which_nothing_finite_comes_is_given_up_before_all_rows_are_tried(
+    denoiser: Decoder, plan: Plan
+) -> None:
+    def broken(prediction: torch.Tensor, bad: torch.Tensor) -> torch.Tensor:
+        return torch.full_like(prediction, float("nan"))
+
+    alone = bypass(plan, {each.id for each in plan.segments if not plan.is_leaf(each)})
+    leaves = [each.id for each in plan.segments if plan.is_leaf(each)]
+    model = Poisoned(denoiser, broken)
+    with pytest.raises(RuntimeError, match="results have latents that are not finite"):
+        play(model, job_of(alone, only=leaves, undisturbed=plan))
+    few = play(model, job_of(alone, only=leaves[:3], undisturbed=plan))
+    assert sum(len(each.failed) for each in few) == 3
+
+
 def test_states_that_are_not_finite_are_found_when_they_arrive_a_round_late_as_on_a_gpu(
     denoiser: Decoder, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -376,3 +376,23 @@ def test_a_row_of_a_size_that_no_machine_can_hold_costs_its_own_picture(
     assert [each.reference for each in facts.set_aside] == ["vast"]
     assert "1 rows were set aside" in str(told)
     assert "row 8 (vast): RuntimeError" in str(told)
+
+
+def test_a_recipe_of_which_nothing_finite_comes_costs_its_own_rows(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "guidances.csv"
+    rows = [f"{thing},1e39,a red {thing}" for thing in THINGS[:10]]
+    rows += [f"good {thing},,a blue {thing}" for thing in THINGS[:3]]
+    file.write_text("\n".join(["reference,guidance,prompt", *rows]) + "\n")
+    short = small(settings, planner="paper", shards=1, steps=4, previews=False)
+    with open_stores(short) as stores:
+        night = plan_small_night(stores, short, file)
+        (told,) = run_all(night)
+        with stores.session() as session:
+            facts = summarise(session, night.run)
+    assert facts.images == 3
+    assert sorted(each.reference for each in facts.set_aside) == sorted(THINGS[:10])
+    assert "and 5 more" in str(told)
+    # Far fewer evaluations than without a stop: the steps of all of them, and of their clusters.
+    assert facts.evaluations_done < 13 * 4
