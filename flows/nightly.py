@@ -11,13 +11,7 @@ from datetime import date
 from typing import Annotated, Any
 
 from prefect import Flow, flow, get_run_logger, task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_progress_artifact,
-    create_table_artifact,
-    update_progress_artifact,
-)
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.futures import wait
@@ -26,9 +20,10 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import WithJsonSchema
 
+from flows.artifacts import show_plan, show_result
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
-from flows.names import artifact_key, night_name
+from flows.names import night_name
 from flows.quiet import quiet_libraries
 from tasks import stages
 from tasks.business_date import date_in_zone
@@ -48,9 +43,6 @@ from tasks.ledger import (
 from tasks.night_settings import NightSettings
 from tasks.rejected import by_kind
 from tasks.report.check import Checked, check_night
-from tasks.report.expected import plan_markdown
-from tasks.report.gather import nothing_shared
-from tasks.report.page import subtree_table, summary_markdown
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
 from tasks.states import RunState, Stage, SubtreeState
@@ -250,13 +242,7 @@ def store_plan(
     """Cluster the prompts and store trees, segments and shards."""
     run = stages.plan(stores, settings, batch, chosen)
     get_run_logger().info("Planned as run %s%s", run, chosen.tuned and f", {chosen.tuned}")
-    with stores.session() as session:
-        facts = summarise(session, run)
-    create_markdown_artifact(
-        plan_markdown(stores, settings, facts, nothing_shared(facts)),
-        key=artifact_key("plan", facts.catalogue),
-        description=f"{night_name(facts.catalogue, facts.business_date)}: the plan",
-    )
+    show_plan(stores, settings, run)
     return run
 
 
@@ -273,24 +259,7 @@ def run_subtree(run_id: str, shard: int, name: str) -> None:
 def publish_night(stores: Stores, settings: Settings, run: uuid.UUID, checked: Checked) -> None:
     """Check the pictures, write manifest and report, and link the report here."""
     published = publish(stores, settings, run, checked)
-    data, link = published.data, report_url(stores, settings, published.report)
-    night = night_name(data.catalogue, data.business_date)
-    create_markdown_artifact(
-        summary_markdown(data, link),
-        key=artifact_key("night", data.catalogue),
-        description=f"{night}: the result",
-    )
-    create_table_artifact(
-        subtree_table(data),
-        key=artifact_key("subtrees", data.catalogue),
-        description=f"{night}: the subtrees",
-    )
-    create_link_artifact(
-        link,
-        link_text="gallery and plan",
-        key=artifact_key("report", data.catalogue),
-        description=f"{night}: the report",
-    )
+    show_result(published.data, report_url(stores, settings, published.report))
     if not published.complete:
         rows = [f"row {each.row} ({each.reference})" for each in published.data.set_aside]
         aside = f", {len(rows)} of them set aside: {', '.join(rows[:8])}" if rows else ""

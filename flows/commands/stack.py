@@ -15,7 +15,7 @@ from flows.commands.options import catalogue_argument, reading_options
 from flows.deployments import register_deployments, register_pools
 from flows.schedules import schedule_nights, unschedule
 from flows.stack import standalone as embedded
-from flows.stack.orchestrator import worker_command
+from flows.stack.orchestrator import HEARTBEAT, worker_command
 from tasks.errors import NoSource
 from tasks.settings import read_settings
 
@@ -73,7 +73,9 @@ def schedule(catalogue: str, reading: dict[str, object], cron: str, off: bool) -
 def worker(pool: str, gpu: int, limit: int) -> None:
     """Serve a pool from this machine; start one worker per GPU."""
     device = str(gpu) if pool == "gpu" else ""
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": device}
+    # Without heartbeats the server never learns of a flow run that died with its machine.
+    beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
+    environment = {**beat, **os.environ, "CUDA_VISIBLE_DEVICES": device}
     name = f"{os.uname().nodename}-{pool}-{gpu}"
     command = worker_command(pool, name, limit)
     # This process becomes the worker, so that signals of a supervisor reach it.

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from prefect.server.schemas.schedules import CronSchedule
 
 from flows.names import artifact_key, night_name
-from flows.nightly import night_of_schedule
+from flows.nightly import name_night, night_of_schedule
 from tasks.business_date import date_in_zone
 
 ZONES = ("Europe/Berlin", "Asia/Tokyo", "America/New_York", "UTC")
@@ -53,6 +53,16 @@ def test_a_night_is_named_by_catalogue_date_and_zone() -> None:
     assert night_name("shoes", date(2026, 11, 22)) == "shoes 2026-11-22"
     berlin = night_name("shoes", date(2026, 11, 22), "Europe/Berlin")
     assert berlin == "shoes 2026-11-22 (Europe/Berlin)"
+
+
+def test_a_flow_run_that_is_given_no_date_is_named_by_that_of_its_zone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    planned = datetime(2026, 11, 21, 16, tzinfo=UTC)
+    monkeypatch.setitem(flow_run.FIELDS, "scheduled_start_time", lambda: planned)
+    given = {"catalogue": "shoes", "settings": {"timezone": "Asia/Tokyo"}}
+    monkeypatch.setitem(flow_run.FIELDS, "parameters", lambda: given)
+    assert name_night() == "shoes 2026-11-22 (Asia/Tokyo)"
 
 
 def test_each_catalogue_has_artifact_keys_of_its_own() -> None:

@@ -11,7 +11,7 @@ from hierdiff_core.errors import InvalidSetting
 from tasks.errors import UnknownSetting
 from tasks.machine_settings import MachineSettings
 from tasks.night_settings import NightSettings
-from tasks.settings import STACK_FILE, Settings, read_settings
+from tasks.settings import STACK_FILE, Settings, overruled, read_settings
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +122,16 @@ def test_a_machine_takes_a_nights_settings_and_keeps_its_own(
     there = read_settings().with_night(night)
     assert (there.saving, there.steps_per_image, there.slots) == (None, 4, 7)
     assert there.night == night
+
+
+def test_a_worker_that_asks_for_something_else_than_the_night_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HIERDIFF_SAVING", "0.3")
+    monkeypatch.setenv("HIERDIFF_SHARDS", "4")
+    monkeypatch.setenv("HIERDIFF_SLOTS", "7")  # the machine's own
+    assert overruled(NightSettings(saving=0.5)) == ("HIERDIFF_SAVING",)
+    assert overruled(NightSettings(saving=0.3)) == ()
 
 
 def test_what_travels_as_a_parameter_comes_back_equal() -> None:
