@@ -109,8 +109,11 @@ def read_deployment(client: SyncPrefectClient, url: str) -> DeploymentResponse:
 
 
 def recorded(settings: NightSettings) -> dict[str, Any]:
-    """Return settings as a parameter of a flow run: those that are set."""
-    return settings.model_dump(mode="json", exclude_none=True)
+    """Return settings as a parameter of a flow run: those that are set, for any folder."""
+    found = settings.model_dump(mode="json", exclude_none=True)
+    if settings.source_file is not None:
+        found["source_file"] = str(settings.source_file.absolute())
+    return found
 
 
 def _refuse_other_settings(known: FlowRun, start: NightStart) -> None:
