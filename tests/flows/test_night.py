@@ -157,10 +157,12 @@ def test_a_night_that_exists_answers_only_for_the_same_request(
 def test_a_retry_of_a_failed_subtree_alone_makes_the_night_whole_and_evaluates_only_its_segments(
     stack: Stack, stores: Stores, tmp_path: Path
 ) -> None:
-    night = planned(stores, tmp_path, "one subtree fails", words=("silver", "golden", "brown"))
+    night = planned(
+        stores, tmp_path, "one subtree fails", words=("silver", "golden", "brown"), seed=1
+    )
     with stores.session() as session:
         lease = take_lease(session, night.run, 2, "somebody else", 3600)
-    parent = start_night(stack.api_url, asked("one subtree fails"))
+    parent = start_night(stack.api_url, asked("one subtree fails", seed=1))
     assert ended(parent).state_name == "Failed"
     failed, held = summary(stores, night.run), child(night, 2)
     assert failed.state is RunState.FAILED
@@ -217,8 +219,8 @@ def test_a_row_that_fails_by_itself_costs_its_own_picture_and_is_named_on_every_
 def test_a_night_that_is_cancelled_in_the_ui_is_cancelled_in_the_ledger_too(
     stack: Stack, stores: Stores, tmp_path: Path
 ) -> None:
-    night = planned(stores, tmp_path, "cancelled", words=("teal", "amber", "mauve"), slots=1)
-    parent = start_night(stack.api_url, asked("cancelled"))
+    night = planned(stores, tmp_path, "cancelled", words=("teal", "amber", "mauve"), seed=2)
+    parent = start_night(stack.api_url, asked("cancelled", seed=2))
     wait_until(lambda: summary(stores, night.run).segments_done > 0)
     set_state(stack, parent, {"type": "CANCELLING", "name": "Cancelling"})
     assert ended(parent).state_name == "Cancelled"
@@ -230,8 +232,8 @@ def test_a_night_that_is_cancelled_in_the_ui_is_cancelled_in_the_ledger_too(
 def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night_ends_the_same(
     stack: Stack, stores: Stores, tmp_path: Path
 ) -> None:
-    night = planned(stores, tmp_path, "killed", words=("violet", "scarlet", "ivory"), slots=1)
-    parent = start_night(stack.api_url, asked("killed"))
+    night = planned(stores, tmp_path, "killed", words=("violet", "scarlet", "ivory"), seed=3)
+    parent = start_night(stack.api_url, asked("killed", seed=3))
     worker = stack.services["worker-gpu"]
     wait_until(lambda: summary(stores, night.run).segments_done > 0)
     worker.kill()
@@ -260,7 +262,7 @@ def run_command(*arguments: str) -> str:
 def planned(
     stores: Stores, folder: Path, catalogue: str, words: tuple[str, ...], **changed: object
 ) -> SmallNight:
-    """Plan a night whose prompts no other test has."""
+    """Plan a night whose prompts and seed no other test has, so that it stands on no other's."""
     prompts = [(colour, product) for colour in words for product in ("mug", "clock", "lamp")]
     settings = read_settings(**changed)
     return plan_small_night(stores, settings, write_catalogue(folder, prompts), NIGHT, catalogue)
