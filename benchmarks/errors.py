@@ -11,3 +11,7 @@ class DifferentWork(HierdiffError):
 
 class UnknownBenchmark(HierdiffError):
     """There is no benchmark {name!r}; name some of {known}."""
+
+
+class NightFailed(HierdiffError):
+    """The night of {day} did not end although nothing disturbed it; its error stands above."""

@@ -24,8 +24,8 @@ from tasks.stores import open_stores
 from tasks.worker.denoise import denoise_shard
 
 # Processes are forked from one that has imported everything and computed nothing.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["benchmarks.faults.worker"])
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["benchmarks.faults.worker"])
 
 
 @dataclass
@@ -76,16 +76,16 @@ class Worker:
 
 def start_worker(settings: Settings, run: uuid.UUID, shard: int, owner: str) -> Worker:
     """Start a worker of one shard; it tries again while another owner holds the lease."""
-    mine, its = _CONTEXT.Pipe(duplex=False)
-    about = (_environment(settings), str(run), shard, owner, its)
-    process = _CONTEXT.Process(target=_work, args=about, daemon=True)
+    mine, its = CONTEXT.Pipe(duplex=False)
+    about = (environment(settings), str(run), shard, owner, its)
+    process = CONTEXT.Process(target=_work, args=about, daemon=True)
     process.start()
     its.close()
     return Worker(process, mine)
 
 
-def _work(environment: Mapping[str, str], run: str, shard: int, owner: str, line: Any) -> None:
-    os.environ.update(environment)
+def _work(given: Mapping[str, str], run: str, shard: int, owner: str, line: Any) -> None:
+    os.environ.update(given)
     torch.set_num_threads(1)
     quiet_libraries()
     predict = Decoder.predict
@@ -112,7 +112,8 @@ def _denoise(run: str, shard: int, owner: str) -> int:
                 time.sleep(0.05)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment(settings: Settings) -> dict[str, str]:
+    """Return settings as the environment of a process has them."""
     fields = settings.model_dump(exclude_none=True)
     fields |= {f"option_{name}": value for name, value in fields.pop("options").items()}
     given = {}
