@@ -107,7 +107,8 @@ def report_end(facts: RunSummary | None, message: str, as_json: bool) -> int:
         click.echo(json.dumps(found | {"missing": facts.images_missing}))
     else:
         click.echo(
-            f"run {facts.run}: {facts.images} images, {facts.evaluations_done:,} evaluations "
+            f"run {facts.run}: {facts.images} images{_kept(facts)}, "
+            f"{facts.evaluations_done:,} evaluations "
             f"instead of {facts.evaluations_standard:,} ({saved_text(facts.spending)})"
         )
         if why := nothing_shared(facts):
@@ -119,6 +120,10 @@ def report_end(facts: RunSummary | None, message: str, as_json: bool) -> int:
             err=True,
         )
     return 0 if complete else 1
+
+
+def _kept(facts: RunSummary) -> str:
+    return f" ({facts.images_kept:,} kept from earlier nights)" if facts.images_kept else ""
 
 
 def _waiting(state: str) -> str:

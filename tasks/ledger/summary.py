@@ -76,6 +76,7 @@ class RunSummary:
     evaluations_done: int  # on a device, repeated ones included
     evaluations_resumed: int  # found done by the latest attempts
     evaluations_reused: int  # of these, done by an earlier run
+    images_kept: int  # made by an earlier run
     trees: int
     segments: int
     segments_done: int
@@ -111,7 +112,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
     facts: Run = row.Run
     metrics = session.execute(select(RunMetric).where(RunMetric.run_id == run)).scalars().all()
     subtrees = _subtrees(session, run)
-    segments, segments_done, reused = session.execute(_segments(run)).one()
+    segments, segments_done, reused, kept = session.execute(_segments(run, facts.steps)).one()
     return RunSummary(
         run=run,
         batch=facts.batch_id,
@@ -137,6 +138,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         evaluations_done=sum(each.evaluations_done for each in subtrees),
         evaluations_resumed=sum(each.evaluations_resumed for each in subtrees),
         evaluations_reused=reused,
+        images_kept=kept,
         trees=_count(session, select(TreeRow.index).where(TreeRow.run_id == run)),
         segments=segments,
         segments_done=segments_done,
@@ -159,12 +161,13 @@ def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date]]:
     )
 
 
-def _segments(run: uuid.UUID) -> Select[tuple[int, int, int]]:
+def _segments(run: uuid.UUID, steps: int) -> Select[tuple[int, int, int, int]]:
     done = SegmentRow.state == SegmentState.DONE
-    steps = func.coalesce(
+    reused = func.coalesce(
         func.sum(SegmentRow.stop - SegmentRow.start).filter(done, SegmentRow.reused), 0
     )
-    counts = (func.count(), func.count().filter(done), steps)
+    kept = func.count().filter(done, SegmentRow.reused, SegmentRow.stop == steps)
+    counts = (func.count(), func.count().filter(done), reused, kept)
     return select(*counts).where(SegmentRow.run_id == run)
 
 

@@ -79,6 +79,8 @@ class ReportData:
     price_per_hour: float | None = None  # of one GPU
     currency: str = "USD"
     spent: int = 0  # evaluations: on a device and found done by earlier nights
+    reused: int = 0  # of these, done by earlier nights
+    kept: int = 0  # pictures made by earlier nights
     nothing_shared: str = ""  # why the plan shares nothing, and what would
     links_end: date | None = None  # day until which the links of the pictures work; None: for good
 

@@ -85,6 +85,8 @@ def gather_report(
         ),
         links_end=None if link else links_end(settings),
         spent=facts.evaluations_done + facts.evaluations_reused,
+        reused=facts.evaluations_reused,
+        kept=facts.images_kept,
         nothing_shared=nothing_shared(facts),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
         rejected=facts.rejected,

@@ -47,9 +47,14 @@ def claim(data: ReportData) -> str:
 def _work(data: ReportData) -> Iterator[Figure]:
     plan, made = data.plan, len(data.made)
     share = f"for {data.asked:,} prompts" if data.asked > plan.size else "all made"
+    share = f"{data.kept:,} kept from earlier nights" if data.kept else share
     yield Figure("Images", f"{made:,}", share if made == plan.size else f"of {plan.size:,}")
     instead = f"instead of {plan.evaluations_standard:,}"
     note = instead if data.complete else f"planned, {instead}"
+    if data.reused:
+        tonight = max(0, data.spent - data.reused)
+        yield Figure("Tonight", f"{tonight:,}", "evaluations, for what was new")
+        note = f"of all nights, {note}"
     yield Figure("Evaluations", f"{plan.evaluations:,}", note)
     spending = data.spending
     if spending.repeated:

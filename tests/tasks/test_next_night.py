@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks.ledger import load_images, load_plan, open_subtrees, summarise
+from tasks.report.headline import headline
+from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.stores import open_stores
 from tasks.worker.denoise import denoise_shard
@@ -70,6 +72,10 @@ def test_tomorrow_makes_only_what_is_new_and_no_picture_changes(
         with stores.session() as session:
             facts = summarise(session, two.run)
         assert facts.evaluations_reused == facts.evaluations_planned - spent
+        assert facts.images_kept == len(WORDS) - 1
+        figures = {each.label: each for each in headline(publish(stores, short, two.run).data)}
+        assert figures["Images"].note == f"{len(WORDS) - 1} kept from earlier nights"
+        assert figures["Tonight"].value == str(spent)
 
 
 def test_a_night_of_the_same_rows_needs_no_worker(settings: Settings, tmp_path: Path) -> None:
