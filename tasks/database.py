@@ -29,6 +29,15 @@ from tasks.settings import Settings
 
 # Two migrations at once take turns on this number; it means nothing but must never change.
 _MIGRATION_LOCK = 0x68696572
+
+# A line that is cut without a word is noticed within a minute, where the system would take hours;
+# a server that only takes its time is waited for.
+_LINE = {
+    "keepalives_idle": 20,  # seconds
+    "keepalives_interval": 10,  # seconds
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
 _FORBIDDEN = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 
 
@@ -52,7 +61,7 @@ def open_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,  # prompts and embeddings stay out of logs
-        connect_args={"connect_timeout": 10, "application_name": "hierdiff"},
+        connect_args={"connect_timeout": 10, "application_name": "hierdiff", **_LINE},
     )
 
 
