@@ -21,7 +21,7 @@ from hierdiff_core.recipe import Recipe
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.errors import DamagedTuning
 from tasks.ledger import find_tuned, load_prompts
-from tasks.plan import plan_prompts, read_plan_settings
+from tasks.plan import plan_afresh, plan_prompts, read_plan_settings
 from tasks.settings import Settings
 from tasks.stores import Stores
 
@@ -103,10 +103,23 @@ def saving_within(
 ) -> float | None:
     """Return the saving that keeps the bound of a loss which a forest goes beyond, else None."""
     quality, settings = predict_quality(forest), read_plan_settings(chosen.settings)
-    if quality is None or quality.mean <= settings.loss or forest.stored:
+    if quality is None or quality.mean <= settings.loss:
         return None
     bounded = replace(settings, budget=Budget(), planner=CALIBRATED)
-    return plan_prompts(stores, prompts, bounded, "").plan.saving
+    return plan_afresh(stores, prompts, bounded).plan.saving
+
+
+def plan_without_nights(
+    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings, forest: Forest
+) -> Forest | None:
+    """Return the forest of a night from nothing, to compare one that stands on earlier nights.
+
+    None where it stands on none, and above the number of prompts up to which plans are exact.
+    """
+    settings = read_plan_settings(chosen.settings)
+    if not forest.stored or forest.plan.size > settings.exact:
+        return None
+    return plan_afresh(stores, prompts, settings)
 
 
 def _apply(settings: Settings, tuned: Tuned) -> Settings:

@@ -168,6 +168,10 @@ class NightSettings(SourceSettings):
         description="most that a calibrated model's pictures may lose on average, as a share of "
         "what plain ones miss, where no budget is set",
     )
+    joins: bool = Field(
+        default=_PLANNED.joins,
+        description="let new rows go on from splits that earlier nights have stored",
+    )
     exact_prompts: int = Field(
         default=_PLANNED.exact,
         ge=1,

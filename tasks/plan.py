@@ -45,6 +45,7 @@ def read_plan_settings(settings: Settings) -> PlanSettings:
         exact=settings.exact_prompts,
         planner=settings.planner,
         loss=settings.loss,
+        joins=settings.joins,
     )
 
 
@@ -58,21 +59,32 @@ def plan_prompts(
     from nothing. Raises EmptyBatch, LostEmbeddings where one of an earlier night is gone, and what
     `plan_forest` raises.
     """
-    found = find_vectors(LedgerCache(stores), prompts)
-    groups = group_prompts(list(found))
-    if not groups:
-        raise EmptyBatch(reason="no prompt has an embedding")
-    vectors = [np.stack([found[prompt] for prompt in group.prompts]) for group in groups]
+    groups, vectors = _read_groups(stores, prompts)
     with stores.session() as session:
         forests = load_standing(session, {compatibility_key(group.recipe) for group in groups})
         like = find_like(session, catalogue, settings)
     if not forests:
         return plan_forest(groups, vectors, settings)
     stands = [_stand(stores, forests, *each) for each in zip(groups, vectors, strict=True)]
-    kept = sum(len(stand.kept) for stand in stands)
-    if like is None or like.steps != groups[0].recipe.steps or kept < _MOST * len(found):
+    kept, images = sum(len(stand.kept) for stand in stands), sum(map(len, vectors))
+    if like is None or like.steps != groups[0].recipe.steps or kept < _MOST * images:
         like = plan_forest(groups, vectors, settings).plan
     return extend_forest(groups, stands, settings, like)
+
+
+def plan_afresh(stores: Stores, prompts: Sequence[Prompt], settings: PlanSettings) -> Forest:
+    """Return the forest of prompts as if no earlier night had been; see `plan_prompts`."""
+    return plan_forest(*_read_groups(stores, prompts), settings)
+
+
+def _read_groups(
+    stores: Stores, prompts: Sequence[Prompt]
+) -> tuple[tuple[Group, ...], list[Vectors]]:
+    found = find_vectors(LedgerCache(stores), prompts)
+    groups = group_prompts(list(found))
+    if not groups:
+        raise EmptyBatch(reason="no prompt has an embedding")
+    return groups, [np.stack([found[prompt] for prompt in group.prompts]) for group in groups]
 
 
 def _stand(

@@ -109,6 +109,14 @@ def _quality(forest: Forest, bound: float) -> dict[str, object]:
     return {"loss": quality.mean, "loss_bound": bound, "worst": worst}
 
 
+def from_nothing(fresh: Forest | None) -> dict[str, object] | None:
+    """Return the saving and the predicted loss of a night that stands on no other, if any."""
+    if fresh is None:
+        return None
+    quality = predict_quality(fresh)
+    return {"saving": fresh.plan.saving, "loss": None if quality is None else quality.mean}
+
+
 def _quality_lines(quoted: dict[str, Any]) -> Iterator[str]:
     """Yield what pictures are predicted to lose, and which of them most."""
     loss, bound = quoted["loss"], quoted["loss_bound"]
@@ -118,6 +126,8 @@ def _quality_lines(quoted: dict[str, Any]) -> Iterator[str]:
     yield f"quality       predicted to lose {loss:.1%} of what plain pictures miss"
     if loss > bound * 1.005:
         yield f"              beyond the bound of {bound:.1%}: {_within(quoted)}"
+    if fresh := quoted["from_nothing"]:
+        yield f"              from nothing: {fresh['loss']:.1%}, saving {fresh['saving']:.1%}"
     if quoted["worst"]:
         rows = ", ".join(f"{row['reference']} {row['loss']:.0%}" for row in quoted["worst"])
         yield f"  most        {rows}"

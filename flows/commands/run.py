@@ -11,14 +11,20 @@ import click
 
 from flows.commands.client import ledger, prefect
 from flows.commands.options import catalogue_argument, reading_options
-from flows.commands.quote import price, price_text
+from flows.commands.quote import from_nothing, price, price_text
 from flows.commands.watch import report_end, show_link, watch
 from flows.names import night_name
 from flows.quiet import quiet_libraries
 from flows.starts import NightStart, start_night, start_retry
 from tasks import stages
 from tasks.business_date import date_in_zone
-from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, saving_within, settings_for
+from tasks.catalogue_settings import (
+    CatalogueSettings,
+    plan_catalogue,
+    plan_without_nights,
+    saving_within,
+    settings_for,
+)
 from tasks.embed import embed_prompts
 from tasks.errors import NightReplaced, NoSource, UnknownCatalogue
 from tasks.ingest import Ingested
@@ -54,6 +60,12 @@ _replace = click.option(
     "--replace",
     is_flag=True,
     help="make the night anew where it exists; pictures that still fit are kept",
+)
+_fresh = click.option(
+    "--fresh",
+    "without_splits",
+    is_flag=True,
+    help="let no new row go on from an earlier night's split",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
@@ -101,6 +113,7 @@ def ingest(
 @_file
 @_query
 @reading_options
+@_fresh
 @_json
 def plan(
     catalogue: str,
@@ -108,11 +121,12 @@ def plan(
     file: Path | None,
     query: str | None,
     reading: dict[str, object],
+    without_splits: bool,
     as_json: bool,
 ) -> None:
     """Show what a night would cost. Stores the embeddings, which the night reuses, and no more."""
     quiet_libraries()
-    with ledger(**reading) as (stores, settings):
+    with ledger(**_given(reading, without_splits)) as (stores, settings):
         date, source = _date(settings, day), stages.Source(query, file)
         night = None if source.is_named or reading else _ingested(stores, settings, catalogue, date)
         tonight = _tonight(stores, settings, catalogue, night)
@@ -128,6 +142,9 @@ def plan(
         planned = plan_catalogue(stores, prompts, tonight, catalogue)
         quoted = price(stores, settings, planned, len(prompts))
         quoted["saving_within"] = saving_within(stores, prompts, tonight, planned.forest)
+        quoted["from_nothing"] = from_nothing(
+            plan_without_nights(stores, prompts, tonight, planned.forest)
+        )
     quoted |= {
         "night": night_name(catalogue, date, settings.timezone),
         "business_date": date.isoformat(),
@@ -145,6 +162,7 @@ def plan(
 @reading_options
 @_replace
 @click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
+@_fresh
 @_json
 def run(
     catalogue: str,
@@ -154,10 +172,11 @@ def run(
     reading: dict[str, object],
     replace: bool,
     detach: bool,
+    without_splits: bool,
     as_json: bool,
 ) -> int:
     """Run a night on the workers and wait for it to end."""
-    with ledger(**reading) as (stores, settings), prefect(settings) as url:
+    with ledger(**_given(reading, without_splits)) as (stores, settings), prefect(settings) as url:
         date, source = _date(settings, day), stages.Source(query, file)
         asked, fresh = settings.night, replace
         if source.is_named or reading:
@@ -196,6 +215,11 @@ def retry(run_name: str, detach: bool, as_json: bool) -> int:
         with prefect(settings) as url:
             started = start_retry(url, facts.flow_run_id, start)
             return show_link(started, as_json) if detach else watch(stores, started, as_json)
+
+
+def _given(reading: dict[str, object], without_splits: bool) -> dict[str, object]:
+    """Return the settings that options give."""
+    return {**reading, "joins": False} if without_splits else reading
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,14 @@ def test_a_night_of_the_same_rows_needs_no_worker(settings: Settings, tmp_path: 
         assert pictures(two) == pictures(one)
 
 
+def test_without_joins_a_new_row_takes_all_its_steps(settings: Settings, tmp_path: Path) -> None:
+    short = small(settings, joins=False)
+    with open_stores(short) as stores:
+        make(plan_small_night(stores, short, write_catalogue(tmp_path)))
+        file = write_catalogue(tmp_path, [*WORDS[1:], ("blue", "vase")])
+        assert make(plan_small_night(stores, short, file, TOMORROW)) == STEPS
+
+
 def test_a_row_keeps_its_picture_in_another_catalogue(settings: Settings, tmp_path: Path) -> None:
     short = small(settings)
     with open_stores(short) as stores:

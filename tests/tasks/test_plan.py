@@ -73,18 +73,21 @@ def test_the_papers_tree_is_there_for_who_asks_for_it(
         assert load_plan(session, night.run).plan.linkage == "average"
 
 
-def test_without_a_budget_a_night_takes_what_the_papers_tau_would(
+def test_without_a_budget_a_night_saves_what_the_bound_of_its_loss_allows(
     stores: Stores, calibrated: Settings, tmp_path: Path
 ) -> None:
-    free = calibrated.model_copy(update={"saving": None, "tau": 0.6})
+    free = calibrated.model_copy(update={"saving": None})
     file, found = write_catalogue(tmp_path), []
-    for planner in ("auto", "paper"):
-        changed = free.model_copy(update={"planner": planner})
-        night = plan_small_night(stores, changed, file, catalogue=planner)
+    for loss in (0.0, 0.25, 1.0):
+        night = plan_small_night(
+            stores, free.model_copy(update={"loss": loss}), file, catalogue=f"bound {loss}"
+        )
         with stores.session() as session:
             found.append(load_plan(session, night.run).plan)
-    assert found[0].evaluations == found[1].evaluations
-    assert [each.planner for each in found] == ["calibrated", "paper"]
+    assert [each.planner for each in found] == 3 * ["calibrated"]
+    savings = [each.saving for each in found]
+    assert savings[0] == 0
+    assert savings == sorted(set(savings))
 
 
 def test_a_calibration_of_another_guidance_does_not_count(calibrated: Settings) -> None:
