@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
 
 import click
 
+from flows.commands.asked import (
+    find_asked,
+    ingested_batch,
+    read_source,
+    settings_tonight,
+    store_night,
+    summary_of,
+)
 from flows.commands.client import ledger, prefect
 from flows.commands.options import catalogue_argument, reading_options
 from flows.commands.quote import from_nothing, price, price_text
@@ -19,34 +26,26 @@ from flows.starts import NightStart, start_night, start_retry
 from tasks import stages
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import (
-    CatalogueSettings,
     plan_catalogue,
     plan_without_nights,
     saving_within,
-    settings_for,
 )
 from tasks.embed import embed_prompts
-from tasks.errors import NightReplaced, NoSource, UnknownCatalogue
-from tasks.ingest import Ingested
+from tasks.errors import NightReplaced
 from tasks.ledger import (
     Night,
-    RunSummary,
-    claim_night,
     find_night,
     find_run,
-    has_nights,
     load_prompts,
     load_rejected,
-    replace_night,
     summarise,
 )
 from tasks.models import open_models
 from tasks.rejected import by_kind
 from tasks.report.check import is_published
-from tasks.requests import check_rows, check_settings, settings_of_run
+from tasks.requests import settings_of_run
 from tasks.settings import Settings
-from tasks.states import BatchState, RunState
-from tasks.stores import Stores
+from tasks.states import RunState
 
 _DATE = click.DateTime(["%Y-%m-%d"])
 _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -90,7 +89,7 @@ def ingest(
     """Store the rows of a night, without planning or running it."""
     with ledger(**reading) as (stores, settings):
         date, source = _date(settings, day), stages.Source(query, file)
-        given = _store(stores, settings, catalogue, date, source, replace)
+        given = store_night(stores, settings, catalogue, date, source, replace)
     found = {
         "catalogue": catalogue,
         "business_date": date.isoformat(),
@@ -128,10 +127,14 @@ def plan(
     quiet_libraries()
     with ledger(**_given(reading, without_splits)) as (stores, settings):
         date, source = _date(settings, day), stages.Source(query, file)
-        night = None if source.is_named or reading else _ingested(stores, settings, catalogue, date)
-        tonight = _tonight(stores, settings, catalogue, night)
+        night = (
+            None
+            if source.is_named or reading
+            else ingested_batch(stores, settings, catalogue, date)
+        )
+        tonight = settings_tonight(stores, settings, catalogue, night)
         if night is None:
-            rows = _read(tonight.settings, source)
+            rows = read_source(tonight.settings, source)
             prompts, rejected = rows.prompts, rows.rejected
         else:
             with stores.session() as session:
@@ -180,13 +183,15 @@ def run(
         date, source = _date(settings, day), stages.Source(query, file)
         asked, fresh = settings.night, replace
         if source.is_named or reading:
-            night: Night | None = _store(stores, settings, catalogue, date, source, replace).night
+            night: Night | None = store_night(
+                stores, settings, catalogue, date, source, replace
+            ).night
             # What was read and stored here is not read again there.
             asked, fresh = asked.without_source(), False
             if night is not None and night.run_state is RunState.COMPLETED:
-                return report_end(_summary(stores, night), "", as_json)
+                return report_end(summary_of(stores, night), "", as_json)
         else:
-            night = _find(stores, settings, catalogue, date, replace)
+            night = find_asked(stores, settings, catalogue, date, replace)
         replaced = night.replaced if night else 0
         start = NightStart(catalogue, date, asked, replaced, replace=fresh and night is not None)
         started = start_night(url, start)
@@ -220,88 +225,6 @@ def retry(run_name: str, detach: bool, as_json: bool) -> int:
 def _given(reading: dict[str, object], without_splits: bool) -> dict[str, object]:
     """Return the settings that options give."""
     return {**reading, "joins": False} if without_splits else reading
-
-
-@dataclass(frozen=True)
-class _Stored:
-    """A night with the rows that were read for it."""
-
-    night: Night
-    rows: Ingested
-    fresh: bool  # whether they were stored now
-
-
-def _store(
-    stores: Stores,
-    settings: Settings,
-    catalogue: str,
-    day: date,
-    source: stages.Source,
-    replace: bool,
-) -> _Stored:
-    """Return the night with the rows of a source; raises NightDiffers where it has others."""
-    tonight = _tonight(stores, settings, catalogue)
-    # Read before a night is claimed: a bad source claims none.
-    rows = _read(tonight.settings, source)
-    with stores.session() as session:
-        if replace:
-            replace_night(session, catalogue, day)
-        night = claim_night(session, catalogue, day)
-        fresh = stages.store_rows(session, night.batch, rows, settings.night)
-    if not fresh:
-        check_settings(stores, night, settings.night)
-        check_rows(stores, night, rows)
-    return _Stored(night, rows, fresh)
-
-
-def _read(settings: Settings, source: stages.Source) -> Ingested:
-    """Return the rows of a source; print a line for each thing that is no fault and yet odd."""
-    rows = stages.read_rows(settings, source)
-    for note in rows.notes:
-        click.echo(f"hierdiff: {note}", err=True)
-    return rows
-
-
-def _find(
-    stores: Stores, settings: Settings, catalogue: str, day: date, replace: bool
-) -> Night | None:
-    """Return the night, if there is one; raises NightDiffers where it was asked for otherwise.
-
-    Raises UnknownCatalogue or NoSource where no rows would be found.
-    """
-    with stores.session() as session:
-        night = find_night(session, catalogue, day)
-        known = has_nights(session, catalogue)
-    has_rows = night is not None and night.state is BatchState.INGESTED and not replace
-    if not has_rows and not stages.has_source(settings):
-        raise NoSource() if known else UnknownCatalogue(catalogue=catalogue)
-    if night is not None and has_rows:
-        check_settings(stores, night, settings.night)
-    return night
-
-
-def _summary(stores: Stores, night: Night) -> RunSummary:
-    with stores.session() as session:
-        return summarise(session, find_run(session, str(night.run)))
-
-
-def _tonight(
-    stores: Stores, settings: Settings, catalogue: str, batch: int | None = None
-) -> CatalogueSettings:
-    """Return the settings of a night; print a line where a tuned setting does not apply."""
-    tonight = settings_for(stores, settings, catalogue, batch)
-    if tonight.warning:
-        click.echo(f"hierdiff: {tonight.warning}", err=True)
-    return tonight
-
-
-def _ingested(stores: Stores, settings: Settings, catalogue: str, day: date) -> int | None:
-    """Return the batch of a night that has its rows; None where it has none yet.
-
-    Raises what `_find` raises: a night that is asked for in these words would not be run.
-    """
-    night = _find(stores, settings, catalogue, day, replace=False)
-    return night.batch if night is not None and night.state is BatchState.INGESTED else None
 
 
 def _date(settings: Settings, day: datetime | None) -> date:

@@ -14,14 +14,10 @@ from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning
-from hierdiff_core.embedding_cache import find_negative
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
-from hierdiff_core.recipe import Recipe
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
-from tasks.embed import LedgerCache, remake_embeddings
-from tasks.errors import CorruptObject, MissingEmbedding, MissingObject
+from tasks.errors import CorruptObject, MissingObject
 from tasks.lease import leased_subtree
 from tasks.ledger import (
     Tree,
@@ -39,6 +35,7 @@ from tasks.states import Stage
 from tasks.stores import Stores
 from tasks.worker.attempt import Attempt, Progress
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
+from tasks.worker.loading import load_denoiser, steer
 from tasks.worker.missing_previews import make_previews
 from tasks.worker.seconds import record_seconds
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
@@ -136,7 +133,7 @@ def _try_tree(attempt: Attempt, tree: Tree, only: Collection[int], states: Store
     def try_other(other: Tree) -> None:
         segment = attempt.work.plan.leaf_segment(other.first_leaf).id
         conditioning = load_conditioning(attempt.stores, attempt.work, [segment])
-        probe_one(_denoiser(attempt, other.recipe), conditioning)
+        probe_one(load_denoiser(attempt, other.recipe), conditioning)
 
     set_tree_aside(
         attempt.hold,
@@ -151,9 +148,9 @@ def _denoise_tree(
     attempt: Attempt, tree: Tree, only: Collection[int], states: StoredStates
 ) -> None:
     work = attempt.work
-    denoiser = _denoiser(attempt, tree.recipe)
+    denoiser = load_denoiser(attempt, tree.recipe)
     solver = make_solver(tree.recipe.solver, denoiser.noise_schedule, tree.recipe.steps)
-    conditioning = _conditioning(attempt, only)
+    conditioning = steer(attempt, only)
     with attempt.watch.timed(Stage.PROBE):
         slots = settle_slots(
             attempt.stores,
@@ -273,7 +270,9 @@ def _preview_missing(attempt: Attempt) -> None:
     mine = attempt.previewed & set(work.night.shards[work.shard]) & work.done.keys()
     lost = sorted(mine - work.previews - attempt.ended)
     for tree, splits in by_tree(work, lost).items():
-        make_previews(attempt.hold, attempt.settings, work, _denoiser(attempt, tree.recipe), splits)
+        make_previews(
+            attempt.hold, attempt.settings, work, load_denoiser(attempt, tree.recipe), splits
+        )
 
 
 def _stored_picture(attempt: Attempt, segment: int) -> bytes | None:
@@ -284,27 +283,6 @@ def _stored_picture(attempt: Attempt, segment: int) -> bytes | None:
     except _DAMAGE as damage:
         _take_back(attempt, segment, damage)
         return None
-
-
-def _denoiser(attempt: Attempt, recipe: Recipe) -> Denoiser:
-    """Return the denoiser of a recipe; a negative embedding that is lost is made anew."""
-    with attempt.watch.timed(Stage.LOAD):
-        negative = find_negative(LedgerCache(attempt.stores), recipe)
-        if negative is None:
-            negative = attempt.models.encoder(recipe).embed_negative(recipe)
-            attempt.models.forget_encoders()
-        return attempt.models.denoiser(recipe, negative)
-
-
-def _conditioning(attempt: Attempt, only: Collection[int]) -> Conditioning:
-    """Return what steers segments; an embedding that is lost or damaged is made anew."""
-    try:
-        return load_conditioning(attempt.stores, attempt.work, only)
-    except MissingEmbedding:
-        night = attempt.work.night
-        keys = {leaf.embedding_key for leaf in (*night.leaves, *night.guests)}
-        remake_embeddings(attempt.stores, keys, attempt.models)
-    return load_conditioning(attempt.stores, attempt.work, only)
 
 
 def _note_resumed(attempt: Attempt) -> None:
