@@ -44,21 +44,26 @@ def load_standing(session: Session, recipes: Collection[str]) -> dict[str, Stand
 
 
 def find_like(session: Session, catalogue: str, settings: PlanSettings) -> Plan | None:
-    """Return the planner and the threshold of a catalogue's latest run for the same budget.
+    """Return planner and threshold of a catalogue's latest run for the same budget or bound.
 
     The plan has no segments. None where there is no such run.
     """
-    asked = (settings.budget.saving, settings.budget.steps_per_image)
+    budget = settings.budget
+    asked = (budget.saving, budget.steps_per_image, None if budget.is_set else settings.loss)
     runs = (
-        select(Run)
+        select(Run, Batch.settings)
         .join(Batch, Batch.id == Run.batch_id)
         .join(Catalogue, Catalogue.id == Batch.catalogue_id)
         .where(Catalogue.name == catalogue)
         .order_by(Run.created_at.desc())
         .limit(1)
     )
-    run = session.execute(runs).scalar()
-    if run is None or (run.saving_asked, run.steps_per_image) != asked:
+    found = session.execute(runs).one_or_none()
+    if found is None:
+        return None
+    run, recorded = found
+    loss = None if budget.is_set else (recorded or {}).get("loss")
+    if (run.saving_asked, run.steps_per_image, loss) != asked:
         return None
     return Plan(run.steps, (), (), run.planner, run.linkage, run.tau, run.price)
 

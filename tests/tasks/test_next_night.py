@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tasks.ledger import load_images, load_plan, open_subtrees, summarise
+from hierdiff_core.budget import Budget
+from tasks.ledger import find_like, load_images, load_plan, open_subtrees, summarise
+from tasks.plan import read_plan_settings
 from tasks.report.headline import headline
 from tasks.report.publish import publish
 from tasks.settings import Settings
@@ -122,6 +125,21 @@ def test_a_row_that_left_and_comes_back_finds_its_picture(
         three = plan_small_night(stores, short, write_catalogue(tmp_path), day)
         assert make(three) == 0
         assert pictures(three) == pictures(one)
+
+
+def test_a_threshold_stands_while_budget_and_bound_do(settings: Settings, tmp_path: Path) -> None:
+    free = small(settings, saving=None, loss=0.1)
+    with open_stores(free) as stores:
+        night = plan_small_night(stores, free, write_catalogue(tmp_path))
+        asked = read_plan_settings(free)
+        with stores.session() as session:
+            plan = load_plan(session, night.run).plan
+            like = find_like(session, "shop", asked)
+            assert like is not None
+            assert (like.planner, like.price, like.tau) == (plan.planner, plan.price, plan.tau)
+            assert find_like(session, "shop", replace(asked, loss=0.2)) is None
+            assert find_like(session, "shop", replace(asked, budget=Budget(saving=0.3))) is None
+            assert find_like(session, "outlet", asked) is None
 
 
 def replace_saving(settings: Settings) -> Settings:
