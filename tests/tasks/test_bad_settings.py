@@ -26,6 +26,8 @@ BAD = {
     "planner": ("paper2", "none"),
     "linkage": ("single", "complete", "Ward"),
     "tau": (*NOT_NUMBER, "-0.1"),
+    "loss": (*NOT_NUMBER, "-0.1"),
+    "joins": NOT_SWITCH,
     "saving": (*NOT_NUMBER, "-0.1", "1", "1.5", "50%", "50"),
     "steps_per_image": (*NOT_NUMBER[:6], "0", "-1"),
     "exact_prompts": (*NOT_WHOLE, "0"),
