@@ -53,8 +53,16 @@ class Proxy:
                 continue
             server = self._connect()
             self._pairs += [client, server]
-            for source, target in ((client, server), (server, client)):
-                threading.Thread(target=_pass_on, args=(source, target), daemon=True).start()
+            threading.Thread(target=_serve, args=(client, server), daemon=True).start()
+
+
+def _serve(client: socket.socket, server: socket.socket) -> None:
+    """Pass bytes on both ways until both sides have ended, and then close them."""
+    with client, server:
+        answers = threading.Thread(target=_pass_on, args=(server, client), daemon=True)
+        answers.start()
+        _pass_on(client, server)
+        answers.join()
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:
