@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 
-from hierdiff_core.printable import printable_line
+from hierdiff_core.printable import brief, printable_line
 
-_LENGTH = 2000  # characters of a message; a fact may be a whole file
+_LENGTH = 2000  # characters of a message
+_FACT = 600  # characters of a fact in it, which may be a whole file
 
 
 class HierdiffError(Exception):
@@ -14,7 +15,8 @@ class HierdiffError(Exception):
 
     def __init__(self, **facts: object) -> None:
         self.facts = facts
-        message = inspect.cleandoc(self.__doc__ or "").format(**facts)
+        short = {name: brief(value, _FACT) for name, value in facts.items()}
+        message = inspect.cleandoc(self.__doc__ or "").format(**short)
         super().__init__(printable_line(message, _LENGTH))
 
     def __reduce__(self) -> tuple[object, ...]:
