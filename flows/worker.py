@@ -4,8 +4,8 @@ Usage: python -m flows.worker POOL NAME LIMIT
 
 A run that is retried within seconds of its end comes back to a worker that still counts it; Prefect
 3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
-poll. It runs flows by the Python that it runs on itself, whatever is on the path. Everything else
-is Prefect's.
+poll. It starts flows by its fork server, which has imported all they need, on the Python that it
+runs on itself, whatever is on the path. Everything else is Prefect's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
 from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker
 
+from flows.warm.fork_server import ForkServer
+
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import WorkerFlowRunResponse
@@ -30,6 +32,8 @@ _AS_DEPLOYED = "python -m prefect.engine"  # as prefect.yaml has it
 
 class PatientWorker(ProcessWorker):
     """A process worker that leaves a run in its queue while it still counts its last attempt."""
+
+    fork_server: ForkServer  # of the process, set before it is started
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -49,9 +53,8 @@ class PatientWorker(ProcessWorker):
         task_status: Any = None,
     ) -> ProcessWorkerResult:
         if configuration.command == _AS_DEPLOYED:
-            # This Python and no other of the path, and no package of the folder it is started in.
-            own = [sys.executable, "-P", "-m", "prefect.engine"]
-            configuration.command = command_to_string(own)
+            command = self.fork_server.command(configuration.env)
+            configuration.command = command_to_string(list(command))
         return await super().run(flow_run, configuration, task_status)
 
 
@@ -64,8 +67,13 @@ async def serve(pool: str, name: str, limit: int) -> None:
         heartbeat_interval_seconds=int(PREFECT_WORKER_HEARTBEAT_SECONDS.value()),
         create_pool_if_not_found=False,
     )
+    worker.fork_server = ForkServer()
+    worker.fork_server.start()  # imports while the worker waits for its first run
     setup_signal_handlers_worker(os.getpid(), "the process worker", print)
-    await worker.start(printer=print)
+    try:
+        await worker.start(printer=print)
+    finally:
+        worker.fork_server.close()
 
 
 if __name__ == "__main__":
