@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,11 @@ from hierdiff_core.models.family import Parts
 # Shipped with the package, under names that mean the same on every machine.
 SHIPPED = {miniature.MODEL: miniature.DECODER, miniature.PRIOR_MODEL: miniature.PRIOR}
 
-_LOADED = ("*.json", "*.safetensors", "*.txt", "*.model")
+_INDEX = "model_index.json"
+# Chat templates count: they decide what an encoder reads.
+_LOADED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
+# Other precisions of the same weights, such as model.fp16.safetensors, and their indices.
+_TWINS = ("*.*.safetensors", "*.index.*.json")
 _UNREACHABLE = (
     HfHubHTTPError,
     HFValidationError,
@@ -38,7 +43,7 @@ def find_folder(model: str, parts: tuple[str, ...] = ()) -> Path:
 
     Raises UnknownModel where there is no such folder, or a part is missing (no parts: any part).
     """
-    folder = _locate(model)
+    folder = _locate(model, parts)
     wanted = parts or tuple(_parts(_read_index(model, folder)))
     # Without this check, libraries make up a tokenizer where there is none.
     missing = [part for part in wanted if not (folder / part).is_dir()]
@@ -52,11 +57,13 @@ def find_revision(parts: Parts, cache: Path | None = None) -> str:
     """Return the revision that pins the weights: a digest of every loaded file, 16 hex digits.
 
     It depends on content alone, so equal weights have equal revisions in any folder. With a `cache`
-    only files that have changed since they were last read are read again.
+    only files that have changed since they were last read are read again. Of a whole model that is
+    its index and its parts: what else lies in its folder is not loaded.
     """
     folder = find_folder(parts.model, parts.folders)
-    places = [folder / part for part in parts.folders] or [folder]
-    files = sorted({file for place in places for name in _LOADED for file in place.rglob(name)})
+    index = [] if parts.folders else [folder / _INDEX]
+    places = [folder / part for part in parts.folders or _parts(_read_index(parts.model, folder))]
+    files = sorted({*index, *(file for place in places for file in _loaded_files(place))})
     digests = file_digests(files, cache)
     facts = [[str(file.relative_to(folder)), digests[file]] for file in files]
     return digest("weights", facts)[:16]
@@ -64,7 +71,7 @@ def find_revision(parts: Parts, cache: Path | None = None) -> str:
 
 def read_class_name(model: str) -> str:
     """Return the pipeline class that a model's folder names; raises UnknownModel."""
-    return str(_read_index(model, _locate(model)).get("_class_name", "nameless pipeline"))
+    return str(_read_index(model, _locate(model, None)).get("_class_name", "nameless pipeline"))
 
 
 def read_config(model: str, part: str, file: str = "config.json") -> dict[str, Any]:
@@ -103,19 +110,32 @@ def load_part(kind: Any, model: str, part: str) -> Any:
     return _load(kind, model, (part,), subfolder=part)
 
 
-def _locate(model: str) -> Path:
+def _locate(model: str, parts: tuple[str, ...] | None) -> Path:
+    """Return a folder with these parts of a model: all for none named, its index for None."""
     try:
         folder = SHIPPED.get(model) or Path(model).expanduser()
-        return folder if folder.is_dir() else _fetch(model)
+        return folder if folder.is_dir() else _fetch(model, parts)
     except _UNREACHABLE:
         hint = "it is neither a folder nor a hub name that can be reached; name one that is"
         raise UnknownModel(model=model, hint=hint) from None
 
 
 @cache
-def _fetch(model: str) -> Path:
+def _fetch(model: str, parts: tuple[str, ...] | None) -> Path:
     # Once a process: every fetch asks the hub whether there is something newer.
-    return Path(snapshot_download(model, allow_patterns=list(_LOADED)))
+    folder = Path(snapshot_download(model, allow_patterns=[_INDEX]))
+    if parts is None:
+        return folder
+    names = parts or _parts(_read_index(model, folder))
+    wanted = [_INDEX, *(f"{part}/{name}" for part in names for name in _LOADED)]
+    return Path(snapshot_download(model, allow_patterns=wanted, ignore_patterns=list(_TWINS)))
+
+
+def _loaded_files(place: Path) -> Iterator[Path]:
+    """Yield the files of a part that are loaded."""
+    for file in (file for name in _LOADED for file in place.rglob(name)):
+        if not any(fnmatch(file.name, twin) for twin in _TWINS):
+            yield file
 
 
 def _load(kind: Any, model: str, parts: tuple[str, ...], **options: Any) -> Any:
@@ -127,7 +147,7 @@ def _load(kind: Any, model: str, parts: tuple[str, ...], **options: Any) -> Any:
 
 
 def _read_index(model: str, folder: Path) -> Mapping[str, Any]:
-    index = folder / "model_index.json"
+    index = folder / _INDEX
     if not index.is_file():
         hint = "the folder has no model_index.json; name a folder that a pipeline was saved to"
         raise UnknownModel(model=model, hint=hint)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub.utils import filter_repo_objects
 
 from hierdiff_core.errors import UnknownModel
 from hierdiff_core.models.family import Parts
@@ -127,6 +128,80 @@ def test_a_revision_does_not_follow_files_that_are_not_loaded(decoder: Path) -> 
     (decoder / "README.md").write_text("read me")
     (decoder / "unet/.lock").touch()
     assert find_revision(Parts(str(decoder))) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "v1-5-pruned.safetensors",
+        "unet/diffusion_pytorch_model.fp16.safetensors",
+        "unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors",
+        "unet/diffusion_pytorch_model.safetensors.index.fp16.json",
+        "safety/model.safetensors",
+    ],
+)
+def test_a_revision_does_not_follow_weights_that_lie_beside_the_loaded_ones(
+    decoder: Path, name: str
+) -> None:
+    before = find_revision(Parts(str(decoder)))
+    (decoder / name).parent.mkdir(exist_ok=True)
+    (decoder / name).write_bytes(b"many gigabytes")
+    assert find_revision(Parts(str(decoder))) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "tokenizer/chat_template.jinja",
+        "tokenizer/additional_chat_templates/tools.jinja",
+        "text_encoder/model-00001-of-00002.safetensors",
+        "text_encoder/model.safetensors.index.json",
+    ],
+)
+def test_a_revision_follows_chat_templates_and_divided_weights(
+    prior_folder: Path, name: str
+) -> None:
+    before = find_revision(Parts(str(prior_folder)))
+    (prior_folder / name).parent.mkdir(exist_ok=True)
+    (prior_folder / name).write_text("You are asked for a picture of {{ prompt }}")
+    assert find_revision(Parts(str(prior_folder))) != before
+    only = Parts(str(prior_folder), (name.split("/")[0],))
+    changed = find_revision(only)
+    (prior_folder / name).unlink()
+    assert find_revision(only) != changed
+
+
+def test_of_a_hub_only_the_parts_that_are_asked_for_are_fetched(
+    prior_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (prior_folder / "tokenizer/chat_template.jinja").touch()
+    (prior_folder / "text_encoder/model.fp16.safetensors").touch()
+    (prior_folder / "all-in-one.safetensors").touch()
+    cache = tmp_path / "hub"
+
+    def fetch(model: str, **patterns: Any) -> str:
+        """Copy what the hub's own client would fetch; the hub itself cannot be reached."""
+        names = [str(each.relative_to(prior_folder)) for each in prior_folder.rglob("*.*")]
+        for name in filter_repo_objects(names, **patterns):
+            (cache / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(prior_folder / name, cache / name)
+        return str(cache)
+
+    def fetched() -> set[str]:
+        return {str(each.relative_to(cache)) for each in cache.rglob("*.*")}
+
+    monkeypatch.setattr("hierdiff_core.models.folder.snapshot_download", fetch)
+    assert read_class_name("somebody/model") == "KandinskyV22PriorPipeline"
+    assert fetched() == {"model_index.json"}
+    text = find_revision(Parts("somebody/model", ("tokenizer", "text_encoder")))
+    assert text == find_revision(Parts(str(prior_folder), ("tokenizer", "text_encoder")))
+    assert {name.split("/")[0] for name in fetched()} == {
+        "model_index.json", "tokenizer", "text_encoder",
+    }  # fmt: skip
+    assert "tokenizer/chat_template.jinja" in fetched()
+    find_folder("somebody/model")
+    assert (cache / "prior").is_dir()
+    assert not {"text_encoder/model.fp16.safetensors", "all-in-one.safetensors"} & fetched()
 
 
 def test_a_revision_follows_the_name_of_a_file(decoder: Path) -> None:
