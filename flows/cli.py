@@ -33,6 +33,7 @@ _COMMANDS: Mapping[str, str] = {
     "tune": "flows.commands.tune:tune",
     "status": "flows.commands.status:status",
     "report": "flows.commands.status:report",
+    "gc": "flows.commands.gc:gc",
     "evaluate": "flows.commands.evaluate:evaluate",
     "settings": "flows.commands.settings:settings",
 }

@@ -124,6 +124,12 @@ class MissingBucket(HierdiffError):
     """Bucket {bucket!r} does not exist at {endpoint}; create it or correct HIERDIFF_S3_BUCKET."""
 
 
+class ForeignNights(HierdiffError):
+    """Bucket {bucket!r} has results of {count} nights that this ledger does not know, such as run
+    {run}; where another ledger shares the bucket, give each its own HIERDIFF_S3_PREFIX, else say
+    --unknown-nights to have them removed as well."""
+
+
 class MissingObject(HierdiffError):
     """Object {key} is not in bucket {bucket!r}; it will be computed again on the next retry."""
 
@@ -131,6 +137,11 @@ class MissingObject(HierdiffError):
 class CorruptObject(HierdiffError):
     """Object {key} in bucket {bucket!r} has sha256 {found}, not {wanted}; it will be computed
     again on the next retry."""
+
+
+class GroundLost(HierdiffError):
+    """The plan stands on {count} splits or embeddings that were removed while it was made; the
+    night is planned again."""
 
 
 class LostEmbeddings(HierdiffError):

@@ -64,6 +64,15 @@ class MachineSettings(BaseModel):
     lease_seconds: float = Field(
         default=60.0, ge=1, description="seconds until a silent worker counts as gone"
     )
+    keep_nights: int = Field(
+        default=30, ge=1, description="completed nights of each catalogue that `hierdiff gc` keeps"
+    )
+    keep_gigabytes: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="size of splits that `hierdiff gc` keeps, at most; empty: all of those nights",
+    )
     gpu_price_per_hour: float | None = Field(
         default=None, ge=0, description="price of one GPU, for the cost of a night"
     )

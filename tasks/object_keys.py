@@ -1,30 +1,65 @@
-"""The keys of objects in the bucket: every key that is ever written, in one place."""
+"""The keys of objects in the bucket: every kind that is ever written, in one place."""
 
 from __future__ import annotations
 
+import re
 import uuid
+from dataclasses import dataclass
+
+_SHA256 = r"[0-9a-f]{64}"
+_UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+
+@dataclass(frozen=True)
+class ObjectKind:
+    """What one folder of the bucket holds, and which columns of the ledger name it."""
+
+    folder: str
+    name: str  # pattern of the part of a key that the ledger knows
+    ending: str
+    named_by: tuple[str, ...]  # table.column; an object that none of them names is of no use
+
+    def key(self, name: str) -> str:
+        """Return the key of an object."""
+        return f"{self.folder}/{name}{self.ending}"
+
+    def name_of(self, key: str) -> str | None:
+        """Return the name in a key, or None where the key is not of this kind."""
+        form = f"{re.escape(self.folder)}/({self.name}){re.escape(self.ending)}"
+        found = re.fullmatch(form, key)
+        return found[1] if found else None
+
+
+CHECKPOINTS = ObjectKind("checkpoints", _SHA256, ".safetensors", ("segments.sha256",))
+# A leaf's segment names the picture that an earlier run made; it is drawn again from that one.
+PICTURES = ObjectKind("images", _SHA256, ".png", ("images.sha256", "segments.sha256"))
+PREVIEWS = ObjectKind("previews", _SHA256, ".webp", ("segments.preview",))
+MANIFESTS = ObjectKind("manifests", _UUID, ".json", ("runs.id",))
+REPORTS = ObjectKind("reports", _UUID, "/index.html", ("runs.id",))
+
+KINDS = (CHECKPOINTS, PICTURES, PREVIEWS, MANIFESTS, REPORTS)
 
 
 def checkpoint_key(sha256: str) -> str:
     """Return the key of the states of splits that were stored together."""
-    return f"checkpoints/{sha256}.safetensors"
+    return CHECKPOINTS.key(sha256)
 
 
 def picture_key(sha256: str) -> str:
     """Return the key of a picture."""
-    return f"images/{sha256}.png"
+    return PICTURES.key(sha256)
 
 
 def preview_key(sha256: str) -> str:
     """Return the key of a split's preview."""
-    return f"previews/{sha256}.webp"
+    return PREVIEWS.key(sha256)
 
 
 def manifest_key(run: uuid.UUID) -> str:
     """Return the key of the list of a run's pictures."""
-    return f"manifests/{run}.json"
+    return MANIFESTS.key(str(run))
 
 
 def report_key(run: uuid.UUID) -> str:
     """Return the key of a run's report."""
-    return f"reports/{run}/index.html"
+    return REPORTS.key(str(run))

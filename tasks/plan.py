@@ -60,7 +60,7 @@ def plan_prompts(
     `plan_forest` raises.
     """
     groups, vectors = _read_groups(stores, prompts)
-    with stores.session() as session:
+    with stores.snapshot() as session:  # of which nothing is removed meanwhile
         forests = load_standing(session, {compatibility_key(group.recipe) for group in groups})
         like = find_like(session, catalogue, settings)
     if not forests:
@@ -108,7 +108,10 @@ def _stand(
 def store_forest(
     stores: Stores, batch: int, forest: Forest, budget: Budget, shards: int, tuned: str = ""
 ) -> uuid.UUID:
-    """Store a night's plan and return its run; `tuned` describes the catalogue's own setting."""
+    """Store a night's plan and return its run; `tuned` describes the catalogue's own setting.
+
+    Raises GroundLost where what it stands on was removed since it was planned.
+    """
     night = NightPlan(
         recipe=forest.groups[0].recipe,
         plan=forest.plan,
@@ -122,7 +125,8 @@ def store_forest(
         guests=tuple(Leaf(each.content_key, each.embedding_key) for each in forest.guests),
     )
     with stores.session() as session:
-        return store_plan(session, batch, night, list(tree_nodes(forest.trees)))
+        nodes = list(tree_nodes(forest.trees))
+        return store_plan(session, batch, night, nodes, forest.stored)
 
 
 def _trees(groups: Sequence[Group]) -> tuple[Tree, ...]:

@@ -5,6 +5,7 @@ They give each stage its settings and stores; their order is in `flows`.
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import embed_prompts, remake_embeddings
-from tasks.errors import LostEmbeddings
+from tasks.errors import GroundLost, LostEmbeddings
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
     Night,
@@ -43,6 +44,10 @@ from tasks.settings import Settings
 from tasks.source.reading import open_columns, open_source, size_check
 from tasks.states import BatchState, Stage
 from tasks.stores import Stores
+
+log = logging.getLogger(__name__)
+
+_PLANS = 3  # of a night, where what one stands on is removed before it is stored
 
 
 @dataclass(frozen=True)
@@ -145,12 +150,20 @@ def plan(
 
     Raises EmptyBatch, InvalidSetting.
     """
+    for _ in range(_PLANS - 1):
+        try:
+            return _plan(stores, settings, batch, chosen or CatalogueSettings(settings))
+        except GroundLost as lost:
+            log.warning("%s", lost)
+    return _plan(stores, settings, batch, chosen or CatalogueSettings(settings))
+
+
+def _plan(stores: Stores, settings: Settings, batch: int, chosen: CatalogueSettings) -> uuid.UUID:
     with stores.session() as session:
         prompts, catalogue = load_prompts(session, batch), catalogue_of(session, batch)
         lost = lost_embeddings(session, {embedding_key(prompt) for prompt in prompts})
     if lost:  # damaged since they were stored: a prompt without one would be left out
         embed(stores, settings, batch, lambda done, total: None)
-    chosen = chosen or CatalogueSettings(settings)
     try:
         planned = plan_catalogue(stores, prompts, chosen, catalogue)
     except LostEmbeddings as missing:

@@ -7,9 +7,10 @@ to keep (the ledger does): a server may lose the metadata of an object.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -30,6 +31,15 @@ _OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 # Enough for a few savers and loaders at once beside each worker's device.
 _CONNECTIONS = 32
 _READS = 3  # of an object whose body arrives damaged or is cut off
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as a bucket lists it."""
+
+    key: str
+    bytes: int
+    modified: datetime  # by the server's clock
 
 
 @dataclass(frozen=True)
@@ -79,15 +89,39 @@ class Bucket:
         with self._reaching():
             self.client.delete_object(Bucket=self.name, Key=self._full(key))
 
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Remove objects, those of a page at most, in one request; see `delete`."""
+        if not keys:
+            return
+        wanted: Any = {"Objects": [{"Key": self._full(key)} for key in keys], "Quiet": True}
+        with self._reaching():
+            reply = self.client.delete_objects(Bucket=self.name, Delete=wanted)
+        for fault in reply.get("Errors", ()):
+            if fault.get("Code") not in _ABSENT:
+                raise self._unreachable(OSError(fault.get("Message", "an object is not removed")))
+
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that start with a prefix, in order."""
+        for page in self.pages(prefix):
+            for entry in page:
+                yield entry.key
+
+    def pages(self, prefix: str = "") -> Iterator[tuple[StoredObject, ...]]:
+        """Yield the objects whose keys start with a prefix, in order, up to 1,000 at once.
+
+        Those that have been yielded may be removed meanwhile.
+        """
         with self._reaching():
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.name, Prefix=self.prefix + prefix
             )
             for page in pages:
-                for entry in page.get("Contents", ()):
-                    yield entry["Key"].removeprefix(self.prefix)
+                yield tuple(
+                    StoredObject(
+                        each["Key"].removeprefix(self.prefix), each["Size"], each["LastModified"]
+                    )
+                    for each in page.get("Contents", ())
+                )
 
     def presigned_url(self, key: str, seconds: int = 3600, *, file_name: str = "") -> str:
         """Return a link that lets anyone read an object for a while; it holds no secret.

@@ -25,6 +25,13 @@ class Stores:
         """Return a session in one transaction."""
         return session_scope(self.engine)
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Yield a session that sees the ledger as it was at its first statement, to read only."""
+        with self.session() as session:
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            yield session
+
 
 @contextmanager
 def open_stores(settings: Settings) -> Iterator[Stores]:

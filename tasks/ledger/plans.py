@@ -6,7 +6,7 @@ Segments that an earlier run finished are marked as done when a plan is stored.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, Text, any_, insert, literal, select
@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.recipe import Recipe
-from tasks.errors import UnknownRun
+from tasks.errors import GroundLost, UnknownRun
 from tasks.ledger.bulk import insert_rows
 from tasks.ledger.images import StoredImage, find_pictures, record_images
+from tasks.ledger.removal import hold_embeddings, hold_ground
 from tasks.ledger.rows import (
     Done,
     leaf_rows,
@@ -33,20 +34,28 @@ from tasks.states import SegmentState
 
 
 def store_plan(
-    session: Session, batch: int, night: NightPlan, nodes: Sequence[Node] = ()
+    session: Session,
+    batch: int,
+    night: NightPlan,
+    nodes: Sequence[Node] = (),
+    standing: Collection[int] = (),
 ) -> uuid.UUID:
     """Store a night's plan and return its run; a night that has one keeps it.
 
     Segments that an earlier run finished under the same key are done at once, and pictures that
-    they ended in are kept: the same object, in another run.
+    they ended in are kept: the same object, in another run. Raises GroundLost, with nothing stored,
+    where the end state of one of the segments that the plan found `standing`, or an embedding, was
+    removed meanwhile.
     """
     session.execute(select(Batch.id).where(Batch.id == batch).with_for_update())
     earlier = session.execute(select(Run.id).where(Run.batch_id == batch)).scalar()
     if earlier is not None:
         return earlier
+    hold_ground(session, {tree.compatibility_key for tree in night.trees})
+    done = _done_earlier(session, night.keys)
+    _check_ground(session, night, done, standing)
     run = uuid.uuid4()
     session.execute(insert(Run), [run_row(run, batch, night)])
-    done = _done_earlier(session, night.keys)
     kept = _kept_pictures(session, night, done)
     tables: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
         (TreeRow, tree_rows(run, night)),
@@ -127,6 +136,16 @@ def _kept_pictures(
     return {leaf_of[key]: picture for key, picture in found.items()}
 
 
+def _check_ground(
+    session: Session, night: NightPlan, done: Mapping[str, Done], standing: Collection[int]
+) -> None:
+    keys = {leaf.embedding_key for leaf in (*night.leaves, *night.guests)}
+    stored = {key for key, facts in done.items() if facts.sha256 is not None}
+    lost = len({night.keys[each] for each in standing} - stored)
+    if lost := lost + len(hold_embeddings(session, keys)):
+        raise GroundLost(count=lost)
+
+
 def _by_run(table: type[Any], run: uuid.UUID) -> Select[Any]:
     # Of the table, not of its class: tens of thousands of rows are wanted, no tracked objects.
     return select(table.__table__).where(table.run_id == run)
@@ -139,7 +158,8 @@ def _done_earlier(session: Session, keys: Sequence[str]) -> dict[str, Done]:
         .where(SegmentRow.state == SegmentState.DONE)
         .where(SegmentRow.key == any_(literal(keys, ARRAY(Text))))
         .distinct(SegmentRow.key)
-        .order_by(SegmentRow.key, SegmentRow.finished_at.desc())
+        # Rather one whose end state is still stored.
+        .order_by(SegmentRow.key, SegmentRow.sha256.is_(None), SegmentRow.finished_at.desc())
     )
     rows = session.execute(done)
     return {key: Done(*facts) for key, *facts in rows}

@@ -6,7 +6,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, func
+from sqlalchemy import BigInteger, ForeignKey, ForeignKeyConstraint, Index, func
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -67,7 +67,7 @@ class LeafRow(Base):
     run_id: Mapped[uuid.UUID] = _run()
     leaf: Mapped[int] = mapped_column(primary_key=True)
     content_key: Mapped[str] = mapped_column(index=True)
-    embedding_key: Mapped[str] = mapped_column(ForeignKey("embeddings.key"))
+    embedding_key: Mapped[str] = mapped_column(ForeignKey("embeddings.key"), index=True)
 
 
 class NodeRow(Base):
@@ -78,6 +78,7 @@ class NodeRow(Base):
         ForeignKeyConstraint(
             ["run_id", "tree"], ["trees.run_id", "trees.index"], ondelete="CASCADE"
         ),
+        Index(None, "run_id", "tree"),
     )
 
     run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -112,7 +113,10 @@ class Subtree(Base):
 
 
 class SegmentRow(Base):
-    """A cluster's steps; the object with `sha256` holds what they end in, latents or a picture."""
+    """A cluster's steps; the object with `sha256` holds what they end in, latents or a picture.
+
+    One that is done and has none ended in latents that `hierdiff gc` or `forget` has removed.
+    """
 
     __tablename__ = "segments"
     __table_args__ = (
@@ -122,6 +126,7 @@ class SegmentRow(Base):
         ForeignKeyConstraint(
             ["run_id", "shard"], ["subtrees.run_id", "subtrees.shard"], ondelete="CASCADE"
         ),
+        Index(None, "run_id", "tree"),
     )
 
     run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
@@ -138,9 +143,10 @@ class SegmentRow(Base):
     key: Mapped[str] = mapped_column(index=True)
     shard: Mapped[int]
     state: Mapped[SegmentState] = mapped_column(choice(SegmentState), default=SegmentState.WAITING)
-    sha256: Mapped[str | None]
+    sha256: Mapped[str | None] = mapped_column(index=True)
     bytes: Mapped[int | None] = mapped_column(BigInteger)
-    preview: Mapped[str | None]  # sha256 of the split's small picture, where it has one
+    # sha256 of the split's small picture, where it has one
+    preview: Mapped[str | None] = mapped_column(index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     reused: Mapped[bool] = mapped_column(default=False)  # done by an earlier run
     claim: Mapped[int | None]  # number of the lease under which it is made
@@ -161,8 +167,8 @@ class ImageRow(Base):
 
     run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
     leaf: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(index=True)
-    sha256: Mapped[str]
+    key: Mapped[str]
+    sha256: Mapped[str] = mapped_column(index=True)
     bytes: Mapped[int] = mapped_column(BigInteger)
     width: Mapped[int]
     height: Mapped[int]

@@ -50,6 +50,8 @@ WRONG = [
     (("tune", "shop", "--workers", "0"), "0 is not in the range x>=1"),
     (("calibrate", "--height", "tall"), "'tall' is not a valid integer"),
     (("calibrate", "--option", "prior"), "'prior' is not of the form NAME=VALUE"),
+    (("gc", "--keep-nights", "few"), "'few' is not a valid integer"),
+    (("gc", "shop"), "Got unexpected extra argument (shop)"),
     (("retry", "a", "b"), "Got unexpected extra argument (b)"),
 ]  # fmt: skip
 

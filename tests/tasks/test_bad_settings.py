@@ -37,6 +37,8 @@ BAD = {
     "previews": NOT_SWITCH,
     "prompt_in_images": NOT_SWITCH,
     "lease_seconds": (*WORDS, "0", "-1", "nan"),
+    "keep_nights": (*NOT_WHOLE, "0", "-1"),
+    "keep_gigabytes": (*NOT_NUMBER, "-1"),
     "gpu_price_per_hour": (*WORDS, "-1", "nan"),
     "source_columns": ("prompt", "title=prompt", "prompt=", "=title", "prompt=a,prompt=b", "{x"),
     "source_template": ("a mug", "{", "}", "{}", "{a{b}", "{{a}}"),

@@ -1,0 +1,1 @@
+"""Garbage collection: old nights, idle splits, and objects that no row names any more."""
