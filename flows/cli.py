@@ -34,6 +34,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": "flows.commands.status:status",
     "report": "flows.commands.status:report",
     "gc": "flows.commands.gc:gc",
+    "metrics": "flows.commands.metrics:metrics",
     "evaluate": "flows.commands.evaluate:evaluate",
     "settings": "flows.commands.settings:settings",
 }

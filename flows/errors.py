@@ -56,3 +56,7 @@ class RefusedByPrefect(HierdiffError):
 
 class NotDeployed(HierdiffError):
     """The Prefect server at {url} has no deployment {name}; run `hierdiff deploy` first."""
+
+
+class PortTaken(HierdiffError):
+    """Nothing can be served on {host}:{port}: {reason}; name another port with --port."""

@@ -35,6 +35,15 @@ from tasks.ledger.images import (
     record_images,
     record_previews,
 )
+from tasks.ledger.latest import (
+    Held,
+    Kept,
+    LatestNight,
+    count_leases,
+    count_objects,
+    count_waiting,
+    latest_nights,
+)
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
@@ -88,6 +97,9 @@ from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
 __all__ = [
     "MOST",
+    "Held",
+    "Kept",
+    "LatestNight",
     "Leaf",
     "Lease",
     "Night",
@@ -110,6 +122,9 @@ __all__ = [
     "change_keys",
     "claim_night",
     "claim_segments",
+    "count_leases",
+    "count_objects",
+    "count_waiting",
     "digest_rows",
     "end_run",
     "fail_segments",
@@ -132,6 +147,7 @@ __all__ = [
     "has_nights",
     "keep_slots",
     "keep_tuned",
+    "latest_nights",
     "list_runs",
     "list_set_aside",
     "load_failures",

@@ -102,10 +102,15 @@ def gather_report(
         parameters=_parameters(facts),
         previews=_previews(stores, chosen, checked) if settings.previews else {},
         seconds=_seconds(facts, ended=state is not None),
-        gpu_seconds=sum(facts.seconds.get(stage, 0.0) for stage in _PAID),
+        gpu_seconds=paid_seconds(facts),
         price_per_hour=settings.gpu_price_per_hour,
         currency=settings.currency,
     )
+
+
+def paid_seconds(facts: RunSummary) -> float:
+    """Return the seconds for which a run has held a device so far."""
+    return sum(facts.seconds.get(stage, 0.0) for stage in _PAID)
 
 
 def nothing_shared(facts: RunSummary) -> str:
