@@ -47,7 +47,7 @@ from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
 from tasks.states import RunState, Stage, SubtreeState
 from tasks.stopwatch import Stopwatch
-from tasks.stores import Stores, open_stores
+from tasks.stores import Stores, open_patiently, open_stores
 
 _DEFAULTS = NightSettings()
 # A form is to offer a date, not a choice between a date and null.
@@ -94,7 +94,7 @@ def nightly(
     tonight = machine.with_night(settings)
     day = business_date or night_of_schedule(settings.timezone)
     try:
-        with open_stores(machine) as stores:
+        with open_patiently(machine) as stores:
             if replace:
                 replace_earlier(stores, catalogue, day)
             with leased_night(stores, catalogue, day, owner(), machine.lease_seconds) as held:

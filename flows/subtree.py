@@ -29,20 +29,20 @@ from tasks.errors import (
     NightReplaced,
     RowsSetAside,
     UnreachableDatabase,
-    UnreachableStorage,
 )
 from tasks.ledger import SetAside, find_carrier, list_set_aside, open_subtrees
 from tasks.requests import settings_of_run
 from tasks.settings import read_settings
 from tasks.states import RunState
-from tasks.stores import open_stores
+from tasks.stores import open_patiently
 from tasks.worker.attempt import Progress
 from tasks.worker.denoise import denoise_shard
 
 _REPORT_EVERY = 2.0  # seconds between updates of the progress artifact
+# A store that is away is waited for (`tasks.patience`); here is a transaction that was cut off.
 # A worker that lost its lease was silent for too long; it waits for the process that took over, and
 # makes what that one leaves.
-_TRANSIENT = (UnreachableDatabase, UnreachableStorage, LeaseLost, torch.OutOfMemoryError)
+_TRANSIENT = (UnreachableDatabase, LeaseLost, torch.OutOfMemoryError)
 
 
 @flow(name="subtree", flow_run_name="{name}", log_prints=False)
@@ -64,7 +64,7 @@ def finish_night(run: uuid.UUID) -> None:
 
     So a retry of the last failed subtree alone makes the night whole.
     """
-    with open_stores(read_settings()) as stores, stores.session() as session:
+    with open_patiently(read_settings()) as stores, stores.session() as session:
         state, carrier = find_carrier(session, run)
         missing = open_subtrees(session, run)
     if state is RunState.FAILED and not missing and carrier is not None:
@@ -72,7 +72,7 @@ def finish_night(run: uuid.UUID) -> None:
 
 
 def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) -> bool:
-    """Return whether an automatic retry may help: for a network, a full device or a lost lease."""
+    """Return whether an automatic retry may help: for a cut line, a full device or a lost lease."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, _TRANSIENT)
 
@@ -92,7 +92,7 @@ def denoise(run_id: str, shard: int, name: str) -> None:
     machine = read_settings()
     me = str(flow_run.id)
     report = _Reporter(name)
-    with open_stores(machine) as stores:
+    with open_patiently(machine) as stores:
         run = uuid.UUID(run_id)
         with stores.session() as session:
             if find_carrier(session, run)[0] is RunState.REPLACED:

@@ -23,13 +23,16 @@ from tasks.errors import (
     NewerSchema,
     NoStack,
     OutdatedSchema,
+    RefusedByDatabase,
     UnreachableDatabase,
 )
+from tasks.patience import AT_ONCE, Patience
 from tasks.settings import Settings
 
 # Two migrations at once take turns on this number; it means nothing but must never change.
 _MIGRATION_LOCK = 0x68696572
 
+_CONNECT = 8  # seconds in which a server answers, or is not there
 # A line that is cut without a word is noticed within a minute, where the system would take hours;
 # a server that only takes its time is waited for.
 _LINE = {
@@ -38,13 +41,22 @@ _LINE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,  # milliseconds
 }
+# A refusal to connect has no code, only words; where a server speaks others it counts as away.
+_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "no pg_hba.conf entry",
+    "no password supplied",
+    "invalid response to SSL negotiation",
+    "does not support SSL",
+)
 _FORBIDDEN = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 
 
 def connect(settings: Settings) -> Engine:
     """Return an engine on the ledger's database, tried once.
 
-    Raises NoStack where no database is set, InvalidSetting, UnreachableDatabase.
+    Raises NoStack where no database is set, InvalidSetting, UnreachableDatabase, RefusedByDatabase.
     """
     if settings.database_url is None:
         raise NoStack(home=settings.home)
@@ -61,17 +73,27 @@ def open_engine(url: str) -> Engine:
         pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,  # prompts and embeddings stay out of logs
-        connect_args={"connect_timeout": 10, "application_name": "hierdiff", **_LINE},
+        connect_args={"connect_timeout": _CONNECT, "application_name": "hierdiff", **_LINE},
     )
 
 
 @contextmanager
-def session_scope(engine: Engine) -> Iterator[Session]:
+def session_scope(engine: Engine, patience: Patience = AT_ONCE) -> Iterator[Session]:
     """Yield a session in one transaction: committed at the end, rolled back on any error.
 
-    Raises UnreachableDatabase where the connection fails.
+    Raises UnreachableDatabase where the connection fails, and StillAway where no patience helps.
     """
-    with reaching(engine.url), Session(engine, expire_on_commit=False) as session, session.begin():
+
+    def begin() -> Connection:
+        with reaching(engine.url):
+            return engine.connect()
+
+    with (
+        patience.outlast(begin) as connection,
+        reaching(engine.url),
+        Session(connection, expire_on_commit=False) as session,
+        session.begin(),
+    ):
         yield session
 
 
@@ -146,7 +168,10 @@ def migration_config(connection: Connection | None = None) -> Config:
 
 @contextmanager
 def reaching(url: URL) -> Iterator[None]:
-    """Turn a failed connection into UnreachableDatabase, missing rights into ForbiddenDatabase."""
+    """Turn a failed connection into UnreachableDatabase, missing rights into ForbiddenDatabase.
+
+    RefusedByDatabase is that of a server that will not answer otherwise later.
+    """
     try:
         yield
     except DBAPIError as error:
@@ -154,6 +179,8 @@ def reaching(url: URL) -> Iterator[None]:
             raise ForbiddenDatabase(url=safe_url(url), reason=reason(error, url)) from None
         if not (error.connection_invalidated or error.statement is None):
             raise
+        if any(words in str(error.orig) for words in _REFUSALS):
+            raise RefusedByDatabase(url=safe_url(url), reason=reason(error, url)) from None
         raise UnreachableDatabase(url=safe_url(url), reason=reason(error, url)) from None
 
 

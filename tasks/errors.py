@@ -19,6 +19,10 @@ class UnreachableDatabase(HierdiffError):
     HIERDIFF_DATABASE_URL is right."""
 
 
+class RefusedByDatabase(HierdiffError):
+    """Database {url} lets nobody in ({reason}); correct HIERDIFF_DATABASE_URL."""
+
+
 class ForbiddenDatabase(HierdiffError):
     """Database {url} refuses ({reason}); give its role the rights, or have the tables' owner run
     `hierdiff migrate`."""
@@ -116,8 +120,16 @@ class LeaseLost(HierdiffError):
 
 
 class UnreachableStorage(HierdiffError):
-    """Bucket {bucket!r} at {endpoint} does not answer ({reason}); check HIERDIFF_S3_ENDPOINT_URL,
-    HIERDIFF_S3_BUCKET and the AWS credentials."""
+    """Bucket {bucket!r} at {endpoint} {did} ({reason}); {hint}."""
+
+
+class RefusedByStorage(HierdiffError):
+    """Bucket {bucket!r} at {endpoint} cannot be used ({reason}); {hint}."""
+
+
+class StillAway(HierdiffError):
+    """{fault} It was waited for during {seconds:.0f} s (HIERDIFF_PATIENCE_SECONDS); what is stored
+    is kept, and a retry makes the rest."""
 
 
 class MissingBucket(HierdiffError):

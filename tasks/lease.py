@@ -79,10 +79,10 @@ class Hold:
         """Raise LeaseLost or NightLost where someone else has taken over.
 
         Asks the ledger where the lease may have run out: this process was stopped, or the ledger
-        did not answer. Raises UnreachableDatabase where it still does not.
+        did not answer. Waits for it then; raises StillAway in the end.
         """
         if self._lost is None and time.monotonic() >= self._until:
-            self.keep_on()
+            self.stores.patience.outlast(self.keep_on)
         if self._lost is not None:
             raise self._lost
 
@@ -94,24 +94,28 @@ class Hold:
             yield session
 
     def keep_on(self) -> None:
-        """Renew the lease once; raises what the ledger raises, but keeps to itself a loss."""
+        """Renew the lease once, now; raises what the ledger raises, but keeps to itself a loss."""
         began = time.monotonic()
         try:
-            with self.session():
-                pass
+            with self.stores.at_once.session() as session:
+                self._try(session)
         except (LeaseLost, NightLost):
             return
         self._until = began + self.seconds
 
     def keep(self) -> None:
         """Renew until the hold ends; the thread's body."""
+        warned = False
         while not self.lost and not self._ended.wait(min(_LOOK, self.seconds / _RENEWALS)):
             try:
                 self.keep_on()
+                warned = False
             except HierdiffError as error:
                 # The ledger may come back before the lease runs out, and until then nobody else
                 # can have it.
-                log.warning("The lease could not be renewed: %s", error)
+                if not warned:
+                    log.warning("The lease could not be renewed: %s", error)
+                warned = True
 
     @contextmanager
     def kept(self) -> Iterator[Hold]:
@@ -155,9 +159,11 @@ def leased_night(
                 raise PoisonedNight(catalogue=catalogue, date=day, crashes=lease.crashes)
             with hold.kept():
                 yield lease.night, hold
-        finally:
-            with stores.session() as session:
-                release_night(session, lease)
+        except BaseException:
+            _give_back(stores, lambda session: release_night(session, lease))
+            raise
+        with stores.session() as session:
+            release_night(session, lease)
 
 
 @contextmanager
@@ -227,9 +233,14 @@ def _give_up(stores: Stores, lease: Lease, error: BaseException) -> None:
     line = " ".join(str(error).split()) or "it was stopped"
     state = SubtreeState.INCOMPLETE if isinstance(error, RowsSetAside) else SubtreeState.FAILED
     message = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
+    _give_back(stores, lambda session: release_lease(session, lease, state, message[:2000]))
+
+
+def _give_back(stores: Stores, release: Callable[[Session], None]) -> None:
+    """Release a lease after an error, at once: a database that is away was waited for already."""
     try:
-        with stores.session() as session:
-            release_lease(session, lease, state, message[:2000])
+        with stores.at_once.session() as session:
+            release(session)
     except HierdiffError as also:
         # The error that ended the work is the one to see; the lease runs out by itself.
         log.warning("The lease could not be given back: %s", also)

@@ -73,6 +73,17 @@ class MachineSettings(BaseModel):
         allow_inf_nan=False,
         description="size of splits that `hierdiff gc` keeps, at most; empty: all of those nights",
     )
+    patience_seconds: float = Field(
+        default=900.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds that a night waits for a database or a bucket that is away",
+    )
+    hold_megabytes: int = Field(
+        default=512,
+        ge=1,
+        description="memory of a worker for finished work while the stores are away",
+    )
     gpu_price_per_hour: float | None = Field(
         default=None, ge=0, description="price of one GPU, for the cost of a night"
     )

@@ -7,26 +7,38 @@ to keep (the ledger does): a server may lose the metadata of an object.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConfigNotFound,
+    ConfigParseError,
+    InvalidRegionError,
+    NoRegionError,
+    ProfileNotFound,
+)
 
 from hierdiff_core.errors import InvalidSetting
-from tasks.errors import CorruptObject, MissingBucket, MissingObject, UnreachableStorage
+from tasks.errors import CorruptObject, MissingBucket, MissingObject
+from tasks.patience import AT_ONCE, Patience
 from tasks.settings import Settings
+from tasks.storage_faults import ABSENT, FAULTS, Place, explain
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ListObjectsV2OutputTypeDef
 
-_ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
 _OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
+
+Answer = TypeVar("Answer")
 
 # Enough for a few savers and loaders at once beside each worker's device.
 _CONNECTIONS = 32
@@ -46,19 +58,23 @@ class StoredObject:
 class Bucket:
     """One bucket and the prefix before every key; may be used by several threads at once.
 
-    Every method raises UnreachableStorage where the server does not answer or refuses.
+    Every method raises UnreachableStorage where the server does not answer, StillAway where no
+    patience helped, and RefusedByStorage or MissingBucket where it will not answer otherwise later.
     """
 
     client: S3Client = field(repr=False)
     name: str
     prefix: str = ""
+    account: str = "the AWS credentials"  # for people: where its credentials come from
+    patience: Patience = AT_ONCE
 
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> str:
         """Store bytes under a key, over what was there; return their sha256."""
-        with self._reaching():
-            self.client.put_object(
+        self._ask(
+            lambda: self.client.put_object(
                 Bucket=self.name, Key=self._full(key), Body=body, ContentType=content_type
             )
+        )
         return hashlib.sha256(body).hexdigest()
 
     def get(self, key: str, sha256: str | None = None) -> bytes:
@@ -69,7 +85,7 @@ class Bucket:
         """
         found = ""
         for _ in range(_READS):
-            body = self._read(key)
+            body = self._ask(lambda: self._read(key), key)
             found = hashlib.sha256(body).hexdigest()
             if sha256 is None or found == sha256:
                 return body
@@ -78,27 +94,25 @@ class Bucket:
     def exists(self, key: str) -> bool:
         """Return whether there is an object under a key."""
         try:
-            with self._reaching(key):
-                self.client.head_object(Bucket=self.name, Key=self._full(key))
+            self._ask(lambda: self.client.head_object(Bucket=self.name, Key=self._full(key)), key)
         except MissingObject:
             return False
         return True
 
     def delete(self, key: str) -> None:
         """Remove an object; does nothing where there is none."""
-        with self._reaching():
-            self.client.delete_object(Bucket=self.name, Key=self._full(key))
+        self._ask(lambda: self.client.delete_object(Bucket=self.name, Key=self._full(key)))
 
     def delete_all(self, keys: Sequence[str]) -> None:
         """Remove objects, those of a page at most, in one request; see `delete`."""
         if not keys:
             return
         wanted: Any = {"Objects": [{"Key": self._full(key)} for key in keys], "Quiet": True}
-        with self._reaching():
-            reply = self.client.delete_objects(Bucket=self.name, Delete=wanted)
+        reply = self._ask(lambda: self.client.delete_objects(Bucket=self.name, Delete=wanted))
         for fault in reply.get("Errors", ()):
-            if fault.get("Code") not in _ABSENT:
-                raise self._unreachable(OSError(fault.get("Message", "an object is not removed")))
+            if fault.get("Code") not in ABSENT:
+                reason = fault.get("Message", "an object is not removed")
+                raise self.place.refused(reason, f"check what {self.account} may do there")
 
     def list(self, prefix: str = "") -> Iterator[str]:
         """Yield the keys that start with a prefix, in order."""
@@ -111,17 +125,19 @@ class Bucket:
 
         Those that have been yielded may be removed meanwhile.
         """
-        with self._reaching():
-            pages = self.client.get_paginator("list_objects_v2").paginate(
-                Bucket=self.name, Prefix=self.prefix + prefix
-            )
-            for page in pages:
-                yield tuple(
-                    StoredObject(
-                        each["Key"].removeprefix(self.prefix), each["Size"], each["LastModified"]
-                    )
-                    for each in page.get("Contents", ())
+        after = ""
+        while True:
+            page = self._page(prefix, after)
+            found = page.get("Contents", ())
+            yield tuple(
+                StoredObject(
+                    each["Key"].removeprefix(self.prefix), each["Size"], each["LastModified"]
                 )
+                for each in found
+            )
+            if not page.get("IsTruncated"):
+                return
+            after = found[-1]["Key"]
 
     def presigned_url(self, key: str, seconds: int = 3600, *, file_name: str = "") -> str:
         """Return a link that lets anyone read an object for a while; it holds no secret.
@@ -135,64 +151,72 @@ class Bucket:
             wanted["ResponseContentDisposition"] = disposition
         return self.client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=seconds)
 
+    def _page(self, prefix: str, after: str) -> ListObjectsV2OutputTypeDef:
+        return self._ask(
+            lambda: self.client.list_objects_v2(
+                Bucket=self.name, Prefix=self.prefix + prefix, StartAfter=after
+            )
+        )
+
     def _read(self, key: str, left: int = _READS) -> bytes:
-        with self._reaching(key):
-            reply = self.client.get_object(Bucket=self.name, Key=self._full(key))
-            try:
-                return reply["Body"].read()
-            except BotoCoreError:  # cut off within the body, which boto3 does not read again
-                if left == 1:
-                    raise
+        reply = self.client.get_object(Bucket=self.name, Key=self._full(key))
+        try:
+            return reply["Body"].read()
+        except BotoCoreError:  # cut off within the body, which boto3 does not read again
+            if left == 1:
+                raise
         return self._read(key, left - 1)
 
     def _full(self, key: str) -> str:
         return self.prefix + key
 
-    @contextmanager
-    def _reaching(self, key: str = "") -> Iterator[None]:
-        try:
-            yield
-        except ClientError as error:
-            code = error.response["Error"].get("Code", "")
-            if key and code in _ABSENT:
-                raise MissingObject(key=key, bucket=self.name) from None
-            if code == "NoSuchBucket":
-                raise MissingBucket(bucket=self.name, endpoint=self._endpoint) from None
-            raise self._unreachable(error) from None
-        except BotoCoreError as error:
-            raise self._unreachable(error) from None
-        except RecursionError:
-            # boto3 follows a redirection to another region, again and again.
-            reason = "it redirects every request"
-            raise UnreachableStorage(
-                bucket=self.name, endpoint=self._endpoint, reason=reason
-            ) from None
+    def _ask(self, call: Callable[[], Answer], key: str = "") -> Answer:
+        """Return what a call answers, of an object's `key` where it asks for one."""
 
-    def _unreachable(self, error: Exception) -> UnreachableStorage:
-        reason = " ".join(str(error).split())
-        return UnreachableStorage(bucket=self.name, endpoint=self._endpoint, reason=reason)
+        def ask() -> Answer:
+            try:
+                return call()
+            except FAULTS as error:
+                raise explain(error, self.place, key) from None
+
+        return self.patience.outlast(ask)
 
     @property
-    def _endpoint(self) -> str:
-        return self.client.meta.endpoint_url
+    def place(self) -> Place:
+        """Where it is, for people."""
+        return Place(self.name, self.client.meta.endpoint_url, self.account)
 
 
-def connect_bucket(settings: Settings, *, create: bool = False) -> Bucket:
+def connect_bucket(
+    settings: Settings, *, create: bool = False, patience: Patience = AT_ONCE
+) -> Bucket:
     """Return the bucket that is set, tried once; `create` is for the stack's own server.
 
-    Raises InvalidSetting, MissingBucket, UnreachableStorage.
+    The bucket's own calls are made with `patience`. Raises InvalidSetting, MissingBucket,
+    UnreachableStorage, RefusedByStorage.
     """
     folder = settings.s3_prefix.strip("/")
     prefix = f"{folder}/" if folder else ""
-    bucket = Bucket(_connect_client(settings), settings.s3_bucket, prefix)
+    account = _account(settings)
+    bucket = Bucket(_connect_client(settings, _FOR_WORK), settings.s3_bucket, prefix, account)
     try:
-        with bucket._reaching(key="the bucket"):
-            bucket.client.head_bucket(Bucket=bucket.name)
-    except MissingObject:
+        _try(replace(bucket, client=_connect_client(settings, _FOR_A_TRY)))
+    except MissingBucket:
         if not create:
-            raise MissingBucket(bucket=bucket.name, endpoint=bucket._endpoint) from None
+            raise
         _create(bucket)
-    return bucket
+    return replace(bucket, patience=patience)
+
+
+def _try(bucket: Bucket) -> None:
+    # A list, for its answer tells an S3 server from others; its end, for a walk would take long.
+    answer = bucket._ask(
+        lambda: bucket.client.list_objects_v2(
+            Bucket=bucket.name, Prefix=bucket.prefix, Delimiter="/", MaxKeys=1
+        )
+    )
+    if "Name" not in answer:
+        raise bucket.place.not_s3()
 
 
 def _create(bucket: Bucket) -> None:
@@ -201,10 +225,17 @@ def _create(bucket: Bucket) -> None:
     except ClientError as error:
         # Another process of the stack may have been first.
         if error.response["Error"].get("Code") not in _OURS:
-            raise bucket._unreachable(error) from None
+            raise explain(error, bucket.place) from None
 
 
-def _connect_client(settings: Settings) -> S3Client:
+def _account(settings: Settings) -> str:
+    if settings.s3_access_key is not None:
+        return "HIERDIFF_S3_ACCESS_KEY and HIERDIFF_S3_SECRET_KEY"
+    profile = os.environ.get("AWS_PROFILE")
+    return "the AWS credentials" + (f" of AWS_PROFILE {profile!r}" if profile else "")
+
+
+def _connect_client(settings: Settings, waiting: Mapping[str, Any]) -> S3Client:
     secrets: dict[str, Any] = {}
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         secrets["aws_access_key_id"] = settings.s3_access_key.get_secret_value()
@@ -213,21 +244,44 @@ def _connect_client(settings: Settings) -> S3Client:
     try:
         # A session of its own: boto3's default one must not be shared by threads.
         client: S3Client = boto3.session.Session(**secrets).client(
-            "s3", endpoint_url=settings.s3_endpoint_url, config=_config(settings)
+            "s3", endpoint_url=settings.s3_endpoint_url, config=_config(settings, waiting)
         )
     except (BotoCoreError, ValueError) as error:
-        raise InvalidSetting(
-            setting="HIERDIFF_S3_ENDPOINT_URL", value=settings.s3_endpoint_url, hint=str(error)
-        ) from None
+        name, value = _blamed(error, settings)
+        raise InvalidSetting(setting=name, value=value, hint=str(error).rstrip(".")) from None
     return client
 
 
-def _config(settings: Settings) -> Config:
+def _blamed(error: Exception, settings: Settings) -> tuple[str, str | None]:
+    """Return the variable, and its value, that a client cannot be made with."""
+    for kinds, name in _BLAMED.items():
+        if isinstance(error, kinds):
+            return name, os.environ.get(name)
+    return "HIERDIFF_S3_ENDPOINT_URL", settings.s3_endpoint_url
+
+
+_BLAMED: dict[tuple[type[Exception], ...], str] = {
+    (ProfileNotFound,): "AWS_PROFILE",
+    (ConfigNotFound, ConfigParseError): "AWS_CONFIG_FILE",
+    (InvalidRegionError, NoRegionError): "AWS_REGION",
+}
+_FOR_WORK = {
+    "retries": {"total_max_attempts": 4, "mode": "standard"},
+    "connect_timeout": 5,
+    "read_timeout": 30,
+}
+# Who is told that the server is not there should not have to wait for it.
+_FOR_A_TRY = {
+    "retries": {"total_max_attempts": 2, "mode": "standard"},
+    "connect_timeout": 3,
+    "read_timeout": 3,
+}
+
+
+def _config(settings: Settings, waiting: Mapping[str, Any]) -> Config:
     return Config(
+        **waiting,
         signature_version="s3v4",
-        retries={"max_attempts": 4, "mode": "standard"},
-        connect_timeout=5,
-        read_timeout=60,
         max_pool_connections=_CONNECTIONS,
         # Servers other than Amazon's have neither host names per bucket nor the newer checksums.
         s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},

@@ -51,7 +51,11 @@ class Proxy:
             if not self._whole.is_set():
                 client.close()
                 continue
-            server = self._connect()
+            try:
+                server = self._connect()
+            except OSError:  # the server is away
+                client.close()
+                continue
             self._pairs += [client, server]
             threading.Thread(target=_serve, args=(client, server), daemon=True).start()
 
@@ -84,6 +88,16 @@ def proxy_to_unix(path: str) -> Iterator[Proxy]:
         return server
 
     proxy = Proxy(connect)
+    try:
+        yield proxy
+    finally:
+        proxy.close()
+
+
+@contextmanager
+def proxy_to_port(port: int) -> Iterator[Proxy]:
+    """Run a proxy before a port of this machine for the block."""
+    proxy = Proxy(lambda: socket.create_connection(("127.0.0.1", port), timeout=5))
     try:
         yield proxy
     finally:

@@ -20,7 +20,7 @@ from hierdiff_core.errors import HierdiffError
 from hierdiff_core.models.kandinsky22 import Decoder
 from tasks.errors import LeaseHeld
 from tasks.settings import Settings, read_settings
-from tasks.stores import open_stores
+from tasks.stores import open_patiently
 from tasks.worker.denoise import denoise_shard
 
 # Processes are forked from one that has imported everything and computed nothing.
@@ -104,7 +104,7 @@ def _work(given: Mapping[str, str], run: str, shard: int, owner: str, line: Any)
 
 def _denoise(run: str, shard: int, owner: str) -> int:
     settings = read_settings()
-    with open_stores(settings) as stores:
+    with open_patiently(settings) as stores:
         while True:
             try:
                 return denoise_shard(stores, settings, uuid.UUID(run), shard, owner).evaluations

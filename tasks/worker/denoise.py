@@ -8,6 +8,7 @@ and retries are the flows'.
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
@@ -17,7 +18,7 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
-from tasks.errors import CorruptObject, MissingObject
+from tasks.errors import CorruptObject, MissingObject, StillAway
 from tasks.lease import leased_subtree
 from tasks.ledger import (
     Tree,
@@ -47,7 +48,7 @@ from tasks.worker.shard import (
     parts_of,
 )
 from tasks.worker.slots import probe, probe_one, settle_slots
-from tasks.worker.writer import Writer
+from tasks.worker.writer import Writer, open_writer
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def denoise_shard(
             _preview_missing(attempt)
             check_set_aside(stores, attempt.work)
         finally:
-            if not hold.lost:
+            # Who gave up waiting for a store has none to write to.
+            if not (hold.lost or isinstance(sys.exception(), StillAway)):
                 record_seconds(hold, settings, run, attempt.watch)
     return Progress(attempt.evaluations, attempt.planned, attempt.images)
 
@@ -171,7 +173,8 @@ def _denoise_tree(
         isolate=True,
         undisturbed=work.undisturbed,
     )
-    with attempt.watch.timed(Stage.DENOISE), Writer(attempt.hold, work.run, work.shard) as writer:
+    writing = open_writer(attempt.hold, attempt.settings, work)
+    with attempt.watch.timed(Stage.DENOISE), writing as writer:
         _run(attempt, job, denoiser, solver, states, writer)
 
 
@@ -255,7 +258,7 @@ def _take_back(attempt: Attempt, segment: object, damage: HierdiffError) -> None
 def _draw(attempt: Attempt, leaves: Iterable[int]) -> None:
     """Give leaves that are done already, by another run, a picture of this run."""
     work, settings = attempt.work, attempt.settings
-    with Writer(attempt.hold, work.run, work.shard) as writer:
+    with open_writer(attempt.hold, settings, work) as writer:
         for leaf in leaves:
             attempt.hold.check()
             stored = _stored_picture(attempt, work.plan.leaf_segment(leaf).id)

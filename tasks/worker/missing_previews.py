@@ -14,7 +14,7 @@ from tasks.lease import Hold
 from tasks.settings import Settings
 from tasks.worker.decode import DecodeQueue, as_model_input
 from tasks.worker.shard import StoredStates, Work
-from tasks.worker.writer import Writer
+from tasks.worker.writer import open_writer
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def make_previews(
     """Decode and store previews of splits of one tree; one without its checkpoint stays without."""
     states = StoredStates(hold.stores.bucket, work.done)
     decoding = DecodeQueue(work, settings, denoiser)
-    with Writer(hold, work.run, work.shard) as writer:
+    with open_writer(hold, settings, work) as writer:
         for split in splits:
             hold.check()
             recipe = work.tree(split).recipe

@@ -64,6 +64,11 @@ class Work:
         """One for each leaf, then for each founder that wants no picture."""
         return tuple(leaf.content_key for leaf in (*self.night.leaves, *self.night.guests))
 
+    @cached_property
+    def picture_bytes(self) -> int:
+        """The memory of the largest picture's pixels."""
+        return max(3 * tree.recipe.height * tree.recipe.width for tree in self.night.trees)
+
     def tree(self, segment: int) -> Tree:
         """Return the tree that a segment belongs to."""
         leaf = self.plan.order[self.plan.segments[segment].first]

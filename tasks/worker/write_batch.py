@@ -37,6 +37,11 @@ class Split:
     key: str  # the segment's, under which the state is found inside its object
     state: State
 
+    @property
+    def bytes(self) -> int:
+        """The memory that it takes while it waits."""
+        return sum(each.nbytes for each in (self.state.latents, *self.state.history))
+
 
 @dataclass(frozen=True)
 class Object:
@@ -149,9 +154,16 @@ def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> No
     """Store the splits, wait for what is being made, then write the rows of all in one transaction.
 
     Where something cannot be stored, rows are written of what came before it, since what comes
-    after it may be a child's, and the fault is raised.
+    after it may be a child's, and the fault is raised. Both stores are waited for.
     """
     kept = _keep(hold.stores.bucket, batch)
+    # Where the line is cut just as a transaction ends, its evaluations may be counted twice.
+    hold.stores.patience.outlast(lambda: _write_rows(hold, run, shard, batch, kept))
+    if kept.fault is not None:
+        raise kept.fault
+
+
+def _write_rows(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch, kept: _Kept) -> None:
     with hold.session() as session:
         if batch.started:
             start_segments(session, run, batch.started)
@@ -166,8 +178,6 @@ def write_batch(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch) -> No
             fail_segments(session, run, kept.failed)
         if batch.evaluations:
             add_evaluations(session, run, shard, done=batch.evaluations)
-    if kept.fault is not None:
-        raise kept.fault
 
 
 def _keep(bucket: Bucket, batch: WriteBatch) -> _Kept:

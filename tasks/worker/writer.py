@@ -1,8 +1,9 @@
 """The writer: stores what the sampler finishes while the device goes on.
 
 What is stored together is a `write_batch`. A few threads make and upload pictures, one gathers all
-that arrives for a moment, stores its splits and writes its rows. So much may wait and no more: a
-slow bucket slows the night and does not fill the memory.
+that arrives for a moment, stores its splits and writes its rows. So much may wait and no more
+(`room`): a slow bucket slows the night and does not fill the memory. While a store is away the
+writer's threads wait for it, and once the room is full so does the device.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from queue import Empty, SimpleQueue
 from types import TracebackType
 
 from tasks.lease import Hold
+from tasks.settings import Settings
+from tasks.worker.room import WAITING, Room
+from tasks.worker.shard import Work
 from tasks.worker.write_batch import (
     Made,
     Maker,
@@ -25,7 +29,6 @@ from tasks.worker.write_batch import (
     write_batch,
 )
 
-WAITING = 64  # splits and pictures that may wait to be stored
 _HANDS = 4  # threads that make and upload
 # Seconds from a batch's first arrival to its rows. A crash loses the batch that is open and what
 # arrives while the one before it is being written; a longer one means fewer objects and more loss.
@@ -33,13 +36,22 @@ _WINDOW = 0.5
 _QUIET = 1.0  # seconds after which rounds that finished nothing are counted
 
 
+def open_writer(hold: Hold, settings: Settings, work: Work) -> Writer:
+    """Return a writer of a shard's results, with the memory that this machine has for them."""
+    memory = settings.hold_megabytes * 1_000_000
+    return Writer(hold, work.run, work.shard, memory=memory, picture=work.picture_bytes)
+
+
 class Writer:
     """Use as a context: leaving it waits for everything, or, after an error, for what it can."""
 
-    def __init__(self, hold: Hold, run: uuid.UUID, shard: int) -> None:
-        self.hold, self.run, self.shard = hold, run, shard
+    def __init__(
+        self, hold: Hold, run: uuid.UUID, shard: int, *, memory: int, picture: int
+    ) -> None:
+        """`memory` may be held while a store is away; `picture`: of one picture, both in bytes."""
+        self.hold, self.run, self.shard, self.picture = hold, run, shard, picture
         self._hands = ThreadPoolExecutor(_HANDS, thread_name_prefix="writer")
-        self._room = threading.Semaphore(WAITING)
+        self._room = Room(memory, lambda: hold.stores.patience.waits)
         self._arriving: SimpleQueue[WriteBatch] = SimpleQueue()
         self._noted = WriteBatch()
         self._noted_at = time.monotonic()
@@ -82,18 +94,23 @@ class Writer:
         self._noted.evaluations += evaluations
         self._noted.failed |= failed or {}
         for split in splits:
-            self._take_room()
+            self._take_room(split.bytes)
             self._noted.splits.append(split)
         for make in makers:
-            self._take_room()
+            self._take_room(self.picture)
             self._noted.made.append(self._hands.submit(self._store, make))
         if started or splits or makers or failed or time.monotonic() - self._noted_at > _QUIET:
             self._hand_on()
 
-    def _take_room(self) -> None:
-        if not self._room.acquire(blocking=False):
+    def _take_room(self, size: int) -> None:
+        if not self._room.try_take(size):
             self._hand_on()  # or the room that this round takes would never be free again
-            self._room.acquire()
+            self._room.take(size, self._check)
+
+    def _check(self) -> None:
+        self._raise_fault()
+        if self.hold.lost:
+            self.hold.check()
 
     def _hand_on(self) -> None:
         self._arriving.put(self._noted)
@@ -110,15 +127,15 @@ class Writer:
     def _write_all(self) -> None:
         while True:
             batch = self._gather()
-            size = batch.size
+            things = batch.size
+            size = sum(split.bytes for split in batch.splits) + self.picture * len(batch.made)
             if self._fault is not None:
                 batch.splits, batch.made = [], []  # their parents may be what could not be stored
             try:
                 write_batch(self.hold, self.run, self.shard, batch)
             except BaseException as fault:
                 self._fault = self._fault or fault
-            if size:
-                self._room.release(size)
+            self._room.give_back(things, size)
             if batch.last:
                 return
 

@@ -22,7 +22,13 @@ from sqlalchemy import Engine, create_engine, inspect, make_url, text
 from flows.cli import cli
 from hierdiff_core.errors import InvalidSetting
 from tasks.database import check_schema, migrate, migration_config
-from tasks.errors import ForbiddenDatabase, NewerSchema, OutdatedSchema, UnreachableDatabase
+from tasks.errors import (
+    ForbiddenDatabase,
+    NewerSchema,
+    OutdatedSchema,
+    RefusedByDatabase,
+    UnreachableDatabase,
+)
 from tasks.records import Base
 
 # Constraints and indexes as PostgreSQL itself spells them; Alembic compares no CHECKs.
@@ -195,7 +201,7 @@ def test_a_server_without_tls_gets_one_line(postgres_url: str) -> None:
         thread.start()
         query = {"sslmode": "require"}
         over = url.set(host="127.0.0.1", port=listener.getsockname()[1], query=query)
-        with pytest.raises(UnreachableDatabase, match="SSL"):
+        with pytest.raises(RefusedByDatabase, match="SSL"):
             migrate(over.render_as_string(hide_password=False))
         thread.join()
 

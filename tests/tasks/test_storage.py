@@ -12,7 +12,13 @@ import pytest
 from pydantic import SecretStr
 
 from hierdiff_core.errors import InvalidSetting
-from tasks.errors import CorruptObject, MissingBucket, MissingObject, UnreachableStorage
+from tasks.errors import (
+    CorruptObject,
+    MissingBucket,
+    MissingObject,
+    RefusedByStorage,
+    UnreachableStorage,
+)
 from tasks.settings import Settings
 from tasks.storage import Bucket, connect_bucket
 from tests.servers import S3Server, s3_settings
@@ -122,7 +128,7 @@ def test_a_wrong_account_is_one_line_without_the_secret(
 ) -> None:
     wrong = {"s3_secret_key": SecretStr("hush-hush")}
     settings = s3_settings(s3_server, name=bucket.name).model_copy(update=wrong)
-    with pytest.raises(UnreachableStorage, match=bucket.name) as caught:
+    with pytest.raises(RefusedByStorage, match=bucket.name) as caught:
         connect_bucket(settings)
     assert "hush" not in str(caught.value) + repr(caught.value)
     assert "\n" not in str(caught.value)
@@ -143,7 +149,7 @@ def test_a_server_that_does_not_answer_is_one_line_with_its_address() -> None:
 def test_no_account_at_all_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-    with pytest.raises(UnreachableStorage, match="AWS credentials"):
+    with pytest.raises(RefusedByStorage, match="check the AWS credentials"):
         connect_bucket(Settings(s3_endpoint_url="http://127.0.0.1:1"))
 
 

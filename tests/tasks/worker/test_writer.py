@@ -20,15 +20,18 @@ from tasks import ledger
 from tasks.errors import UnreachableStorage
 from tasks.lease import leased_subtree
 from tasks.object_keys import checkpoint_key
+from tasks.patience import Patience
 from tasks.storage import Bucket
 from tasks.stores import Stores
+from tasks.worker.room import WAITING
 from tasks.worker.write_batch import Object, Picture, Preview, Split
-from tasks.worker.writer import WAITING, Writer
+from tasks.worker.writer import Writer
 from tests.tasks.conftest import make_prompts, store_night
 
 pytestmark = pytest.mark.slow
 
 LEAVES = 150
+PICTURE = 100  # bytes
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,23 @@ class FullBucket(Bucket):
         with self.lock:
             self.left[0] -= 1
             if self.left[0] < 0:
-                raise UnreachableStorage(bucket=self.name, endpoint="here", reason="it is full")
+                raise self.place.unreachable("it is full", "wait")
         return super().put(key, body, content_type)
+
+
+@dataclass(frozen=True)
+class AwayBucket(Bucket):
+    """A real bucket whose server is away until it is back."""
+
+    back: threading.Event = field(default_factory=threading.Event)
+
+    def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> str:
+        self.patience.outlast(self._answer)
+        return super().put(key, body, content_type)
+
+    def _answer(self) -> None:
+        if not self.back.is_set():
+            raise self.place.unreachable("it is away", "wait")
 
 
 @pytest.fixture
@@ -66,9 +84,12 @@ def large(database: Engine, bucket: Bucket) -> tuple[Stores, UUID, int]:
 
 
 @contextmanager
-def writing(stores: Stores, run: UUID) -> Iterator[Writer]:
+def writing(stores: Stores, run: UUID, memory: int = 10**6) -> Iterator[Writer]:
     """A writer of the run's first subtree, under a lease."""
-    with leased_subtree(stores, run, 1, "worker", 60) as hold, Writer(hold, run, 1) as writer:
+    with (
+        leased_subtree(stores, run, 1, "worker", 60) as hold,
+        Writer(hold, run, 1, memory=memory, picture=PICTURE) as writer,
+    ):
         yield writer
 
 
@@ -86,8 +107,10 @@ def finished_in(stores: Stores, run: UUID) -> dict[int, ledger.StoredSegment]:
         return ledger.stored_segments(session, run)
 
 
-def store_one_by_one(stores: Stores, run: UUID, drawn: bool, noted: list[int]) -> None:
-    with writing(stores, run) as recorder:
+def store_one_by_one(
+    stores: Stores, run: UUID, drawn: bool, noted: list[int], memory: int = 10**6
+) -> None:
+    with writing(stores, run, memory) as recorder:
         for segment in range(LEAVES):
             if drawn:
                 recorder.note([segment], 1, makers=[partial(picture, segment)])
@@ -103,7 +126,7 @@ def test_a_slow_bucket_slows_the_night_and_does_not_fill_the_memory(
 ) -> None:
     stores, run, _ = large
     bucket = stores.bucket
-    stuck = StuckBucket(bucket.client, bucket.name, bucket.prefix)
+    stuck = StuckBucket(bucket.client, bucket.name)
     noted: list[int] = []
     with ThreadPoolExecutor(1) as pool:
         night = pool.submit(store_one_by_one, replace(stores, bucket=stuck), run, drawn, noted)
@@ -114,6 +137,33 @@ def test_a_slow_bucket_slows_the_night_and_does_not_fill_the_memory(
         stuck.opened.set()
         night.result()
     assert waiting == WAITING
+    assert list(finished_in(stores, run)) == list(range(LEAVES))
+
+
+def test_while_a_bucket_is_away_as_much_is_held_as_the_memory_for_it(
+    large: tuple[Stores, UUID, int],
+) -> None:
+    stores, run, _ = large
+    held, patience = WAITING + 36, Patience(60)
+    away = AwayBucket(stores.bucket.client, stores.bucket.name, patience=patience)
+    without, noted = replace(stores, bucket=away, patience=patience), list[int]()
+    with ThreadPoolExecutor(1) as pool:
+        night = pool.submit(store_one_by_one, without, run, True, noted, held * PICTURE)
+        while len(noted) < held and not night.done():
+            time.sleep(0.01)
+        time.sleep(1.0)
+        waiting = len(noted)
+        away.back.set()
+        night.result()
+    assert waiting == held
+    assert list(finished_in(stores, run)) == list(range(LEAVES))
+
+
+def test_one_thing_larger_than_all_the_memory_is_stored_too(
+    large: tuple[Stores, UUID, int],
+) -> None:
+    stores, run, _ = large
+    store_one_by_one(stores, run, True, [], memory=1)
     assert list(finished_in(stores, run)) == list(range(LEAVES))
 
 
@@ -160,7 +210,7 @@ def test_after_a_fault_every_row_still_has_its_object_and_the_fault_is_told(
     stores, run, _ = large
     bucket = stores.bucket
     left = [10] if drawn else [2]
-    full = replace(stores, bucket=FullBucket(bucket.client, bucket.name, bucket.prefix, left))
+    full = replace(stores, bucket=FullBucket(bucket.client, bucket.name, left=left))
     with pytest.raises(UnreachableStorage, match="it is full"):
         store_one_by_one(full, run, drawn, [])
     done = finished_in(stores, run)

@@ -1,0 +1,112 @@
+"""What an object store's refusal means, and which setting is to blame for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    IncompleteReadError,
+    LoginError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ProxyConnectionError,
+    SSLError,
+    SSOError,
+    TokenRetrievalError,
+)
+from botocore.parsers import ResponseParserError
+
+from hierdiff_core.errors import HierdiffError
+from tasks.errors import MissingBucket, MissingObject, RefusedByStorage, UnreachableStorage
+
+# boto3 looks for the region of a bucket that redirects again and again: RecursionError.
+FAULTS = (BotoCoreError, ClientError, RecursionError, ResponseParserError)
+
+ABSENT = frozenset({"404", "NoSuchKey", "NotFound"})
+_ADDRESS = "check HIERDIFF_S3_ENDPOINT_URL"
+_AWAY = f"check that it runs, and {_ADDRESS.removeprefix('check ')}"
+_BUSY = "its own log says why, often a full disk or too much at once"
+_ACCOUNT = (
+    CredentialRetrievalError,
+    LoginError,
+    NoAuthTokenError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
+_LINE = (ConnectionError, HTTPClientError, IncompleteReadError)
+_LATER = frozenset({"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"})
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an object store is, for people."""
+
+    bucket: str
+    endpoint: str
+    account: str = "the AWS credentials"  # where its credentials come from
+
+    def unreachable(self, reason: object, hint: str, did: str = "does not answer") -> HierdiffError:
+        """Return the error of a store that may be back later."""
+        return UnreachableStorage(**self._facts(reason, hint), did=did)
+
+    def refused(self, reason: object, hint: str) -> HierdiffError:
+        """Return the error of a store that will not answer otherwise later."""
+        return RefusedByStorage(**self._facts(reason, hint))
+
+    def not_s3(self) -> HierdiffError:
+        """Return the error of a server that is another one."""
+        return self.refused("it answers as no S3 server does", _ADDRESS)
+
+    def missing(self) -> HierdiffError:
+        """Return the error of a bucket that is not there."""
+        return MissingBucket(bucket=self.bucket, endpoint=self.endpoint)
+
+    def _facts(self, reason: object, hint: str) -> dict[str, object]:
+        line = " ".join(str(reason).split())
+        return {"bucket": self.bucket, "endpoint": self.endpoint, "reason": line, "hint": hint}
+
+
+def explain(error: Exception, place: Place, key: str = "") -> HierdiffError:
+    """Return what one of FAULTS means; of an object's `key` where one was asked for."""
+    if isinstance(error, ClientError):
+        return _explain_answer(error, place, key)
+    if isinstance(error, RecursionError):
+        return place.refused("it redirects every request", _ADDRESS)
+    if isinstance(error, _ACCOUNT):
+        return place.refused(error, f"check {place.account}")
+    if isinstance(error, SSLError):
+        return place.refused(error, f"{_ADDRESS} (http or https?) and the server's certificate")
+    if isinstance(error, ProxyConnectionError):
+        return place.unreachable(error, "check HTTP_PROXY, HTTPS_PROXY and NO_PROXY")
+    if isinstance(error, _LINE):
+        return place.unreachable(error, _AWAY)
+    if isinstance(error, ParamValidationError):
+        return place.refused(error, "check HIERDIFF_S3_BUCKET")
+    return place.not_s3()
+
+
+def _explain_answer(error: ClientError, place: Place, key: str) -> HierdiffError:
+    code = error.response.get("Error", {}).get("Code", "")
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    if key and code in ABSENT:
+        return MissingObject(key=key, bucket=place.bucket)
+    if code == "NoSuchBucket":
+        return place.missing()
+    if status >= 500 or status == 429 or code in _LATER:
+        did = "answers with an error"
+        return place.unreachable(error, "its disk is full" if status == 507 else _BUSY, did)
+    if 300 <= status < 400:
+        return place.refused(f"it redirects, status {status}", f"{_ADDRESS} and AWS_REGION")
+    if status in (401, 403):
+        hint = f"check {place.account}, and what they may do with HIERDIFF_S3_BUCKET"
+        return place.refused(error, hint)
+    return place.refused(error, f"{_ADDRESS} and HIERDIFF_S3_BUCKET")
