@@ -53,7 +53,7 @@ class Stand:
 
     forest: StandingForest
     founders: Vectors  # (F, D) of the forest's prompts
-    kept: Mapping[int, int]  # leaves whose picture is stored, and the segment that ends in it
+    kept: Mapping[int, int]  # leaves whose picture is stored or coming, and its segment
     new: tuple[int, ...]  # all other leaves
     vectors: Vectors  # (M, D) of the new ones
 
@@ -102,10 +102,10 @@ def extend_forest(
 ) -> Forest:
     """Return the forest of groups, each standing on what earlier nights have made of it.
 
-    Prompts whose picture is stored keep it. All others are planned at the threshold or price of
-    `like`: they share steps with each other, and go on from a stored split where that gains more.
-    Raises InvalidEmbedding, which names a prompt's row, and InvalidSetting for a calibration that
-    is missing.
+    Prompts whose picture is stored, or is being made by a night under way, keep it. All others are
+    planned at the threshold or price of `like`: they share steps with each other, and go on from a
+    stored split where that gains more. Raises InvalidEmbedding, which names a prompt's row, and
+    InvalidSetting for a calibration that is missing.
     """
     grafted, losses = [], []
     for group, stand in zip(groups, standing, strict=True):

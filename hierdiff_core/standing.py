@@ -42,6 +42,7 @@ class StandingSegment:
     stop: int
     founders: tuple[Founder, ...]
     stored: bool  # whether its end state, or its picture, is stored
+    coming: bool = False  # whether a night that is under way makes it
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +55,7 @@ class StandingForest:
     stops: Ids  # (S,)
     founders: tuple[tuple[int, ...], ...]  # of each segment: places in `prompts`
     stored: npt.NDArray[np.bool_]  # (S,) whether the end state, or the picture, is stored
+    coming: npt.NDArray[np.bool_]  # (S,) whether a night that is under way makes it
     prompts: tuple[Founder, ...]
 
     def __len__(self) -> int:
@@ -68,9 +70,13 @@ class StandingForest:
         return tuple(np.flatnonzero(depths == each) for each in range(depths.max(initial=-1) + 1))
 
     def pictures(self, steps: int) -> dict[str, int]:
-        """Return the segments of K steps that end in a stored picture, by its content key."""
-        ends = np.flatnonzero(self.stored & (self.stops == steps))
-        return {self.prompts[self.founders[end][0]].content_key: end for end in ends.tolist()}
+        """Return the segments of K steps that end in a picture, by its content key.
+
+        It is stored, or else coming.
+        """
+        last = self.stops == steps
+        ends = [*np.flatnonzero(self.coming & last), *np.flatnonzero(self.stored & last)]
+        return {self.prompts[self.founders[end][0]].content_key: int(end) for end in ends}
 
     def splits(self, steps: int) -> Ids:
         """Return the stored segments that prompts of K steps may go on from."""
@@ -121,6 +127,7 @@ def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
         np.array([each.stop for each in ordered], np.int64),
         tuple(tuple(number[founder] for founder in each.founders) for each in ordered),
         np.array([each.stored for each in ordered], bool),
+        np.array([each.coming for each in ordered], bool),
         tuple(prompts),
     )
 

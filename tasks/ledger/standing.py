@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Row, Text, and_, any_, literal, select
+from sqlalchemy import ColumnElement, Row, Text, and_, any_, exists, literal, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session, aliased
 
@@ -19,17 +19,19 @@ from hierdiff_core.bypass import bypass
 from hierdiff_core.plan import Plan
 from hierdiff_core.planners import PlanSettings
 from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from tasks.ledger.clock import now
 from tasks.ledger.plans import load_plan
 from tasks.ledger.stored_plan import NightPlan
-from tasks.records import Batch, Catalogue, LeafRow, Run, SegmentRow, TreeRow
+from tasks.records import Batch, Catalogue, LeafRow, Run, SegmentRow, Subtree, TreeRow
 from tasks.states import SegmentState
 
 
 def load_standing(session: Session, recipes: Collection[str]) -> dict[str, StandingForest]:
     """Return what stands of recipes, by compatibility key.
 
-    A recipe of which nothing is stored is left out: of two nights of equal rows at once both are
-    then planned from nothing, so that each finds what the other makes.
+    What a night under way is making counts as coming, so that another one with equal rows waits for
+    it, or takes it over. A recipe of which nothing is stored is left out: of two nights of equal
+    rows at once both are then planned from nothing, so that each finds what the other makes.
     """
     rows: dict[str, list[Row[Any]]] = {}
     for row in session.execute(_segments(recipes)):
@@ -71,6 +73,7 @@ def find_like(session: Session, catalogue: str, settings: PlanSettings) -> Plan 
 def _segments(recipes: Collection[str]) -> Any:
     """Return the statement for one row of each key, stored ones and later runs before others."""
     above = aliased(SegmentRow)
+    coming = and_(_under_way(), SegmentRow.state.in_((SegmentState.WAITING, SegmentState.RUNNING)))
     stored = and_(SegmentRow.state == SegmentState.DONE, SegmentRow.sha256.is_not(None))
     return (
         select(
@@ -85,6 +88,7 @@ def _segments(recipes: Collection[str]) -> Any:
             SegmentRow.last,
             SegmentRow.founders,
             stored.label("stored"),
+            coming.label("coming"),
         )
         .join(TreeRow, and_(TreeRow.run_id == SegmentRow.run_id, TreeRow.index == SegmentRow.tree))
         .join(Run, Run.id == SegmentRow.run_id)
@@ -93,8 +97,15 @@ def _segments(recipes: Collection[str]) -> Any:
         )
         .where(TreeRow.compatibility_key == any_(literal(list(recipes), ARRAY(Text))))
         .distinct(SegmentRow.key)
-        .order_by(SegmentRow.key, stored.desc(), Run.created_at.desc())
+        .order_by(SegmentRow.key, stored.desc(), coming.desc(), Run.created_at.desc())
     )
+
+
+def _under_way() -> ColumnElement[bool]:
+    """Whether somebody holds the night of a run, or one of its subtrees."""
+    subtree = exists().where(Subtree.run_id == Run.id, Subtree.lease_until > now())
+    night = exists().where(Batch.id == Run.batch_id, Batch.lease_until > now())
+    return or_(subtree, night)
 
 
 class _Founders:
@@ -137,4 +148,5 @@ def _read(
         segment = night.plan.segments[row.segment]
         start = segment.start
         parent = None if segment.parent is None else night.keys[segment.parent]
-    return StandingSegment(row.key, parent, start, row.stop, tuple(founders.of(row)), row.stored)
+    steered = tuple(founders.of(row))
+    return StandingSegment(row.key, parent, start, row.stop, steered, row.stored, row.coming)

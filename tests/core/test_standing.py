@@ -228,3 +228,18 @@ def _segments(forest: StandingForest) -> list[StandingSegment]:
             strict=True,
         )
     ]
+
+
+def test_a_picture_that_a_night_under_way_is_making_is_waited_for_and_not_planned_anew() -> None:
+    one = first_night(*range(40))
+    ends = [one.plan.leaf_segment(leaf).id for leaf in range(20)]
+    coming = replace_coming(standing(one, frozenset(ends)), one, ends)
+    again = next_night(coming, one, *range(40))
+    assert sorted(again.keys) == sorted(one.keys)
+    assert again.evaluations == sum(one.plan.segments[end].steps for end in ends)
+    assert again.standing.kept == 20
+
+
+def replace_coming(forest: StandingForest, night: Forest, segments: list[int]) -> StandingForest:
+    keys = {night.keys[each] for each in segments}
+    return replace(forest, coming=np.array([key in keys for key in forest.keys]))

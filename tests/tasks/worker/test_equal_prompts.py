@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +37,14 @@ def twins(settings: Settings, tmp_path: Path) -> Iterator[tuple[SmallNight, Smal
         )
 
 
+@pytest.fixture
+def alone(settings: Settings, tmp_path: Path) -> Iterator[SmallNight]:
+    torch.set_num_threads(1)
+    short = small(settings, shards=1, lease_seconds=60.0)
+    with open_stores(short) as stores:
+        yield plan_small_night(stores, short, write_catalogue(tmp_path), catalogue="shop")
+
+
 def undone(stores: Stores, night: SmallNight) -> int:
     with stores.session() as session:
         plan, done = load_plan(session, night.run).plan, stored_segments(session, night.run)
@@ -56,6 +66,34 @@ def test_equal_work_is_done_once_by_two_catalogues_at_the_same_time(
     assert end_states(stores, twins[0].run) == end_states(stores, twins[1].run)
     for night in twins:
         assert publish(stores, night.settings, night.run).complete
+
+
+def test_a_night_planned_while_another_is_half_stored_makes_nothing_again(
+    alone: SmallNight, tmp_path: Path
+) -> None:
+    stores, settings = alone.stores, alone.settings
+    first = start_worker(settings, alone.run, 1, "worker")
+    while not images_of(alone):  # some are stored, others are under way or waiting
+        assert first.process.is_alive()
+        time.sleep(0.01)
+    first.signal(signal.SIGSTOP)
+    made = images_of(alone)
+    second = plan_small_night(stores, settings, write_catalogue(tmp_path), catalogue="outlet")
+    heir = start_worker(settings, second.run, 1, "worker")
+    first.signal(signal.SIGCONT)
+    for worker in (first, heir):
+        worker.await_end()
+    with stores.session() as session:
+        planned = summarise(session, alone.run).evaluations_planned
+    assert 0 < made < 12
+    assert int(first.ended) + int(heir.ended) == planned
+    assert [undone(stores, night) for night in (alone, second)] == [0, 0]
+    assert end_states(stores, alone.run) == end_states(stores, second.run)
+
+
+def images_of(night: SmallNight) -> int:
+    with night.stores.session() as session:
+        return summarise(session, night.run).images
 
 
 def test_what_a_dead_worker_of_another_catalogue_was_making_is_taken_over(
