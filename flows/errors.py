@@ -46,7 +46,8 @@ class NoPrefect(HierdiffError):
 
 
 class UnreachablePrefect(HierdiffError):
-    """No Prefect server answers at {url}; check that it runs and that PREFECT_API_URL is right."""
+    """No Prefect server answers at {url} ({reason}); check that it runs and that PREFECT_API_URL is
+    right."""
 
 
 class RefusedByPrefect(HierdiffError):

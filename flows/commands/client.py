@@ -14,6 +14,7 @@ from flows.stack.orchestrator import connected
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 
+_PATIENCE = 5.0  # seconds until a server that says nothing is none
 _HELLO = "👋"  # what a Prefect server says
 
 
@@ -31,7 +32,7 @@ def prefect(settings: Settings) -> Iterator[str]:
 
     That is PREFECT_API_URL where it is set, else the stack's, else that of Prefect's own profile;
     credentials and TLS are those of Prefect's settings. Raises NoPrefect, UnreachablePrefect,
-    RefusedByPrefect.
+    RefusedByPrefect, also where the server goes away during the block.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -46,21 +47,47 @@ def prefect(settings: Settings) -> Iterator[str]:
         raise NoPrefect()
     with client:
         check_prefect(url)
-        yield url
+        with _reaching(url):
+            yield url
 
 
 def check_prefect(url: str) -> None:
     """Raise UnreachablePrefect or RefusedByPrefect unless a Prefect server lets this client in."""
     from prefect.client.orchestration import get_client
+    from prefect.settings import (
+        PREFECT_API_REQUEST_TIMEOUT,
+        PREFECT_CLIENT_MAX_RETRIES,
+        temporary_settings,
+    )
 
-    with get_client(sync_client=True) as client:
+    # Prefect's own patience is a minute and more; who has the address wrong should not wait.
+    once = {PREFECT_CLIENT_MAX_RETRIES: 0, PREFECT_API_REQUEST_TIMEOUT: _PATIENCE}
+    with _reaching(url), temporary_settings(once), get_client(sync_client=True) as client:
         try:
             known = client.hello().json() == _HELLO
-        except httpx.HTTPStatusError as error:
-            if error.response.status_code in (401, 403):
-                raise RefusedByPrefect(url=url) from None
-            known = False
-        except (httpx.HTTPError, ValueError):
+        except (httpx.HTTPStatusError, ValueError) as error:  # ValueError: it says no JSON
+            if _refuses(error):
+                raise
             known = False
     if not known:
-        raise UnreachablePrefect(url=url)
+        raise UnreachablePrefect(url=url, reason="it answers as no Prefect server does")
+
+
+@contextmanager
+def _reaching(url: str) -> Iterator[None]:
+    try:
+        yield
+    except httpx.HTTPStatusError as error:
+        if _refuses(error):
+            raise RefusedByPrefect(url=url) from None
+        if error.response.status_code < 500:
+            raise
+        reason = f"status {error.response.status_code}"
+        raise UnreachablePrefect(url=url, reason=reason) from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnreachablePrefect(url=url, reason=reason) from None
+
+
+def _refuses(error: Exception) -> bool:
+    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403)

@@ -117,7 +117,7 @@ def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
         start = NightStart(CATALOGUE, date_in_zone(settings.timezone), settings.night)
         with open_stores(settings) as stores:
             flow_run = start_night(stack.api_url, start)
-            code = watch(stores, flow_run)
+            code = watch(stores, flow_run, settings.patience_seconds)
             if code == 0:
                 _leave_files(stores, settings, out, time.monotonic() - started)
         if keep:

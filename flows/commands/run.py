@@ -195,7 +195,9 @@ def run(
         replaced = night.replaced if night else 0
         start = NightStart(catalogue, date, asked, replaced, replace=fresh and night is not None)
         started = start_night(url, start)
-        return show_link(started, as_json) if detach else watch(stores, started, as_json)
+        if detach:
+            return show_link(started, as_json)
+        return watch(stores, started, settings.patience_seconds, as_json)
 
 
 @click.command()
@@ -219,7 +221,9 @@ def retry(run_name: str, detach: bool, as_json: bool) -> int:
         start = NightStart(facts.catalogue, facts.business_date, asked, replaced)
         with prefect(settings) as url:
             started = start_retry(url, facts.flow_run_id, start)
-            return show_link(started, as_json) if detach else watch(stores, started, as_json)
+            if detach:
+                return show_link(started, as_json)
+            return watch(stores, started, settings.patience_seconds, as_json)
 
 
 def _given(reading: dict[str, object], without_splits: bool) -> dict[str, object]:

@@ -25,19 +25,21 @@ from tasks.saving import saved_text
 from tasks.stores import Stores
 
 _POLL = 1.0  # seconds
-_PATIENCE = 900.0  # seconds
 _ENDS = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED})
 
 
-def watch(stores: Stores, flow_run: UUID, as_json: bool = False) -> int:
-    """Show a night's progress until its flow run ends; return 0 where it is complete, else 1."""
+def watch(stores: Stores, flow_run: UUID, patience: float, as_json: bool = False) -> int:
+    """Show a night's progress until its flow run ends; return 0 where it is complete, else 1.
+
+    A server may be away for `patience` seconds at a time.
+    """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     console = Console(file=sys.stderr)
     with Progress(*columns, TimeElapsedColumn(), console=console, disable=as_json) as bar:
         task = bar.add_task("waiting for a worker", total=None)
         with get_client(sync_client=True) as client:
             look = Question(
-                lambda: (client.read_flow_run(flow_run).state, _facts(stores, flow_run))
+                lambda: (client.read_flow_run(flow_run).state, _facts(stores, flow_run)), patience
             )
             while True:
                 found = look()
@@ -65,7 +67,7 @@ class Question:
     """A question to servers that may be away for a while, as the night itself bears it."""
 
     ask: Callable[[], tuple[State[Any] | None, RunSummary | None]]
-    seconds: float = _PATIENCE  # without any answer, after which it is given up
+    seconds: float  # without any answer, after which it is given up
     _since: float | None = None
 
     def __call__(self) -> tuple[State[Any] | None, RunSummary | None] | None:

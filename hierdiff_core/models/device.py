@@ -12,18 +12,27 @@ from hierdiff_core.recipe import Recipe
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name; `auto` is the first GPU, or the CPU where there is none."""
+    """Return the device of a name; `auto` is the first GPU, or the CPU where there is none.
+
+    Raises InvalidSetting, also for a device that torch does not see here.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise InvalidSetting(
-            setting="device", value=name, hint="use auto, cpu, cuda or cuda:N"
-        ) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidSetting(setting="device", value=name, hint="no GPU can be seen; use cpu")
-    return device
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        hint = "use auto, cpu, cuda or cuda:N"
+    elif device.type == "cpu":
+        return device
+    elif not torch.cuda.is_available():
+        hint = "no GPU can be seen; use cpu"
+    elif (device.index or 0) >= torch.cuda.device_count():
+        hint = f"the last GPU that can be seen is cuda:{torch.cuda.device_count() - 1}"
+    else:
+        return device
+    raise InvalidSetting(setting="device", value=name, hint=hint)
 
 
 def put_on(pipeline: Any, device: str) -> Any:

@@ -25,7 +25,7 @@ def answering(*answers: Exception | None) -> Question:
             raise error
         return STATE, None
 
-    return Question(ask)  # type: ignore[arg-type]
+    return Question(ask, 900.0)  # type: ignore[arg-type]
 
 
 def status(code: int) -> httpx.HTTPStatusError:
