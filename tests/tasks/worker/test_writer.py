@@ -163,8 +163,9 @@ def test_one_thing_larger_than_all_the_memory_is_stored_too(
     large: tuple[Stores, UUID, int],
 ) -> None:
     stores, run, _ = large
-    store_one_by_one(stores, run, True, [], memory=1)
-    assert list(finished_in(stores, run)) == list(range(LEAVES))
+    with writing(stores, run, memory=1) as recorder:
+        recorder.note(range(3), 3, makers=[partial(picture, each) for each in range(3)])
+    assert list(finished_in(stores, run)) == [0, 1, 2]
 
 
 def test_a_round_larger_than_the_queue_is_stored_too(large: tuple[Stores, UUID, int]) -> None:
