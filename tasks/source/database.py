@@ -20,7 +20,7 @@ from sqlalchemy.pool import NullPool
 from hierdiff_core.errors import InvalidSetting
 from tasks.database import reason, safe_url, with_driver
 from tasks.errors import FailedQuery, UnreachableSource
-from tasks.source.limits import Limits, Patience
+from tasks.source.limits import Allowance, Limits
 from tasks.source.source_row import SourceRow
 
 _CHUNK = 1000  # rows asked for at once
@@ -34,24 +34,24 @@ def read_query(url: str, query: str, limits: Limits | None = None) -> Iterator[S
     Raises InvalidSetting, UnreachableSource, and FailedQuery, also for one that takes too long.
     """
     limits = limits or Limits()
-    engine, patience = _open_engine(url), Patience(limits)
+    engine, allowance = _open_engine(url), Allowance(limits)
     try:
-        with _asking(engine.url, UnreachableSource, patience):
+        with _asking(engine.url, UnreachableSource, allowance):
             connection = engine.connect()
         with connection:
-            yield from _rows(connection, query, limits, patience)
+            yield from _rows(connection, query, limits, allowance)
     finally:
         engine.dispose()
 
 
 def _rows(
-    connection: Connection, query: str, limits: Limits, patience: Patience
+    connection: Connection, query: str, limits: Limits, allowance: Allowance
 ) -> Iterator[SourceRow]:
     url, number = connection.engine.url, 0
     # The query is the user's own text: its % and : are not ours to interpret.
     options = {"stream_results": True, "yield_per": _CHUNK, "no_parameters": True}
-    with _asking(url, FailedQuery, patience, connection):
-        _prepare(connection, limits.seconds, patience)
+    with _asking(url, FailedQuery, allowance, connection):
+        _prepare(connection, limits.seconds, allowance)
         result = connection.execution_options(**options).exec_driver_sql(query)
     with result:
         if not result.returns_rows:
@@ -59,7 +59,7 @@ def _rows(
         names = tuple(result.keys())
         repeated = frozenset(name for name, count in Counter(names).items() if count > 1)
         while True:
-            with _asking(url, FailedQuery, patience, connection):
+            with _asking(url, FailedQuery, allowance, connection):
                 rows = result.fetchmany(_CHUNK)
             if not rows:
                 return
@@ -67,14 +67,14 @@ def _rows(
                 yield SourceRow(number, dict(zip(names, row, strict=True)), repeated=repeated)
 
 
-def _prepare(connection: Connection, seconds: float, patience: Patience) -> None:
+def _prepare(connection: Connection, seconds: float, allowance: Allowance) -> None:
     """Have the database refuse writes and end a statement that takes too long, where it can."""
     dialect = connection.dialect.name
     driver: Any = connection.connection.driver_connection
     for statement in _STATEMENTS.get(dialect, ()):
         connection.exec_driver_sql(statement.format(milliseconds=int(1000 * seconds) + 1))
     if dialect == "sqlite":
-        driver.set_progress_handler(lambda: patience.is_over, 100_000)
+        driver.set_progress_handler(lambda: allowance.is_over, 100_000)
         # Text that is no UTF-8 costs its own row and not the query.
         driver.text_factory = lambda text: text.decode(errors="surrogateescape")
     elif connection.dialect.driver == "psycopg":
@@ -139,23 +139,23 @@ def _refuse_absent_file(url: URL) -> None:
 def _asking(
     url: URL,
     kind: type[UnreachableSource | FailedQuery],
-    patience: Patience,
+    allowance: Allowance,
     connection: Connection | None = None,
 ) -> Iterator[None]:
     """Wait for the database; its refusal, or its silence, is an error of a kind."""
-    left = patience.start()
+    left = allowance.start()
     try:
         with _cut_off(connection, left + _GRACE):
             yield
     except DBAPIError as error:
-        said = patience.reason if patience.is_over else reason(error, url)
+        said = allowance.reason if allowance.is_over else reason(error, url)
         raise kind(url=safe_url(url), reason=said) from None
     except (ValueError, Warning) as error:  # a query that the driver itself does not take
         raise kind(url=safe_url(url), reason=str(error)) from None
     finally:
-        patience.stop()
-    if patience.is_over:
-        raise kind(url=safe_url(url), reason=patience.reason)
+        allowance.stop()
+    if allowance.is_over:
+        raise kind(url=safe_url(url), reason=allowance.reason)
 
 
 @contextmanager

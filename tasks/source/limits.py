@@ -17,7 +17,7 @@ class Limits:
     rows: int = 1_000_000
 
 
-class Patience:
+class Allowance:
     """The time that a source may still take; what its reader does meanwhile does not count."""
 
     def __init__(self, limits: Limits) -> None:

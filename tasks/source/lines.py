@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tasks.errors import UnreadableFile
-from tasks.source.limits import LINE, Limits, Patience
+from tasks.source.limits import LINE, Allowance, Limits
 
 TOO_LONG = f"it is longer than {LINE:,} characters"
 
@@ -27,7 +27,7 @@ class Lines:
     """The lines of a text, an iterator; raises UnreadableFile where they take too long."""
 
     def __init__(self, text: TextIO, path: Path, limits: Limits) -> None:
-        self._text, self._path, self._patience = text, path, Patience(limits)
+        self._text, self._path, self._patience = text, path, Allowance(limits)
         self._number = 0
         self._waiting: deque[TextLine] = deque()
 

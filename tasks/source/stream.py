@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO, cast
 
 from tasks.errors import UnreadableFile
-from tasks.source.limits import Limits, Patience
+from tasks.source.limits import Allowance, Limits
 
 STANDARD_INPUT = Path("-")
 
@@ -113,12 +113,12 @@ def _read_standard_input(limits: Limits) -> BinaryIO:
 
 def _chunks(number: int, limits: Limits) -> Iterator[bytes]:
     """Yield what a file descriptor brings until it ends; raises UnreadableFile."""
-    size, patience = 0, Patience(limits)
+    size, allowance = 0, Allowance(limits)
     while True:
-        ready, _, _ = select.select([number], [], [], patience.start())
-        patience.stop()
+        ready, _, _ = select.select([number], [], [], allowance.start())
+        allowance.stop()
         if not ready:
-            raise UnreadableFile(path="-", reason=patience.reason)
+            raise UnreadableFile(path="-", reason=allowance.reason)
         chunk = os.read(number, _CHUNK)
         size += len(chunk)
         if size > limits.megabytes * 1_000_000:
