@@ -19,7 +19,8 @@ import torch
 from benchmarks import ORDER
 from benchmarks.errors import UnknownBenchmark
 from benchmarks.lab import Lab
-from benchmarks.machine import ROOT, commit, describe
+from benchmarks.machine import ROOT, Machine, commit, describe
+from benchmarks.outcome import Outcome
 from benchmarks.page import write_page
 from benchmarks.plots import draw_plots
 from flows.quiet import quiet_libraries
@@ -72,18 +73,22 @@ def _run(name: str, asked: argparse.Namespace, results: Path) -> None:
     module = import_module(f"benchmarks.{name}")
     lab = Lab(name, asked.work, asked.quick, asked.device)
     machine = describe()  # first: the commit is that of the code that runs
-    outcome = module.measure(lab)
+    store_outcome(results, lab, module.TITLE, machine, module.measure(lab))
+
+
+def store_outcome(results: Path, lab: Lab, title: str, machine: Machine, outcome: Outcome) -> None:
+    """Write what a benchmark found, and its plots, to a folder."""
     stored = {
-        "benchmark": name,
-        "title": module.TITLE,
-        "quick": asked.quick,
+        "benchmark": lab.name,
+        "title": title,
+        "quick": lab.quick,
         "machine": machine.to_json(),
         "seconds": round(time.perf_counter() - lab.began, 1),
         "outcome": outcome.to_json(),
     }
-    file = results / f"{name}.json"
+    file = results / f"{lab.name}.json"
     write_whole(file, (json.dumps(stored, indent=1) + "\n").encode())
-    draw_plots(results, name, outcome)
+    draw_plots(results, lab.name, outcome)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ORDER
+from benchmarks import APART, ORDER
 from benchmarks.outcome import Cell, Column, Figure, Outcome, Table
 from benchmarks.plots import plot_name
 
@@ -32,7 +32,7 @@ def write_page(results: Path) -> Path:
 
 
 def _files(results: Path) -> Iterator[tuple[str, Path]]:
-    for name in ORDER:
+    for name in (*ORDER, *APART):
         path = results / f"{name}.json"
         if path.exists():
             yield name, path

@@ -8,10 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.__main__ import RESULTS, store_outcome
 from benchmarks.faults.kills import KilledNight, killed_nights
+from benchmarks.faults.services import TITLE, Served, served_nights, tell
 from benchmarks.faults.two_workers import TwoWorkers, trials
 from benchmarks.lab import Lab
+from benchmarks.machine import describe
 from benchmarks.night import open_night
+from benchmarks.page import write_page
 from flows.quiet import quiet_libraries
 
 NIGHT = {"steps": 6, "saving": 0.4, "slots": 4, "solver": "ddpm", "options": {"prior_steps": 5}}
@@ -20,11 +24,14 @@ NIGHT = {"steps": 6, "saving": 0.4, "slots": 4, "solver": "ddpm", "options": {"p
 def main() -> int:
     """Run trials; return 1 where one is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("name", choices=["workers", "kills"])
+    parser.add_argument("name", choices=["workers", "kills", "services"])
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="services: faults whose name holds this")
     asked = parser.parse_args()
     quiet_libraries()
+    if asked.name == "services":
+        return _services(asked.only)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab("faults", Path(folder), True, "cpu")
@@ -33,6 +40,20 @@ def main() -> int:
             print(f"{number:4}  {trial}", flush=True)
     print(f"{asked.trials} trials, {bad} bad")
     return 1 if bad else 0
+
+
+def _services(only: str) -> int:
+    """Let each service fail under a night; write what came of it, if no fault was left out."""
+    machine, found = describe(), list[Served]()  # first: the commit is that of the code that runs
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab("services", Path(folder), device="cpu")
+        for night in served_nights(lab, only):
+            found.append(night)
+            print(f"{'good' if night.good else 'BAD '}  {night}", flush=True)
+        if not only:
+            store_outcome(RESULTS, lab, TITLE, machine, tell(found))
+            print(write_page(RESULTS))
+    return 0 if all(each.good for each in found) else 1
 
 
 def _trials(lab: Lab, name: str, count: int, seed: int) -> Iterator[TwoWorkers | KilledNight]:

@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _refuse(call: _Handler) -> bool:
     call.serves.calls += 1
-    call._answer(503, {}, _ERROR.format(code="ServiceUnavailable").encode())
+    call._answer(503, _HEADERS, _ERROR.format(code="ServiceUnavailable").encode())
     return True
 
 
@@ -109,7 +109,7 @@ def _full(call: _Handler) -> bool:
     if call.command != "PUT":
         return False
     call.serves.calls += 1
-    call._answer(500, {}, _ERROR.format(code="InternalError").encode())
+    call._answer(500, _HEADERS, _ERROR.format(code="InternalError").encode())
     return True
 
 
@@ -149,6 +149,7 @@ def _cut(call: _Handler) -> bool:
     return True
 
 
+_HEADERS = {"x-amz-request-id": "1"}
 _ERROR = '<?xml version="1.0"?><Error><Code>{code}</Code><Message>a fault</Message></Error>'
 FAULTS: dict[str, Callable[[_Handler], bool]] = {
     "refusing 20 %": _refuse_some,

@@ -64,6 +64,7 @@ def standalone(
     prefect_yaml: Path | None = None,
     fresh: bool = False,
     stores_only: bool = False,
+    patience: float = PATIENCE,
     announce: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Stack]:
     """Start the whole stack, yield it ready, and stop everything at the end.
@@ -72,7 +73,8 @@ def standalone(
     0 means one worker on the CPU. `port` is where the Prefect server listens if it is free; 0 is
     any. `prefect_yaml` names other deployments than the package's own. `fresh` forgets all that an
     earlier stack kept in this home. `stores_only` leaves out Prefect and its workers, for those who
-    run shards in a process of their own. `announce` is given one line for each step that is done.
+    run shards in a process of their own. `patience` is how many seconds a service may take to get
+    ready. `announce` is given one line for each step that is done.
     SIGTERM and a lost terminal end the block as Ctrl-C does.
     Raises StackRunning, ServiceFailed, MissingPart, MissingUser, UnusableHome.
     """
@@ -82,7 +84,8 @@ def standalone(
         if fresh:
             clear_home(home)
         watch = Guard(home, lock)
-        start = _Start(Stack(home), watch, gpus, port, prefect_yaml, stores_only, announce)
+        stack = Stack(home)
+        start = _Start(stack, watch, gpus, port, prefect_yaml, stores_only, patience, announce)
         try:
             start.run()
             yield start.stack
@@ -102,6 +105,7 @@ class _Start:
     port: int
     prefect_yaml: Path | None
     stores_only: bool
+    patience: float  # seconds
     announce: Callable[[str], None]
     given_up: threading.Event = field(default_factory=threading.Event)
     began: float = field(default_factory=time.monotonic)
@@ -136,7 +140,7 @@ class _Start:
         service.stop_signal = signal.SIGINT  # fast: ends the sessions, loses nothing
         service.user = cluster.user
         service.start()
-        service.await_ready(PATIENCE, self.given_up.is_set)
+        service.await_ready(self.patience, self.given_up.is_set)
         migrate(cluster.url)
         self.stack.addresses["HIERDIFF_DATABASE_URL"] = cluster.url
         self._done("PostgreSQL")
@@ -151,7 +155,7 @@ class _Start:
             self.stack.addresses["HIERDIFF_S3_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
             return self._service("s3", command, environment, lambda _: object_store.listens(port))
 
-        started_on_free_port(on_port, PATIENCE, self.given_up.is_set)
+        started_on_free_port(on_port, self.patience, self.given_up.is_set)
         self.stack.addresses |= {
             "HIERDIFF_S3_BUCKET": object_store.BUCKET,
             "HIERDIFF_S3_ACCESS_KEY": credentials.access_key,
@@ -174,7 +178,7 @@ class _Start:
                 "prefect", command, environment, lambda _: orchestrator.answers(url)
             )
 
-        started_on_free_port(on_port, PATIENCE, self.given_up.is_set, self.port)
+        started_on_free_port(on_port, self.patience, self.given_up.is_set, self.port)
         # Imported late: Prefect takes a second or two to import, and its server more to start.
         from flows.deployments import register_pools
 
@@ -192,7 +196,7 @@ class _Start:
         for worker in workers:
             worker.start()
         for worker in workers:
-            worker.await_ready(PATIENCE, self.given_up.is_set)
+            worker.await_ready(self.patience, self.given_up.is_set)
         self._done("workers")
 
     def _worker(self, name: str, pool: str, limit: int, device: dict[str, str]) -> Service:
