@@ -13,7 +13,7 @@ from importlib import import_module
 
 import click
 
-from hierdiff_core.errors import HierdiffError, InvalidSetting
+from hierdiff_core.errors import HierdiffError
 from hierdiff_core.printable import printable_line
 
 # Imported when asked for: `hierdiff status` must not wait for torch.
@@ -71,7 +71,9 @@ def exit_code(command: Callable[[], object]) -> int:
     try:
         result = command()
     except HierdiffError as error:
-        click.echo(f"hierdiff: {_in_words_of_the_shell(error)}", err=True)
+        from flows.commands.variables import in_words_of_the_shell  # not before it is needed
+
+        click.echo(f"hierdiff: {in_words_of_the_shell(error)}", err=True)
         return 2
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()  # the list of commands
@@ -82,17 +84,6 @@ def exit_code(command: Callable[[], object]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return 130
     return result if isinstance(result, int) else 0
-
-
-def _in_words_of_the_shell(error: HierdiffError) -> HierdiffError:
-    """Return an error of a setting under the name of the variable that sets it."""
-    if not isinstance(error, InvalidSetting):
-        return error
-    from tasks.settings import PREFIX, Settings  # not before it is needed
-
-    name = str(error.facts["setting"])
-    known = name in Settings.model_fields
-    return InvalidSetting(**{**error.facts, "setting": PREFIX + name.upper()}) if known else error
 
 
 def _usage_line(error: click.ClickException) -> str:

@@ -128,7 +128,7 @@ class Bucket:
         after = ""
         while True:
             page = self._page(prefix, after)
-            found = page.get("Contents", ())
+            found = page.get("Contents", [])
             yield tuple(
                 StoredObject(
                     each["Key"].removeprefix(self.prefix), each["Size"], each["LastModified"]

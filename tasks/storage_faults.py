@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from botocore.exceptions import (
@@ -43,6 +44,7 @@ _ACCOUNT = (
     TokenRetrievalError,
 )
 _LINE = (ConnectionError, HTTPClientError, IncompleteReadError)
+_REQUEST = "x-amz-request-id"  # a header that every S3 server sends
 _LATER = frozenset({"RequestTimeout", "SlowDown", "Throttling", "TooManyRequests"})
 
 
@@ -96,17 +98,24 @@ def explain(error: Exception, place: Place, key: str = "") -> HierdiffError:
 
 def _explain_answer(error: ClientError, place: Place, key: str) -> HierdiffError:
     code = error.response.get("Error", {}).get("Code", "")
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    about = error.response.get("ResponseMetadata", {})
+    status, headers = int(about.get("HTTPStatusCode", 0)), about.get("HTTPHeaders", {})
     if key and code in ABSENT:
         return MissingObject(key=key, bucket=place.bucket)
     if code == "NoSuchBucket":
         return place.missing()
     if status >= 500 or status == 429 or code in _LATER:
-        did = "answers with an error"
-        return place.unreachable(error, "its disk is full" if status == 507 else _BUSY, did)
+        return place.unreachable(error, _hint(status, headers), "answers with an error")
     if 300 <= status < 400:
         return place.refused(f"it redirects, status {status}", f"{_ADDRESS} and AWS_REGION")
     if status in (401, 403):
         hint = f"check {place.account}, and what they may do with HIERDIFF_S3_BUCKET"
         return place.refused(error, hint)
     return place.refused(error, f"{_ADDRESS} and HIERDIFF_S3_BUCKET")
+
+
+def _hint(status: int, headers: Mapping[str, str]) -> str:
+    if status == 507:
+        return "its disk is full"
+    # A page that is no XML is an error 500 to boto3; a gateway before a store is no store either.
+    return _BUSY if _REQUEST in headers else f"{_BUSY}; where it is no S3 server, {_ADDRESS}"

@@ -9,6 +9,7 @@ from uuid import uuid4
 import click
 
 from flows.commands.client import prefect
+from flows.commands.variables import in_words_of_the_shell
 from flows.deployments import POOLS
 from flows.errors import NotDeployed
 from hierdiff_core.errors import HierdiffError
@@ -46,7 +47,7 @@ def _try(check: Callable[[Settings], str], settings: Settings) -> tuple[bool, st
     try:
         return True, check(settings)
     except HierdiffError as error:
-        return False, str(error)
+        return False, str(in_words_of_the_shell(error))
 
 
 def _database(settings: Settings) -> str:
