@@ -18,6 +18,8 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelling
 
+from flows.question import Question
+
 DEPLOYMENT = "subtree/subtree"
 
 _POLL = 1.0  # seconds
@@ -52,16 +54,20 @@ def ensure_child(run_id: str, shard: int, name: str) -> UUID:
     return started.id  # type: ignore[union-attr]
 
 
-def await_child(child: UUID) -> FlowRun:
+def await_child(child: UUID, patience: float) -> FlowRun:
     """Wait until a child has ended, for as long as it takes, and return it.
 
     A crashed child is queued again by an automation, so a crash counts as the end only where it
-    stays one.
+    stays one. The server may be away for `patience` seconds at a time.
     """
     crashed_since: float | None = None
     with get_client(sync_client=True) as client:
+        look = Question(lambda: client.read_flow_run(child), patience)
         while True:
-            run = client.read_flow_run(child)
+            run = look()
+            if run is None:
+                time.sleep(_POLL)
+                continue
             kind = run.state.type if run.state else None
             if kind in _FINAL:
                 return run

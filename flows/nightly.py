@@ -249,7 +249,7 @@ def store_plan(
 @task(name="run subtree", task_run_name="run {name}", cache_policy=NO_CACHE)
 def run_subtree(run_id: str, shard: int, name: str) -> None:
     """Have a worker of the GPU pool run one shard to its end; raises SubtreeFailed."""
-    child = await_child(ensure_child(run_id, shard, name))
+    child = await_child(ensure_child(run_id, shard, name), read_settings().patience_seconds)
     if child.state is None or not child.state.is_completed():
         state = child.state.name if child.state else "unknown"
         raise SubtreeFailed(name=name, state=state, child=child.name)

@@ -6,10 +6,12 @@ retry of this run makes just what is missing.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Sequence
 
+import httpx
 import torch
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
@@ -37,6 +39,8 @@ from tasks.states import RunState
 from tasks.stores import open_patiently
 from tasks.worker.attempt import Progress
 from tasks.worker.denoise import denoise_shard
+
+log = logging.getLogger(__name__)
 
 _REPORT_EVERY = 2.0  # seconds between updates of the progress artifact
 # A store that is away is waited for (`tasks.patience`); here is a transaction that was cut off.
@@ -88,7 +92,6 @@ def is_transient(task: Task[..., object], run: TaskRun, state: State[object]) ->
 )
 def denoise(run_id: str, shard: int, name: str) -> None:
     """Denoise the shard's segments, store each split, upload each picture."""
-    log = get_run_logger()
     machine = read_settings()
     me = str(flow_run.id)
     report = _Reporter(name)
@@ -106,7 +109,7 @@ def denoise(run_id: str, shard: int, name: str) -> None:
             show_set_aside(name, aside)
             raise
     report.finish(done)
-    log.info("%s: %d evaluations, %d images", name, done.evaluations, done.images)
+    get_run_logger().info("%s: %d evaluations, %d images", name, done.evaluations, done.images)
 
 
 def show_set_aside(name: str, rows: Sequence[SetAside]) -> None:
@@ -134,8 +137,12 @@ class _Reporter:
         self.shown_at = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        if time.monotonic() - self.shown_at >= _REPORT_EVERY:
+        if time.monotonic() - self.shown_at < _REPORT_EVERY:
+            return
+        try:
             self._show(progress)
+        except httpx.HTTPError as error:  # nobody sees it, and no step is lost to that
+            log.warning("Prefect does not take the progress: %s", error)
 
     def finish(self, progress: Progress) -> None:
         """Show the end."""

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 import click
-import httpx
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State, StateType
+from prefect.client.schemas.objects import StateType
 from prefect.utilities.urls import url_for
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tasks.errors import UnreachableDatabase
+from flows.question import Question
 from tasks.ledger import RunSummary, find_night_run, summarise
 from tasks.report.gather import nothing_shared
 from tasks.saving import saved_text
@@ -60,32 +56,6 @@ def watch(stores: Stores, flow_run: UUID, patience: float, as_json: bool = False
                     break
                 time.sleep(_POLL)
     return report_end(facts, state.message or state.type.value, as_json)
-
-
-@dataclass
-class Question:
-    """A question to servers that may be away for a while, as the night itself bears it."""
-
-    ask: Callable[[], tuple[State[Any] | None, RunSummary | None]]
-    seconds: float  # without any answer, after which it is given up
-    _since: float | None = None
-
-    def __call__(self) -> tuple[State[Any] | None, RunSummary | None] | None:
-        """Return the answer, or None where there is none just now; raises what ends patience."""
-        try:
-            found = self.ask()
-        except (httpx.HTTPError, UnreachableDatabase) as error:
-            self._since = self._since or time.monotonic()
-            if _refuses(error) or time.monotonic() - self._since > self.seconds:
-                raise
-            return None
-        self._since = None
-        return found
-
-
-def _refuses(error: Exception) -> bool:
-    """Return whether a server has answered, and will not answer otherwise later."""
-    return isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500
 
 
 def show_link(flow_run: UUID, as_json: bool = False) -> int:

@@ -8,24 +8,24 @@ import httpx
 import pytest
 from prefect.states import Running
 
-from flows.commands.watch import Question
+from flows.question import Question
 from tasks.errors import UnreachableDatabase
 
 REQUEST = httpx.Request("GET", "http://127.0.0.1:4200/api/flow_runs/1")
-STATE = Running()
+STATE: object = Running()
 
 
-def answering(*answers: Exception | None) -> Question:
+def answering(*answers: Exception | None) -> Question[object]:
     """A question that gets these answers in turn, None for a good one."""
     left = list(answers)
 
-    def ask() -> tuple[object, None]:
+    def ask() -> object:
         error = left.pop(0)
         if error is not None:
             raise error
         return STATE, None
 
-    return Question(ask, 900.0)  # type: ignore[arg-type]
+    return Question(ask, 900.0)
 
 
 def status(code: int) -> httpx.HTTPStatusError:
