@@ -50,6 +50,11 @@ class UnreachablePrefect(HierdiffError):
     right."""
 
 
+class UntrustedPrefect(HierdiffError):
+    """The certificate of the Prefect server at {url} is not trusted here ({reason}); set
+    PREFECT_API_SSL_CERT_FILE to the certificate of whoever signed it."""
+
+
 class RefusedByPrefect(HierdiffError):
     """The Prefect server at {url} refuses this client; set PREFECT_API_AUTH_STRING or
     PREFECT_API_KEY."""

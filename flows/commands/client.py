@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import httpx
 
-from flows.errors import NoPrefect, RefusedByPrefect, UnreachablePrefect
+from flows.errors import NoPrefect, RefusedByPrefect, UnreachablePrefect, UntrustedPrefect
 from flows.stack.home import read_stack_file
 from flows.stack.orchestrator import connected
 from tasks.settings import Settings, read_settings
@@ -32,7 +33,7 @@ def prefect(settings: Settings) -> Iterator[str]:
 
     That is PREFECT_API_URL where it is set, else the stack's, else that of Prefect's own profile;
     credentials and TLS are those of Prefect's settings. Raises NoPrefect, UnreachablePrefect,
-    RefusedByPrefect, also where the server goes away during the block.
+    UntrustedPrefect, RefusedByPrefect, also where the server goes away during the block.
     """
     from prefect.settings import PREFECT_API_URL, temporary_settings
 
@@ -52,7 +53,10 @@ def prefect(settings: Settings) -> Iterator[str]:
 
 
 def check_prefect(url: str) -> None:
-    """Raise UnreachablePrefect or RefusedByPrefect unless a Prefect server lets this client in."""
+    """Raise an error unless a Prefect server lets this client in.
+
+    That is UnreachablePrefect, UntrustedPrefect or RefusedByPrefect.
+    """
     from prefect.client.orchestration import get_client
     from prefect.settings import (
         PREFECT_API_REQUEST_TIMEOUT,
@@ -85,9 +89,20 @@ def _reaching(url: str) -> Iterator[None]:
         reason = f"status {error.response.status_code}"
         raise UnreachablePrefect(url=url, reason=reason) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if distrust := _distrust(error):
+            raise UntrustedPrefect(url=url, reason=distrust) from None
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UnreachablePrefect(url=url, reason=reason) from None
 
 
 def _refuses(error: Exception) -> bool:
     return isinstance(error, httpx.HTTPStatusError) and error.response.status_code in (401, 403)
+
+
+def _distrust(error: BaseException | None) -> str:
+    """Return why a server's certificate was not taken; empty where that was not the cause."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return error.verify_message
+        error = error.__cause__ or error.__context__
+    return ""

@@ -75,6 +75,8 @@ def worker(pool: str, gpu: int, limit: int) -> None:
     device = str(gpu) if pool == "gpu" else ""
     # Without heartbeats the server never learns of a flow run that died with its machine.
     beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
+    # A supervisor's journal is no terminal, and is to show a line when it is written.
+    beat["PYTHONUNBUFFERED"] = "1"
     environment = {**beat, **os.environ, "CUDA_VISIBLE_DEVICES": device}
     name = f"{os.uname().nodename}-{pool}-{gpu}"
     command = worker_command(pool, name, limit)
