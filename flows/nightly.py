@@ -20,6 +20,7 @@ from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import WithJsonSchema
 
+from flows.agreement import agree
 from flows.artifacts import show_plan, show_result
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
@@ -95,6 +96,7 @@ def nightly(
     day = business_date or night_of_schedule(settings.timezone)
     try:
         with open_patiently(machine) as stores:
+            agree(stores)
             if replace:
                 replace_earlier(stores, catalogue, day)
             with leased_night(stores, catalogue, day, owner(), machine.lease_seconds) as held:
@@ -241,6 +243,8 @@ def store_plan(
 ) -> uuid.UUID:
     """Cluster the prompts and store trees, segments and shards."""
     run = stages.plan(stores, settings, batch, chosen)
+    with stores.session() as session:
+        note_flow_run(session, run, owner())
     get_run_logger().info("Planned as run %s%s", run, chosen.tuned and f", {chosen.tuned}")
     show_plan(stores, settings, run)
     return run

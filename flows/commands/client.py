@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 import httpx
 
 from flows.errors import NoPrefect, RefusedByPrefect, UnreachablePrefect, UntrustedPrefect
 from flows.stack.home import read_stack_file
 from flows.stack.orchestrator import connected
+from hierdiff_core.errors import HierdiffError
+from tasks.ledger import unattended_runs
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 
@@ -50,6 +52,20 @@ def prefect(settings: Settings) -> Iterator[str]:
         check_prefect(url)
         with _reaching(url):
             yield url
+
+
+def ask_prefect(stores: Stores, settings: Settings) -> None:
+    """Have the ledger agree with Prefect about nights that nobody carries out.
+
+    Where no Prefect server can be asked, the ledger stays as it is.
+    """
+    with stores.session() as session:
+        if not unattended_runs(session, 1):
+            return  # and Prefect is not even imported
+    from flows.agreement import agree
+
+    with suppress(HierdiffError), prefect(settings):
+        agree(stores)
 
 
 def check_prefect(url: str) -> None:

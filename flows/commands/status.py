@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.children import child_name
-from flows.commands.client import ledger
+from flows.commands.client import ask_prefect, ledger
 from hierdiff_core.printable import printable
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
 from tasks.rejected import by_kind
@@ -29,12 +29,14 @@ _json = click.option("--json", "as_json", is_flag=True, help="machine-readable o
 @_json
 def status(run_name: str | None, as_json: bool) -> None:
     """List the latest runs, or show one run with its subtrees."""
-    with ledger() as (stores, _), stores.session() as session:
-        if run_name is None:
-            runs = list_runs(session)
-            click.echo(_dump([asdict(each) for each in runs])) if as_json else _show_runs(runs)
-            return
-        facts = summarise(session, find_run(session, run_name))
+    with ledger() as (stores, settings):
+        ask_prefect(stores, settings)
+        with stores.session() as session:
+            if run_name is None:
+                runs = list_runs(session)
+                click.echo(_dump([asdict(each) for each in runs])) if as_json else _show_runs(runs)
+                return
+            facts = summarise(session, find_run(session, run_name))
     click.echo(_dump(asdict(facts) | {"saving": facts.saving})) if as_json else _show_run(facts)
 
 

@@ -84,6 +84,7 @@ from tasks.ledger.runs import (
     set_run_state,
 )
 from tasks.ledger.segment_claims import SegmentClaims, claim_segments
+    unattended_runs,
 from tasks.ledger.segments import (
     Stored,
     StoredSegment,
@@ -191,3 +192,4 @@ __all__ = [
     "take_night",
     "tree_nodes",
 ]
+    "unattended_runs",

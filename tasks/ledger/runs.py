@@ -144,6 +144,19 @@ def open_subtrees(session: Session, run: uuid.UUID) -> tuple[int, ...]:
     )
     return tuple(session.execute(unfinished.order_by(Subtree.shard)).scalars())
 
+def unattended_runs(session: Session, most: int) -> dict[str, uuid.UUID]:
+    """Return runs that have not ended and whose night nobody holds, by flow run, latest first."""
+    held = and_(Batch.lease_owner.is_not(None), Batch.lease_until > now())
+    rows = session.execute(
+        select(Run.flow_run_id, Run.id)
+        .join(Batch, Batch.id == Run.batch_id)
+        .where(Run.state.in_(_OPEN), Run.flow_run_id.is_not(None), ~held)
+        .order_by(Run.created_at.desc())
+        .limit(most)
+    )
+    return {str(flow_run): run for flow_run, run in rows}
+
+
 
 def add_evaluations(session: Session, run: uuid.UUID, shard: int, *, done: int) -> None:
     """Count evaluations that a device has done for a subtree, in this attempt or another."""

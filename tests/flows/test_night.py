@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -22,14 +23,23 @@ from click.testing import CliRunner
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import Artifact, FlowRun
+from prefect.states import Scheduled
 
 from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
 from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
-from flows.starts import NightStart, start_night
+from flows.starts import NightStart, read_deployment, start_night
 from tasks.errors import NightDiffers
-from tasks.ledger import RunSummary, list_runs, release_lease, summarise, take_lease
+from tasks.ledger import (
+    RunSummary,
+    list_runs,
+    note_flow_run,
+    release_lease,
+    set_run_state,
+    summarise,
+    take_lease,
+)
 from tasks.object_keys import manifest_key
 from tasks.settings import read_settings
 from tasks.states import RunState, SubtreeState
@@ -245,6 +255,48 @@ def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night
     disturbed = end_states(stores, night.run)
     with undisturbed(night) as reference:
         assert disturbed == reference
+
+
+def test_a_night_that_is_cancelled_or_deleted_in_its_queue_has_ended_in_the_ledger_too(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    night = planned(stores, tmp_path, "in its queue", words=("lilac",), seed=4)
+    for end, state in ((cancel_as_the_ui_does, "cancelled"), (delete, "failed")):
+        waiting = queued_for_later(stack, asked("in its queue", seed=4))
+        with stores.session() as session:  # as where its process died, and it was queued again
+            set_run_state(session, night.run, RunState.RUNNING)
+            note_flow_run(session, night.run, str(waiting))
+        assert status_of(night) == "running"
+        end(stack, waiting)
+        assert status_of(night) == state
+
+
+def queued_for_later(stack: Stack, start: NightStart) -> uuid.UUID:
+    later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1))
+    return create_flow_run(stack, start, state=later)
+
+
+def create_flow_run(stack: Stack, start: NightStart, **given: object) -> uuid.UUID:
+    with get_client(sync_client=True) as client:
+        deployment = read_deployment(client, stack.api_url)
+        made = client.create_flow_run_from_deployment(
+            deployment.id, parameters=start.parameters, **given
+        )
+    return made.id
+
+
+def cancel_as_the_ui_does(stack: Stack, flow_run: uuid.UUID) -> None:
+    state = {"type": "CANCELLING", "name": "Cancelling"}
+    address = f"{stack.api_url}/flow_runs/{flow_run}/set_state"
+    httpx.post(address, json={"state": state}, trust_env=False).raise_for_status()
+
+
+def delete(stack: Stack, flow_run: uuid.UUID) -> None:
+    httpx.delete(f"{stack.api_url}/flow_runs/{flow_run}", trust_env=False).raise_for_status()
+
+
+def status_of(night: SmallNight) -> str:
+    return str(json.loads(run_command("status", str(night.run), "--json"))["state"])
 
 
 def asked(catalogue: str, replaced: int = 0, **changed: object) -> NightStart:
