@@ -102,6 +102,21 @@ def _mean_pixels(run: uuid.UUID) -> Select[tuple[float]]:
     )
 
 
+def note_published(session: Session, run: uuid.UUID, manifest: str, report: str) -> None:
+    """Note the sha256 of a run's manifest and of its report."""
+    noted = update(Run).where(Run.id == run)
+    session.execute(noted.values(manifest_sha256=manifest, report_sha256=report))
+
+
+def find_published(session: Session, run: uuid.UUID) -> tuple[str | None, str | None]:
+    """Return the sha256 of a run's manifest and report, where they are known."""
+    columns = (Run.manifest_sha256, Run.report_sha256)
+    row = session.execute(select(*columns).where(Run.id == run)).one_or_none()
+    if row is None:
+        raise UnknownRun(run=run)
+    return row.manifest_sha256, row.report_sha256
+
+
 def set_run_state(session: Session, run: uuid.UUID, state: RunState) -> None:
     """Move a run on; raises UnknownRun."""
     moved = session.execute(

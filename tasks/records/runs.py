@@ -42,6 +42,8 @@ class Run(Base):
     evaluations_planned: Mapped[int]
     evaluations_standard: Mapped[int]
     flow_run_id: Mapped[str | None]  # of the parent, the one to retry
+    manifest_sha256: Mapped[str | None]  # of what was published; null before, and of older runs
+    report_sha256: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     finished_at: Mapped[datetime | None]
 

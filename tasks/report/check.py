@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from tasks.errors import CorruptObject, MissingObject
 from tasks.ledger import (
+    find_published,
     forget_images,
     forget_previews,
     load_images,
@@ -42,27 +43,28 @@ class Checked:
 
     pictures: Mapping[str, tuple[bytes, bool]] = field(default_factory=dict)  # see `small_copy`
     previews: Mapping[str, bytes] = field(default_factory=dict)
-    damaged: int = 0  # pictures and previews that were damaged or gone, and taken back
+    damaged: int = 0  # objects that are made again: pictures, and previews that were damaged
 
 
 def check_night(stores: Stores, run: uuid.UUID, known: Checked | None = None) -> Checked:
     """Read what is not `known` to be whole; take back what is damaged or gone.
 
-    What is taken back is made again by a subtree that is open now. Raises UnreachableStorage, and
-    UnknownRun.
+    What is taken back is made again by a subtree that is open now, from what is stored. A preview
+    that is gone opens none: whoever lets previews expire does not want them back. It is made again
+    where its subtree is run for another reason. Raises UnreachableStorage, and UnknownRun.
     """
     known = known or Checked()
     with stores.session() as session:
         plan = load_plan(session, run).plan
         images, previews = load_images(session, run), load_previews(session, run)
     side = thumbnail_side(plan.size)
-    pictures = _read(
+    pictures, lost_pictures = _read(
         stores,
         {image.sha256: image.key for image in images.values()},
         lambda body: small_copy(body, side),
         known.pictures,
     )
-    small = _read(
+    small, expired = _read(
         stores,
         {sha256: preview_key(sha256) for sha256 in previews.values()},
         lambda body: body,
@@ -70,14 +72,19 @@ def check_night(stores: Stores, run: uuid.UUID, known: Checked | None = None) ->
     )
     lost = [leaf for leaf, image in images.items() if image.sha256 not in pictures]
     unseen = [split for split, sha256 in previews.items() if sha256 not in small]
+    damaged = [split for split in unseen if previews[split] not in expired]
+    if lost_pictures:
+        log.warning("%d pictures are gone, and are made again", len(lost_pictures))
+    if expired:
+        log.warning("%d previews are gone; the report goes without them", len(expired))
     with stores.session() as session:
         forget_images(session, run, lost)
         forget_previews(session, run, unseen)
         ends = [plan.leaf_segment(leaf).id for leaf in lost]
-        reopen_subtrees(session, run, shards_of(session, run, [*ends, *unseen]))
-        if lost or unseen:
+        reopen_subtrees(session, run, shards_of(session, run, [*ends, *damaged]))
+        if lost or damaged:
             set_run_state(session, run, RunState.FAILED)
-    return Checked(pictures, small, len(lost) + len(unseen))
+    return Checked(pictures, small, len(lost) + len(damaged))
 
 
 def is_published(stores: Stores, run: uuid.UUID) -> bool:
@@ -86,11 +93,23 @@ def is_published(stores: Stores, run: uuid.UUID) -> bool:
     Raises UnreachableStorage, UnknownRun.
     """
     whole = not check_night(stores, run).damaged
-    if not all(map(stores.bucket.exists, (manifest_key(run), report_key(run)))):
+    keys = (manifest_key(run), report_key(run))
+    with stores.session() as session:
+        digests = find_published(session, run)
+    written = [_is_whole(stores, key, sha256) for key, sha256 in zip(keys, digests, strict=True)]
+    if not all(written):
         with stores.session() as session:
             set_run_state(session, run, RunState.FAILED)
-        whole = False
-    return whole
+    return whole and all(written)
+
+
+def _is_whole(stores: Stores, key: str, sha256: str | None) -> bool:
+    try:
+        stores.bucket.get(key, sha256)
+    except (CorruptObject, MissingObject) as damage:
+        log.warning("%s", damage)
+        return False
+    return True
 
 
 def _read(
@@ -98,18 +117,22 @@ def _read(
     keys: Mapping[str, str],
     shrink: Callable[[bytes], Small],
     known: Mapping[str, Small],
-) -> dict[str, Small]:
-    """Return what is kept of the objects that are whole, by sha256."""
+) -> tuple[dict[str, Small], set[str]]:
+    """Return what is kept of the objects that are whole, by sha256, and which are gone."""
+    gone: set[str] = set()
 
     def read(sha256: str) -> Small | None:
         if sha256 in known:
             return known[sha256]
         try:
             return shrink(stores.bucket.get(keys[sha256], sha256))
-        except (CorruptObject, MissingObject) as damage:
+        except MissingObject:
+            gone.add(sha256)
+        except CorruptObject as damage:
             log.warning("%s", damage)
-            return None
+        return None
 
     with ThreadPoolExecutor(_READERS) as pool:
         bodies = pool.map(read, keys)
-        return {each: body for each, body in zip(keys, bodies, strict=True) if body is not None}
+        found = {each: body for each, body in zip(keys, bodies, strict=True) if body is not None}
+    return found, gone

@@ -14,6 +14,7 @@ from tasks.ledger import (
     load_images,
     load_plan,
     load_run_prompts,
+    note_published,
     open_subtrees,
     reopen_subtrees,
     set_run_state,
@@ -63,13 +64,14 @@ def publish(
         reopen_subtrees(session, run, shards_of(session, run, ends))
         waiting = open_subtrees(session, run)
     state = RunState.FAILED if missing or waiting else RunState.COMPLETED
-    manifest = _write_manifest(stores, run)
+    manifest = stores.bucket.put(manifest_key(run), _manifest(stores, run), "application/json")
     data = gather_report(stores, settings, run, checked=checked, state=state)
-    report = report_key(run)
-    stores.bucket.put(report, render_report(data).encode(), "text/html; charset=utf-8")
+    page = render_report(data).encode()
+    report = stores.bucket.put(report_key(run), page, "text/html; charset=utf-8")
     with stores.session() as session:
+        note_published(session, run, manifest, report)
         set_run_state(session, run, state)
-    return Published(data, report, manifest, len(missing), waiting)
+    return Published(data, report_key(run), manifest_key(run), len(missing), waiting)
 
 
 def report_url(stores: Stores, settings: Settings, key: str) -> str:
@@ -77,8 +79,8 @@ def report_url(stores: Stores, settings: Settings, key: str) -> str:
     return make_link(stores, settings)(key, "report.html")
 
 
-def _write_manifest(stores: Stores, run: uuid.UUID) -> str:
-    """Write which picture each asked-for row got; returns its key."""
+def _manifest(stores: Stores, run: uuid.UUID) -> bytes:
+    """Return as JSON which picture each asked-for row got."""
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
@@ -115,7 +117,4 @@ def _write_manifest(stores: Stores, run: uuid.UUID) -> str:
         ],
         "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
     }
-    key = manifest_key(run)
-    text = json.dumps(body, ensure_ascii=False, indent=1)
-    stores.bucket.put(key, text.encode(), "application/json")
-    return key
+    return json.dumps(body, ensure_ascii=False, indent=1).encode()

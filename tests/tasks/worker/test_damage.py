@@ -1,8 +1,12 @@
-"""Objects that are flipped, cut, emptied, swapped or deleted, at each stage, are made again."""
+"""Objects that are flipped, cut, emptied, swapped or deleted, at each stage, are made again.
+
+The table is `DAMAGES` times `STAGES`, each time of every kind of object that there is by then.
+"""
 
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -17,6 +21,8 @@ from sqlalchemy import text
 from tasks.ledger import load_images, load_plan, load_previews, open_subtrees, summarise
 from tasks.object_keys import manifest_key, preview_key, report_key
 from tasks.report.check import check_night, is_published
+from tasks.report.gather import gather_report
+from tasks.report.page import render_report
 from tasks.report.publish import Published, publish
 from tasks.settings import Settings
 from tasks.states import RunState
@@ -36,6 +42,7 @@ pytestmark = pytest.mark.slow
 
 Pixels = npt.NDArray[np.int16]
 Damage = Callable[[Bucket, list[str]], None]
+Stage = Callable[[SmallNight, Damage], None]
 
 
 def flip(bucket: Bucket, keys: list[str]) -> None:
@@ -67,7 +74,10 @@ def delete(bucket: Bucket, keys: list[str]) -> None:
 
 
 DAMAGES: tuple[Damage, ...] = (flip, cut, empty, swap, delete)
-FOLDERS = ("images/", "previews/", "checkpoints/")
+FOLDERS = ("images/", "previews/", "checkpoints/", "manifests/", "reports/")
+
+
+UNDISTURBED: dict[str, Pixels] = {}
 
 
 @pytest.fixture
@@ -76,6 +86,16 @@ def planned(settings: Settings, tmp_path: Path) -> Iterator[SmallNight]:
     short = small(settings, planner="paper", shards=2)
     with open_stores(short) as stores:
         yield plan_small_night(stores, short, write_catalogue(tmp_path))
+
+
+@pytest.fixture
+def wanted(planned: SmallNight) -> dict[str, Pixels]:
+    """The pixels of the undisturbed night, by content key; it is made once for all tests."""
+    if not UNDISTURBED:
+        assert make(planned).complete
+        UNDISTURBED.update(pixels_of(planned))
+        start_over(planned)
+    return UNDISTURBED
 
 
 def run_open(night: SmallNight) -> int:
@@ -95,9 +115,13 @@ def make(night: SmallNight) -> Published:
     return publish(night.stores, night.settings, night.run, checked)
 
 
-def assert_whole(night: SmallNight, reference: dict[str, str]) -> None:
-    """All that the ledger names is there, with its digest and the bits of the undisturbed night."""
-    assert end_states(night.stores, night.run) == reference
+def damage_all(night: SmallNight, damage: Damage) -> None:
+    for folder in FOLDERS:
+        damage(night.stores.bucket, list(night.stores.bucket.list(folder)))
+
+
+def assert_whole(night: SmallNight) -> None:
+    """All pictures and previews that the ledger names are there, with their digests."""
     with night.stores.session() as session:
         facts = summarise(session, night.run)
         images, previews = load_images(session, night.run), load_previews(session, night.run)
@@ -107,69 +131,121 @@ def assert_whole(night: SmallNight, reference: dict[str, str]) -> None:
         night.stores.bucket.get(image.key, image.sha256)
     for sha256 in previews.values():
         night.stores.bucket.get(preview_key(sha256), sha256)
-    assert previews
+
+
+def while_denoising(night: SmallNight, damage: Damage) -> None:
+    for shard in (0, 1):
+        denoise_shard(night.stores, night.settings, night.run, shard, "worker")
+        damage_all(night, damage)
+    assert make(night).complete
+
+
+def before_the_check(night: SmallNight, damage: Damage) -> None:
+    run_open(night)
+    damage_all(night, damage)
+    assert make(night).complete
+
+
+def before_the_report(night: SmallNight, damage: Damage) -> None:
+    """What was whole a moment ago is not read again; a retry finds it."""
+    run_open(night)
+    checked = check_night(night.stores, night.run)
+    damage_all(night, damage)
+    assert publish(night.stores, night.settings, night.run, checked).complete
+    assert not is_published(night.stores, night.run)
+    assert make(night).complete
+
+
+def after_the_night(night: SmallNight, damage: Damage) -> None:
+    assert make(night).complete
+    for folder in FOLDERS:
+        keys = list(night.stores.bucket.list(folder))
+        if folder in ("manifests/", "reports/"):  # one each: swapped with the other's
+            keys = [manifest_key(night.run), report_key(night.run)]
+        damage(night.stores.bucket, keys)
+        assert is_published(night.stores, night.run) is _is_free(folder, damage)
+        assert make(night).complete
+
+
+def _is_free(folder: str, damage: Damage) -> bool:
+    """Return whether nobody misses it: a checkpoint after the night, a preview that has expired."""
+    return folder == "checkpoints/" or (folder == "previews/" and damage is delete)
+
+
+STAGES: tuple[Stage, ...] = (while_denoising, before_the_check, before_the_report, after_the_night)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_retry_makes_what_was_damaged_after_the_night(
-    planned: SmallNight, damage: Damage
+@pytest.mark.parametrize("stage", STAGES)
+def test_what_is_damaged_at_a_stage_is_made_again(
+    planned: SmallNight, wanted: dict[str, Pixels], stage: Stage, damage: Damage
 ) -> None:
-    assert make(planned).complete
-    reference, bucket = end_states(planned.stores, planned.run), planned.stores.bucket
-    for folder in FOLDERS[:2]:
-        damage(bucket, list(bucket.list(folder)))
-        assert not is_published(planned.stores, planned.run)
-        assert make(planned).complete
-        assert_whole(planned, reference)
+    stage(planned, damage)
+    assert_pictures(planned, wanted)
+    assert_whole(planned)
     assert is_published(planned.stores, planned.run)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_night_makes_what_is_damaged_between_its_stages(
-    planned: SmallNight, damage: Damage
-) -> None:
-    assert make(planned).complete
-    wanted = pixels_of(planned)
-    start_over(planned)
-    bucket = planned.stores.bucket
-    for shard in (0, 1):
-        denoise_shard(planned.stores, planned.settings, planned.run, shard, "worker")
-        for folder in FOLDERS:
-            damage(bucket, list(bucket.list(folder)))
-    run_open(planned)
-    for folder in FOLDERS[:2]:
-        damage(bucket, list(bucket.list(folder)))
-    assert make(planned).complete
-    assert_pictures(planned, wanted)
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_later_night_makes_what_was_damaged_since(
-    planned: SmallNight, tmp_path: Path, damage: Damage
+    planned: SmallNight, wanted: dict[str, Pixels], tmp_path: Path, damage: Damage
 ) -> None:
     assert make(planned).complete
-    wanted, bucket = pixels_of(planned), planned.stores.bucket
-    for folder in FOLDERS:
-        damage(bucket, list(bucket.list(folder)))
+    damage_all(planned, damage)
     file = write_catalogue(tmp_path)
     again = plan_small_night(planned.stores, planned.settings, file, day=date(2026, 11, 23))
     assert make(again).complete
     # Its shards are others, and with them the widths of calls, which decide last bits.
     assert_pictures(again, wanted, within=2)
+    assert_whole(again)
 
 
-def test_a_damaged_manifest_or_report_is_written_again_by_a_retry(planned: SmallNight) -> None:
+def test_previews_that_have_expired_cost_nothing_and_are_left_out_of_later_reports(
+    planned: SmallNight,
+) -> None:
     assert make(planned).complete
-    for key in (manifest_key(planned.run), report_key(planned.run)):
-        before = planned.stores.bucket.get(key)
-        planned.stores.bucket.delete(key)
-        assert not is_published(planned.stores, planned.run)
-        assert make(planned).complete
-        assert len(planned.stores.bucket.get(key)) > len(before) // 2
+    report = planned.stores.bucket.get(report_key(planned.run)).decode()
+    for folder in ("previews/", "checkpoints/"):
+        delete(planned.stores.bucket, list(planned.stores.bucket.list(folder)))
     assert is_published(planned.stores, planned.run)
+    with planned.stores.session() as session:
+        assert open_subtrees(session, planned.run) == ()
+        assert load_previews(session, planned.run) == {}
+    assert run_open(planned) == 0
+    assert "image/webp" in embedded_previews(report)
+    later = gather_report(planned.stores, planned.settings, planned.run)
+    assert embedded_previews(render_report(later)) == "{}"
 
 
-@pytest.mark.parametrize("content", ["''", "substr(content, 1, 40)", "set_byte(content, 99, 7)"])
+def test_a_damaged_preview_is_made_again_from_its_split_without_an_evaluation(
+    planned: SmallNight,
+) -> None:
+    assert make(planned).complete
+    with planned.stores.session() as session:
+        before = load_previews(session, planned.run)
+    flip(planned.stores.bucket, list(planned.stores.bucket.list("previews/")))
+    assert not is_published(planned.stores, planned.run)
+    assert run_open(planned) == 0
+    with planned.stores.session() as session:
+        assert load_previews(session, planned.run) == before
+
+
+def embedded_previews(page: str) -> str:
+    found = re.search(r'id="previews">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "set_byte(content, 99, 7)",
+        "substr(content, 1, 40)",
+        "''",
+        "(SELECT other.content FROM embeddings other WHERE other.key <> embeddings.key LIMIT 1)",
+    ],
+    ids=["flip", "cut", "empty", "swap"],  # the database lets none be deleted
+)
 def test_damaged_embeddings_are_made_anew_where_they_are_found(
     planned: SmallNight, tmp_path: Path, content: str
 ) -> None:
