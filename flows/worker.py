@@ -5,7 +5,8 @@ Usage: python -m flows.worker POOL NAME LIMIT
 A run that is retried within seconds of its end comes back to a worker that still counts it; Prefect
 3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
 poll. It starts flows by its fork server, which has imported all they need, on the Python that it
-runs on itself, whatever is on the path. Everything else is Prefect's.
+runs on itself, whatever is on the path, and starts one no more whose processes die again and again.
+Everything else is Prefect's.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import anyio
+import httpx
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_WORKER_HEARTBEAT_SECONDS
+from prefect.states import Failed
 from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
-from prefect.workers.process import ProcessWorker
+from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from flows.warm.fork_server import ForkServer
+from tasks.errors import PoisonedStart
+from tasks.starts import note_end, note_start
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import WorkerFlowRunResponse
-    from prefect.workers.process import ProcessJobConfiguration, ProcessWorkerResult
+    from prefect.workers.process import ProcessJobConfiguration
 
 
 _AS_DEPLOYED = "python -m prefect.engine"  # as prefect.yaml has it
@@ -55,7 +63,19 @@ class PatientWorker(ProcessWorker):
         if configuration.command == _AS_DEPLOYED:
             command = self.fork_server.command(configuration.env)
             configuration.command = command_to_string(list(command))
-        return await super().run(flow_run, configuration, task_status)
+        try:
+            await anyio.to_thread.run_sync(note_start, str(flow_run.id))
+        except PoisonedStart as poisoned:
+            await self.client.set_flow_run_state(flow_run.id, Failed(message=str(poisoned)))
+            if task_status is not None:
+                task_status.started(0)
+            return ProcessWorkerResult(status_code=0, identifier="")
+        result = await super().run(flow_run, configuration, task_status)
+        with suppress(httpx.HTTPError, ObjectNotFound):
+            ended = (await self.client.read_flow_run(flow_run.id)).state
+            if ended is not None and ended.is_final() and not ended.is_crashed():
+                await anyio.to_thread.run_sync(note_end, str(flow_run.id))
+        return result
 
 
 async def serve(pool: str, name: str, limit: int) -> None:

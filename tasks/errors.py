@@ -181,6 +181,11 @@ class PoisonedNight(HierdiffError):
     the log of the worker of pool `cpu`, then retry it by hand."""
 
 
+class PoisonedStart(HierdiffError):
+    """{deaths} processes of this flow run died in a row before they took its work up; check the
+    log of the worker (its Python, its driver, its memory), then retry it by hand."""
+
+
 class RowsSetAside(HierdiffError):
     """{count} rows were set aside without a picture, all others have theirs: {rows}. A retry tries
     them again, up to {most} times in all; correct or drop them for the next night."""

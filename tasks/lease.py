@@ -48,7 +48,7 @@ from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
 
-_CRASHES = 5  # in a row, after which a subtree or a night is only run again by hand
+CRASHES = 5  # in a row, after which a subtree or a night is only run again by hand
 _RENEWALS = 4  # while a lease lasts, so that a few may fail
 # Seconds between renewals, at most: so soon a worker learns that it has lost its lease. Who takes a
 # lease from a holder that may still live waits longer than that before its first step.
@@ -155,7 +155,7 @@ def leased_night(
         renew = partial(renew_night, lease=lease, seconds=seconds)
         hold = Hold(stores, seconds, renew, began + seconds)
         try:
-            if lease.crashes >= _CRASHES:
+            if lease.crashes >= CRASHES:
                 raise PoisonedNight(catalogue=catalogue, date=day, crashes=lease.crashes)
             with hold.kept():
                 yield lease.night, hold
@@ -193,7 +193,7 @@ def leased_subtree(
         began, lease = _await(stores, take, owner)
         renew = partial(renew_lease, lease=lease, seconds=seconds)
         try:
-            if lease.crashes >= _CRASHES:
+            if lease.crashes >= CRASHES:
                 raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
             again = lease.attempts > 1
             with Hold(stores, seconds, renew, began + seconds, again).kept() as hold:

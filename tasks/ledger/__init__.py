@@ -84,9 +84,9 @@ from tasks.ledger.runs import (
     record_metric,
     seconds_per_pixel,
     set_run_state,
+    unattended_runs,
 )
 from tasks.ledger.segment_claims import SegmentClaims, claim_segments
-    unattended_runs,
 from tasks.ledger.segments import (
     Stored,
     StoredSegment,
@@ -95,6 +95,7 @@ from tasks.ledger.segments import (
     stored_segments,
 )
 from tasks.ledger.standing import find_like, load_standing
+from tasks.ledger.starts import count_start, forget_starts
 from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 
@@ -127,6 +128,7 @@ __all__ = [
     "claim_segments",
     "count_leases",
     "count_objects",
+    "count_start",
     "count_waiting",
     "digest_rows",
     "end_run",
@@ -137,9 +139,9 @@ __all__ = [
     "find_night",
     "find_night_run",
     "find_prompts",
+    "find_published",
     "find_request",
     "find_run",
-    "find_published",
     "find_run_settings",
     "find_slots",
     "find_tuned",
@@ -147,6 +149,7 @@ __all__ = [
     "forget_images",
     "forget_previews",
     "forget_segment",
+    "forget_starts",
     "forget_tuned",
     "has_nights",
     "keep_slots",
@@ -166,10 +169,10 @@ __all__ = [
     "lost_embeddings",
     "note_flow_run",
     "note_progress",
+    "note_published",
     "note_resumed",
     "note_rows",
     "note_settings",
-    "note_published",
     "open_subtrees",
     "record_images",
     "record_metric",
@@ -195,5 +198,5 @@ __all__ = [
     "take_lease",
     "take_night",
     "tree_nodes",
-]
     "unattended_runs",
+]

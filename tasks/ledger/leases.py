@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from tasks.errors import LeaseHeld, LeaseLost, UnknownSubtree
 from tasks.holder import is_gone
 from tasks.ledger.clock import after, now, seconds_until
+from tasks.ledger.starts import forget_starts
 from tasks.records import Subtree
 from tasks.states import SubtreeState
 
@@ -78,6 +79,8 @@ def take_lease(
         .returning(Subtree.lease_until, Subtree.attempts, Subtree.crashes)
         .execution_options(synchronize_session=False)
     ).one()
+    if flow_run_id is not None:
+        forget_starts(session, flow_run_id)
     return Lease(run, shard, owner, cast(datetime, until), attempts, crashes, silent)
 
 

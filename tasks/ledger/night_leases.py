@@ -12,6 +12,7 @@ from tasks.errors import NightLost, NightTaken
 from tasks.holder import is_gone
 from tasks.ledger.claims import Night
 from tasks.ledger.clock import after, seconds_until
+from tasks.ledger.starts import forget_starts
 from tasks.records import Batch
 
 
@@ -50,6 +51,7 @@ def take_night(
     values |= {"crashes": Batch.crashes + 1 if former is not None else 0}
     taken = update(Batch).where(batch).values(**values).returning(Batch.attempts, Batch.crashes)
     attempts, crashes = session.execute(taken.execution_options(synchronize_session=False)).one()
+    forget_starts(session, owner)  # a night's owner is its flow run
     return NightLease(night, owner, attempts, silent, crashes)
 
 

@@ -159,6 +159,7 @@ def open_subtrees(session: Session, run: uuid.UUID) -> tuple[int, ...]:
     )
     return tuple(session.execute(unfinished.order_by(Subtree.shard)).scalars())
 
+
 def unattended_runs(session: Session, most: int) -> dict[str, uuid.UUID]:
     """Return runs that have not ended and whose night nobody holds, by flow run, latest first."""
     held = and_(Batch.lease_owner.is_not(None), Batch.lease_until > now())
@@ -170,7 +171,6 @@ def unattended_runs(session: Session, most: int) -> dict[str, uuid.UUID]:
         .limit(most)
     )
     return {str(flow_run): run for flow_run, run in rows}
-
 
 
 def add_evaluations(session: Session, run: uuid.UUID, shard: int, *, done: int) -> None:

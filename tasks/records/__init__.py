@@ -13,6 +13,7 @@ from tasks.records.runs import (
     Run,
     RunMetric,
     SegmentRow,
+    Start,
     Subtree,
     TreeRow,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Run",
     "RunMetric",
     "SegmentRow",
+    "Start",
     "Subtree",
     "TreeRow",
 ]

@@ -177,6 +177,15 @@ class ImageRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class Start(Base):
+    """How many processes of a flow run were started since one of them took a lease."""
+
+    __tablename__ = "starts"
+
+    flow_run_id: Mapped[str] = mapped_column(primary_key=True)
+    count: Mapped[int]
+
+
 class RunMetric(Base):
     """The seconds of a stage of a run, summed over attempts and shards."""
 

@@ -31,8 +31,10 @@ from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
 from flows.starts import NightStart, read_deployment, start_night
 from tasks.errors import NightDiffers
+from tasks.lease import CRASHES
 from tasks.ledger import (
     RunSummary,
+    count_start,
     list_runs,
     note_flow_run,
     release_lease,
@@ -271,6 +273,22 @@ def test_a_night_that_is_cancelled_or_deleted_in_its_queue_has_ended_in_the_ledg
         assert status_of(night) == state
 
 
+def test_a_flow_run_whose_processes_die_before_they_take_up_its_work_is_given_up(
+    stack: Stack, stores: Stores
+) -> None:
+    dying = 'python -c "import os; os.kill(os.getpid(), 9)"'
+    started = create_flow_run(stack, asked("dies"), job_variables={"command": dying})
+    with stores.session() as session:
+        for _ in range(CRASHES - 1):
+            count_start(session, str(started))
+    wait_until(lambda: state_name(started) == "Crashed")
+    retry_as_the_ui_does(stack, started)
+    failed = ended(started).state
+    assert failed is not None
+    assert failed.name == "Failed"
+    assert "5 processes of this flow run died in a row" in (failed.message or "")
+
+
 def queued_for_later(stack: Stack, start: NightStart) -> uuid.UUID:
     later = Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=1))
     return create_flow_run(stack, start, state=later)
@@ -297,6 +315,11 @@ def delete(stack: Stack, flow_run: uuid.UUID) -> None:
 
 def status_of(night: SmallNight) -> str:
     return str(json.loads(run_command("status", str(night.run), "--json"))["state"])
+
+
+def state_name(flow_run: uuid.UUID) -> str | None:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(flow_run).state_name
 
 
 def asked(catalogue: str, replaced: int = 0, **changed: object) -> NightStart:
