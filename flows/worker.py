@@ -6,7 +6,7 @@ A run that is retried within seconds of its end comes back to a worker that stil
 3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
 poll. It starts flows by its fork server, which has imported all they need, on the Python that it
 runs on itself, whatever is on the path, and starts one no more whose processes die again and again.
-Everything else is Prefect's.
+It names the nights that are only scheduled. Everything else is Prefect's.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from prefect.states import Failed
 from prefect.utilities.processutils import command_to_string, setup_signal_handlers_worker
 from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
+from flows.upcoming import name_upcoming
 from flows.warm.fork_server import ForkServer
 from tasks.errors import PoisonedStart
 from tasks.starts import note_end, note_start
@@ -76,6 +77,12 @@ class PatientWorker(ProcessWorker):
             if ended is not None and ended.is_final() and not ended.is_crashed():
                 await anyio.to_thread.run_sync(note_end, str(flow_run.id))
         return result
+
+    async def sync_with_backend(self) -> None:
+        await super().sync_with_backend()
+        if self._work_pool_name == "cpu":
+            with suppress(httpx.HTTPError, ObjectNotFound):
+                await name_upcoming(self.client)
 
 
 async def serve(pool: str, name: str, limit: int) -> None:

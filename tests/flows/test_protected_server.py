@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -121,9 +122,11 @@ def schedules() -> dict[str | None, dict[str, object]]:
 
 @pytest.mark.usefixtures("let_in")
 def test_a_worker_runs_flows_by_its_own_python_beside_packages_of_the_same_names(
-    url: str, server_place: Place, tmp_path: Path
+    url: str, server_place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run("deploy")
+    monkeypatch.setenv("HIERDIFF_SOURCE_QUERY", "SELECT prompt FROM hats")
+    run("schedule", "hats", "--cron", "59 23 * * *")
     for name in ("flows", "tasks", "migrations", "hierdiff_core"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise RuntimeError('not ours')")
@@ -150,12 +153,22 @@ def test_a_worker_runs_flows_by_its_own_python_beside_packages_of_the_same_names
         worker.await_ready(PATIENCE)
         night = NightStart("shoes", date_in_zone("UTC"), NightSettings())
         ended = await_end(start_night(url, night))
+        await_names({f"hats {ended.created.date() + timedelta(days=1)}"})
     finally:
         worker.stop()
     # It came as far as the ledger, of which this machine knows nothing.
     assert ended.state is not None
     assert ended.state.name == "Failed"
     assert "No database is set" in (ended.state.message or "")
+
+
+def await_names(wanted: set[str]) -> None:
+    """Wait until the nights that are only scheduled have these names, among others."""
+    deadline = time.monotonic() + 120
+    with get_client(sync_client=True) as client:
+        while not wanted <= {each.name for each in client.read_flow_runs(limit=200)}:
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
 
 
 def await_end(flow_run: object) -> FlowRun:
