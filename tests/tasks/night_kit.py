@@ -6,18 +6,23 @@ import hashlib
 import io
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
+import torch
 from PIL import Image
 from sqlalchemy import text
 
 from tasks import stages
 from tasks.ledger import StoredSegment, claim_night, load_plan, stored_segments
 from tasks.object_keys import picture_key
+from tasks.report.publish import publish
 from tasks.settings import Settings
-from tasks.stores import Stores
+from tasks.stores import Stores, open_stores
+from tasks.worker.denoise import denoise_shard
 from tasks.worker.shard import StoredStates
 
 NIGHT = date(2026, 11, 22)
@@ -59,6 +64,20 @@ def plan_small_night(
     stages.ingest(stores, settings, claimed, stages.Source(file=file))
     stages.embed(stores, settings, claimed.batch, lambda done, total: None)
     return SmallNight(stores, settings, stages.plan(stores, settings, claimed.batch))
+
+
+@contextmanager
+def published(settings: Settings, folder: Path) -> Iterator[SmallNight]:
+    """Make and publish a night of two pictures, of a red mug and a blue clock."""
+    torch.set_num_threads(1)
+    short = small(settings, planner="paper", shards=1, steps=3, saving=0.3)
+    file = write_catalogue(folder, [("red", "mug"), ("blue", "clock")])
+    with open_stores(short) as stores:
+        night = plan_small_night(stores, short, file)
+        for shard in (0, 1):
+            denoise_shard(stores, short, night.run, shard, "worker")
+        publish(stores, short, night.run)
+        yield night
 
 
 def end_states(stores: Stores, run: uuid.UUID) -> dict[str, str]:
