@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from tasks.ledger.clock import now
 from tasks.records import Batch, Catalogue, ImageRow, Run, SegmentRow, Subtree
@@ -91,7 +91,7 @@ def count_objects(session: Session) -> tuple[Kept, ...]:
 
 
 def _held(
-    session: Session, kind: str, table: type[Batch | Subtree], since: ColumnElement[datetime]
+    session: Session, kind: str, table: type[Batch | Subtree], since: InstrumentedAttribute[Any]
 ) -> Held:
     age = func.max(func.extract("epoch", now() - since))
     counts = (func.count(), func.count().filter(table.lease_until < now()), age)
