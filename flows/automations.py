@@ -38,11 +38,16 @@ def register_automations(client: SyncPrefectClient) -> None:
     was waiting for, and with them the runs that died while it was down.
     """
     for automation in automations():
-        known = client.read_automations_by_name(automation.name)
-        if not known:
-            client.create_automation(automation)
-        elif _content(known[0]) != _content(automation):
-            client.update_automation(known[0].id, automation)
+        keep_automation(client, automation)
+
+
+def keep_automation(client: SyncPrefectClient, automation: AutomationCore) -> None:
+    """Create an automation, or bring the one of its name up to date."""
+    known = client.read_automations_by_name(automation.name)
+    if not known:
+        client.create_automation(automation)
+    elif _content(known[0]) != _content(automation):
+        client.update_automation(known[0].id, automation)
 
 
 def _content(automation: AutomationCore) -> tuple[object, ...]:

@@ -24,6 +24,7 @@ from flows.agreement import agree
 from flows.artifacts import show_plan, show_result
 from flows.children import await_child, cancel_children, child_name, ensure_child
 from flows.errors import NightIncomplete, SubtreeFailed
+from flows.messages import emit_rejected
 from flows.names import night_name
 from flows.quiet import quiet_libraries
 from tasks import stages
@@ -221,6 +222,8 @@ def read_prompts(stores: Stores, settings: Settings, claimed: Night, asked: Nigh
     log.info("%d prompts, %d rows rejected", len(rows.prompts), len(rows.rejected))
     for line in (*(kind.line() for kind in by_kind(rows.rejected)), *rows.notes):
         log.warning("%s", line)
+    if len(rows.rejected) > settings.notify_rejected:
+        emit_rejected(owner(), len(rows.rejected))
 
 
 @task(name="embed prompts", task_run_name="embed prompts", cache_policy=NO_CACHE)

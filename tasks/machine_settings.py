@@ -73,6 +73,7 @@ class MachineSettings(BaseModel):
         allow_inf_nan=False,
         description="size of splits that `hierdiff gc` keeps, at most; empty: all of those nights",
     )
+
     patience_seconds: float = Field(
         default=900.0,
         ge=0,
@@ -83,6 +84,18 @@ class MachineSettings(BaseModel):
         default=512,
         ge=1,
         description="memory of a worker for finished work while the stores are away",
+    )
+    notify: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9-]+/[a-z0-9-]+$",
+        description="a notification block of the Prefect server, as `slack-webhook/oncall`; "
+        "`hierdiff deploy` has it told of nights that need somebody",
+    )
+    notify_hours: float = Field(
+        default=6.0, gt=0, le=168, description="hours after which a night that runs is late"
+    )
+    notify_rejected: int = Field(
+        default=0, ge=0, description="rejected rows of a night that need no message"
     )
     gpu_price_per_hour: float | None = Field(
         default=None, ge=0, description="price of one GPU, for the cost of a night"

@@ -9,10 +9,12 @@ import threading
 from pathlib import Path
 
 import click
+from prefect.client.orchestration import get_client
 
 from flows.commands.client import prefect
 from flows.commands.options import catalogue_argument, reading_options
 from flows.deployments import register_deployments, register_pools
+from flows.messages import register_messages
 from flows.schedules import schedule_nights, unschedule
 from flows.stack import standalone as embedded
 from flows.stack.orchestrator import HEARTBEAT, worker_command
@@ -41,6 +43,8 @@ def deploy() -> None:
     settings = read_settings()
     with prefect(settings) as url:
         register_pools()
+        with get_client(sync_client=True) as client:
+            register_messages(client, settings)
         log = Path(tempfile.gettempdir()) / f"hierdiff-deploy-{os.getpid()}.log"
         register_deployments({"PREFECT_API_URL": url}, log, settings.night)
         log.unlink(missing_ok=True)

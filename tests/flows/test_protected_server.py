@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from click.testing import CliRunner
-from prefect.client.orchestration import get_client
+from prefect import Flow
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.events import emit_event
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from prefect.states import Failed, Running
 
 from flows.cli import cli
 from flows.errors import RefusedByPrefect, UnreachablePrefect
+from flows.messages import REJECTED, register_messages
 from flows.stack import orchestrator
 from flows.stack.home import clean_environment
 from flows.stack.services import Service, started_on_free_port
 from flows.starts import DEPLOYMENT, NightStart, start_night
+from hierdiff_core.errors import InvalidSetting
 from tasks.business_date import date_in_zone
+from tasks.machine_settings import MachineSettings
 from tasks.night_settings import NightSettings
 from tests.servers import PATIENCE, Place
 
 pytestmark = pytest.mark.slow
 
 PASSWORD = "admin:hush:hush"
+UI = "https://prefect.example"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +49,7 @@ def url(server_place: Place) -> Iterator[str]:
     home = server_place.home
     environment = clean_environment(home) | orchestrator.prefect_environment(home)
     environment["PREFECT_SERVER_API_AUTH_STRING"] = PASSWORD
+    environment["PREFECT_UI_URL"] = UI  # which links in messages begin with
 
     def on_port(port: int) -> Service:
         ports.append(port)
@@ -118,6 +132,86 @@ def schedules() -> dict[str | None, dict[str, object]]:
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(DEPLOYMENT)
     return {each.slug: (each.parameters or {})["settings"] for each in deployment.schedules}
+
+
+@pytest.mark.usefixtures("let_in")
+def test_a_block_that_the_server_has_not_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HIERDIFF_NOTIFY", "slack-webhook/nobody")
+    with pytest.raises(InvalidSetting, match="TYPE/NAME"):
+        run("deploy")
+
+
+@pytest.mark.usefixtures("let_in")
+def test_nights_that_need_somebody_are_told_with_a_link() -> None:
+    with listening() as (address, heard), get_client(sync_client=True) as client:
+        block = CustomWebhookNotificationBlock(
+            name="night watch", url=address, json_data={"text": "{{body}}"}
+        )
+        block.save("night-watch", overwrite=True)
+        settings = MachineSettings(notify="custom-webhook/night-watch", notify_hours=0.003)
+        register_messages(client, settings)
+        register_messages(client, settings)  # and once is enough
+        failed, slow, silent = (start_bare_run(client, name) for name in ("shoes", "hats", "bags"))
+        client.set_flow_run_state(slow, Running())
+        client.set_flow_run_state(failed, Failed(message="2 images are missing"))
+        emit_rejection(silent)
+        told = await_lines(heard, 3)
+        register_messages(client, MachineSettings())
+        assert [each.name for each in client.read_automations() if "message" in each.name] == []
+    assert sorted(line.split(f" {UI}/")[0] for line in told) == [
+        "bags goes on without 7 rejected rows; its report lists the reasons.",
+        "hats is not done 0.003 hours after its start.",
+        "shoes failed: 2 images are missing",
+    ]
+
+
+def start_bare_run(client: SyncPrefectClient, name: str) -> UUID:
+    """Return a flow run of `nightly` that nobody works on."""
+    return client.create_flow_run(Flow(lambda: None, name="nightly"), name=name).id
+
+
+def emit_rejection(flow_run: UUID) -> None:
+    """Do what a night's flow run does, whose context names its flow."""
+    related = {"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow"}
+    emit_event(
+        REJECTED,
+        {"prefect.resource.id": f"prefect.flow-run.{flow_run}"},
+        related=[related | {"prefect.resource.name": "nightly"}],
+        payload={"rejected": 7},
+    )
+
+
+@contextmanager
+def listening() -> Iterator[tuple[str, list[str]]]:
+    """Yield the address of a chat, and what was said there."""
+    heard: list[str] = []
+
+    class Chat(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            heard.append(json.loads(body)["text"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Chat)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", heard
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def await_lines(heard: list[str], count: int) -> list[str]:
+    deadline = time.monotonic() + PATIENCE
+    while len(heard) < count and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return heard
 
 
 @pytest.mark.usefixtures("let_in")
