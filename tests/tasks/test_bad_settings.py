@@ -39,6 +39,8 @@ BAD = {
     "lease_seconds": (*WORDS, "0", "-1", "nan"),
     "keep_nights": (*NOT_WHOLE, "0", "-1"),
     "keep_gigabytes": (*NOT_NUMBER, "-1"),
+    "patience_seconds": (*NOT_NUMBER, "-1"),
+    "hold_megabytes": (*NOT_WHOLE, "0", "-1"),
     "notify": ("oncall", "/", "slack-webhook/", "/oncall", "a/b/c", "\x1b[31m/x"),
     "notify_hours": (*NOT_NUMBER, "0", "-1", "169"),
     "notify_rejected": (*NOT_WHOLE, "-1"),
