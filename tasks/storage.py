@@ -27,6 +27,7 @@ from botocore.exceptions import (
 )
 
 from hierdiff_core.errors import InvalidSetting
+from tasks.addresses import without_accounts
 from tasks.errors import CorruptObject, MissingBucket, MissingObject
 from tasks.patience import AT_ONCE, Patience
 from tasks.settings import Settings
@@ -184,7 +185,7 @@ class Bucket:
     @property
     def place(self) -> Place:
         """Where it is, for people."""
-        return Place(self.name, self.client.meta.endpoint_url, self.account)
+        return Place(self.name, without_accounts(self.client.meta.endpoint_url), self.account)
 
 
 def connect_bucket(
@@ -248,7 +249,8 @@ def _connect_client(settings: Settings, waiting: Mapping[str, Any]) -> S3Client:
         )
     except (BotoCoreError, ValueError) as error:
         name, value = _blamed(error, settings)
-        raise InvalidSetting(setting=name, value=value, hint=str(error).rstrip(".")) from None
+        hint = without_accounts(str(error)).rstrip(".")
+        raise InvalidSetting(setting=name, value=value, hint=hint) from None
     return client
 
 
@@ -257,7 +259,7 @@ def _blamed(error: Exception, settings: Settings) -> tuple[str, str | None]:
     for kinds, name in _BLAMED.items():
         if isinstance(error, kinds):
             return name, os.environ.get(name)
-    return "HIERDIFF_S3_ENDPOINT_URL", settings.s3_endpoint_url
+    return "HIERDIFF_S3_ENDPOINT_URL", without_accounts(settings.s3_endpoint_url or "")
 
 
 _BLAMED: dict[tuple[type[Exception], ...], str] = {

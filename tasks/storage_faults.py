@@ -25,6 +25,7 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 
 from hierdiff_core.errors import HierdiffError
+from tasks.addresses import without_accounts
 from tasks.errors import MissingBucket, MissingObject, RefusedByStorage, UnreachableStorage
 
 # boto3 looks for the region of a bucket that redirects again and again: RecursionError.
@@ -73,7 +74,7 @@ class Place:
         return MissingBucket(bucket=self.bucket, endpoint=self.endpoint)
 
     def _facts(self, reason: object, hint: str) -> dict[str, object]:
-        line = " ".join(str(reason).split())
+        line = without_accounts(" ".join(str(reason).split()))
         return {"bucket": self.bucket, "endpoint": self.endpoint, "reason": line, "hint": hint}
 
 

@@ -13,6 +13,7 @@ from flows.errors import NoPrefect, RefusedByPrefect, UnreachablePrefect, Untrus
 from flows.stack.home import read_stack_file
 from flows.stack.orchestrator import connected
 from hierdiff_core.errors import HierdiffError
+from tasks.addresses import without_accounts
 from tasks.ledger import unattended_runs
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
@@ -90,7 +91,8 @@ def check_prefect(url: str) -> None:
                 raise
             known = False
     if not known:
-        raise UnreachablePrefect(url=url, reason="it answers as no Prefect server does")
+        reason = "it answers as no Prefect server does"
+        raise UnreachablePrefect(url=without_accounts(url), reason=reason)
 
 
 @contextmanager
@@ -99,16 +101,16 @@ def _reaching(url: str) -> Iterator[None]:
         yield
     except httpx.HTTPStatusError as error:
         if _refuses(error):
-            raise RefusedByPrefect(url=url) from None
+            raise RefusedByPrefect(url=without_accounts(url)) from None
         if error.response.status_code < 500:
             raise
         reason = f"status {error.response.status_code}"
-        raise UnreachablePrefect(url=url, reason=reason) from None
+        raise UnreachablePrefect(url=without_accounts(url), reason=reason) from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         if distrust := _distrust(error):
-            raise UntrustedPrefect(url=url, reason=distrust) from None
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UnreachablePrefect(url=url, reason=reason) from None
+            raise UntrustedPrefect(url=without_accounts(url), reason=distrust) from None
+        reason = without_accounts(" ".join(str(error).split())) or type(error).__name__
+        raise UnreachablePrefect(url=without_accounts(url), reason=reason) from None
 
 
 def _refuses(error: Exception) -> bool:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 DEAD = "127.0.0.1:1"
 LIMIT = 10.0  # seconds
+START = 3.0  # of them, until a command has begun
 LEDGER = ("HIERDIFF_DATABASE_URL",)
 BUCKET = ("HIERDIFF_S3_ENDPOINT_URL",)
 PREFECT = ("PREFECT_API_URL",)
@@ -240,20 +241,31 @@ def test_the_line_blames_the_setting_that_is_wrong_and_no_other(
     assert [each for each in Path().iterdir() if each not in before and each.name != "home"] == []
 
 
-@pytest.mark.parametrize("changed", [
-    {"HIERDIFF_S3_ENDPOINT_URL": "http://{silent}"},
-    {"PREFECT_API_URL": "http://{silent}/api"},
-])  # fmt: skip
+@pytest.mark.parametrize("name", ["HIERDIFF_S3_ENDPOINT_URL", "PREFECT_API_URL"])
 def test_a_server_that_accepts_and_never_answers_is_said_within_ten_seconds(
-    changed: dict[str, str],
-    right: dict[str, str],
-    places: dict[str, str],
-    monkeypatch: pytest.MonkeyPatch,
+    name: str, right: dict[str, str], places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(storage._FOR_A_TRY, "read_timeout", 3)
-    for name, value in {**right, **changed}.items():
-        monkeypatch.setenv(name, value.format_map(places))
-    began = time.monotonic()
-    code, lines = lines_of("run")
-    assert time.monotonic() - began < LIMIT
-    assert (code, len(lines)) == (2, 1)
+    for each, value in right.items():
+        monkeypatch.setenv(each, value)
+    seconds: dict[str, list[float]] = {"dead": [], "silent": []}
+    for place, taken in [*seconds.items()] * 2:  # the first time something may be loaded
+        monkeypatch.setenv(name, f"http://{places[place]}/api")
+        began = time.monotonic()
+        code, lines = lines_of("run")
+        taken.append(time.monotonic() - began)
+        assert (code, len(lines)) == (2, 1)
+    # Who refuses at once takes what this machine takes without a wait.
+    assert min(seconds["silent"]) - min(seconds["dead"]) < LIMIT - START
+
+
+@pytest.mark.parametrize("name", [*LEDGER, *BUCKET, *PREFECT])
+def test_a_secret_in_an_address_stays_out_of_the_line(
+    name: str, right: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheme = "postgresql" if name in LEDGER else "http"
+    for each, value in {**right, name: f"{scheme}://me:hush@{DEAD}/x"}.items():
+        monkeypatch.setenv(each, value)
+    _, (line,) = lines_of("run")
+    assert DEAD in line
+    assert "hush" not in line
