@@ -20,6 +20,7 @@ ORDER = (
     "levels",
     "calibrated",
     "own",
+    "variants",
     "gpu",
     "profile",
 )

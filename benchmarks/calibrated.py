@@ -20,10 +20,10 @@ from benchmarks.machine import ROOT
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
 from benchmarks.planning import Vectors, make_template
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.levels import landing_levels
 from hierdiff_core.calibrated.plans import plan_points, predicted_excess
 from hierdiff_core.clustering.tree import EXACT
 from hierdiff_core.digest import digest
+from hierdiff_core.noise_levels import landing_levels
 
 TITLE = "Calibrated plans: seconds and memory, whole and in regions"
 SIZES = (2_000, 20_000, 100_000)

@@ -17,11 +17,11 @@ from scipy.optimize import isotonic_regression
 from benchmarks.lab import Lab
 from benchmarks.outcome import Cell, Column, Figure, Goal, Outcome, Plot, Table
 from benchmarks.paper.prompt_sets import built_in_sets
-from hierdiff_core.calibrated.levels import landing_levels, noise_levels
 from hierdiff_core.calibrated.readings import Design
 from hierdiff_core.calibrated.readings import measure as measure_forks
 from hierdiff_core.evaluation.prompt_sets import choose_sets, sample
 from hierdiff_core.models.recipes import pin_recipe
+from hierdiff_core.noise_levels import landing_levels, noise_levels
 from hierdiff_core.solver import make_solver
 from tasks.evaluation.subject import Subject, embed_texts, load_subject
 from tasks.evaluation.work_folder import WorkFolder

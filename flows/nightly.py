@@ -18,7 +18,7 @@ from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import WithJsonSchema
+from pydantic import Field, WithJsonSchema
 
 from flows.agreement import agree
 from flows.artifacts import show_plan, show_result
@@ -44,6 +44,7 @@ from tasks.ledger import (
 )
 from tasks.night_settings import NightSettings
 from tasks.rejected import by_kind
+from tasks.remake import Remake, read_remake
 from tasks.report.check import Checked, check_night
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
@@ -54,6 +55,7 @@ from tasks.stores import Stores, open_patiently, open_stores
 _DEFAULTS = NightSettings()
 # A form is to offer a date, not a choice between a date and null.
 _Day = Annotated[date | None, WithJsonSchema({"type": "string", "format": "date"})]
+_Seed = Annotated[int | None, Field(ge=0, lt=2**63), WithJsonSchema({"type": "integer"})]
 _AT_ONCE = 16  # children that are awaited at the same time; the pool decides how many run
 
 
@@ -75,6 +77,8 @@ def nightly(
     business_date: _Day = None,
     settings: NightSettings = _DEFAULTS,
     replace: bool = False,
+    remake: str = "",
+    remake_seed: _Seed = None,
 ) -> State[None] | None:
     """Make one night's pictures.
 
@@ -88,23 +92,28 @@ def nightly(
         business_date: Date that the night is for; empty: today in the settings' time zone.
         settings: What to draw, from which rows, within which budget.
         replace: Make the night anew where it exists; pictures that still fit are kept.
+        remake: Pictures to make although they exist: `all`, or references such as `A-17, B-2#3`.
+            The night of this date is replaced, and its rows are taken again where the settings
+            name no source.
+        remake_seed: With `remake`: make other pictures by this seed, from the steps that they
+            share; later nights keep them. Empty: make them anew by tonight's settings.
     """
     quiet_libraries()
     machine = read_settings()
     for name in overruled(settings):
         get_run_logger().warning("%s of this worker is not used; the night has its own", name)
-    tonight = machine.with_night(settings)
+    tonight, asked = machine.with_night(settings), read_remake(remake, remake_seed)
     day = business_date or night_of_schedule(settings.timezone)
     try:
         with open_patiently(machine) as stores:
             agree(stores)
-            if replace:
+            if replace or asked.names:
                 replace_earlier(stores, catalogue, day)
             with leased_night(stores, catalogue, day, owner(), machine.lease_seconds) as held:
                 claimed, hold = held
                 if is_done_already(stores, tonight, claimed):
                     return Completed(message=f"The night was done already, as run {claimed.run}.")
-                run = plan_everything(stores, tonight, claimed)
+                run = plan_everything(stores, tonight, claimed, asked)
                 hold.check()
                 run_everything(stores, run, night_name(catalogue, day))
                 hold.check()
@@ -118,7 +127,7 @@ def nightly(
     except NightLost as lost:
         # Another process of this flow run has the night: wait for it, and make what it leaves.
         get_run_logger().warning("%s", lost)
-        return nightly.fn(catalogue, day, settings, replace)
+        return nightly.fn(catalogue, day, settings, replace, remake, remake_seed)
     return None
 
 
@@ -140,7 +149,9 @@ def is_done_already(stores: Stores, settings: Settings, claimed: Night) -> bool:
     return done
 
 
-def plan_everything(stores: Stores, settings: Settings, claimed: Night) -> uuid.UUID:
+def plan_everything(
+    stores: Stores, settings: Settings, claimed: Night, remake: Remake
+) -> uuid.UUID:
     """Return the night's run: the one it has, or one that is planned now."""
     if claimed.run is not None:
         get_run_logger().info("Run %s continues from where it stopped", claimed.run)
@@ -150,7 +161,7 @@ def plan_everything(stores: Stores, settings: Settings, claimed: Night) -> uuid.
     if tonight.warning:
         get_run_logger().warning("%s", tonight.warning)
     with watch.timed(Stage.READ):
-        read_prompts(stores, tonight.settings, claimed, settings.night)
+        read_prompts(stores, tonight.settings, claimed, settings.night, remake)
     with watch.timed(Stage.EMBED):
         embed_prompts(stores, settings, claimed.batch)
     with watch.timed(Stage.PLAN):
@@ -216,9 +227,12 @@ def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 
 
 @task(name="read prompts", task_run_name="read prompts", cache_policy=NO_CACHE)
-def read_prompts(stores: Stores, settings: Settings, claimed: Night, asked: NightSettings) -> None:
+def read_prompts(
+    stores: Stores, settings: Settings, claimed: Night, asked: NightSettings, remake: Remake
+) -> None:
     """Store the night's rows; bad ones are rejected, each with its reason."""
-    rows, log = stages.ingest(stores, settings, claimed, stages.Source(), asked), get_run_logger()
+    log = get_run_logger()
+    rows = stages.ingest(stores, settings, claimed, stages.Source(), asked, remake)
     log.info("%d prompts, %d rows rejected", len(rows.prompts), len(rows.rejected))
     for line in (*(kind.line() for kind in by_kind(rows.rejected)), *rows.notes):
         log.warning("%s", line)

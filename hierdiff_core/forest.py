@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,8 +12,9 @@ import numpy.typing as npt
 from hierdiff_core.clustering.tree import ClusterTree
 from hierdiff_core.grafting import Grafted
 from hierdiff_core.keys import segment_keys
-from hierdiff_core.plan import Plan, PlannedTree, join_plans
-from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.parting import Siblings, find_siblings
+from hierdiff_core.plan import Plan, join_plans
+from hierdiff_core.prompt import Prompt, content_key, text_key
 from hierdiff_core.recipe import Recipe, compatibility_key
 from hierdiff_core.standing import Founder
 
@@ -30,6 +31,28 @@ class Group:
         """One key per leaf."""
         return tuple(map(content_key, self.prompts))
 
+    @cached_property
+    def text_keys(self) -> tuple[str, ...]:
+        """The content key of the first picture of each leaf's text."""
+        return tuple(map(text_key, self.prompts))
+
+    @cached_property
+    def has_variants(self) -> bool:
+        """Whether any leaf is another picture of its text than the first one."""
+        return self.content_keys != self.text_keys
+
+    @cached_property
+    def siblings(self) -> tuple[Siblings, ...]:
+        """The leaves of each text."""
+        leaves = range(len(self.prompts))
+        return find_siblings(leaves, self.content_keys, self.text_keys)
+
+    @cached_property
+    def texts(self) -> Group:
+        """The group in which each text has its first picture alone, in the order of siblings."""
+        steering = (self.prompts[each.steering] for each in self.siblings)
+        return Group(self.recipe, tuple(each.first for each in steering))
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -45,7 +68,7 @@ class Forest:
     """A batch's groups, their trees, and the one plan over all leaves, numbered in group order."""
 
     groups: tuple[Group, ...]
-    trees: tuple[ClusterTree, ...]  # none where the plan stands on earlier nights
+    trees: tuple[ClusterTree, ...]  # none where the plan is not of trees alone
     plan: Plan
     keys: tuple[str, ...]  # of the segments
     guests: tuple[Founder, ...] = ()  # founders that want no picture, numbered from N
@@ -83,7 +106,9 @@ def group_prompts(prompts: Sequence[Prompt]) -> tuple[Group, ...]:
     leaves: dict[str, dict[str, Prompt]] = {}
     for prompt in prompts:
         group = leaves.setdefault(compatibility_key(prompt.recipe), {})
-        group.setdefault(content_key(prompt), prompt)
+        known = group.setdefault(content_key(prompt), prompt)
+        if prompt.anew and not known.anew:
+            group[content_key(prompt)] = replace(known, anew=True)
     return tuple(
         Group(
             next(iter(group.values())).recipe, tuple(prompt for _, prompt in sorted(group.items()))
@@ -104,14 +129,14 @@ def count_standing(plan: Plan, stored: Collection[int]) -> Standing:
 
 def key_forest(
     groups: Sequence[Group],
-    planned: Sequence[PlannedTree],
+    plans: Sequence[Plan],
+    trees: Sequence[ClusterTree] = (),
     losses: npt.NDArray[np.float64] | None = None,
 ) -> Forest:
-    """Return the forest of planned trees, one for each group, with the segments' keys."""
-    plan = join_plans([each.plan for each in planned])
-    keys = segment_keys(plan, *_leaf_keys(groups, ()))
-    trees = tuple(each.tree for each in planned)
-    return Forest(tuple(groups), trees, plan, keys, losses=losses)
+    """Return the forest of plans, one for each group, with the segments' keys."""
+    plan = join_plans(plans)
+    keys = _segment_keys(plan, groups, ())
+    return Forest(tuple(groups), tuple(trees), plan, keys, losses=losses)
 
 
 def key_grafted(
@@ -126,12 +151,15 @@ def key_grafted(
     for each in grafted:
         stored |= {first + segment for segment in each.stored}
         first += len(each.plan.segments)
-    keys = segment_keys(plan, *_leaf_keys(groups, guests))
+    keys = _segment_keys(plan, groups, guests)
     return Forest(tuple(groups), (), plan, keys, guests, frozenset(stored), losses)
 
 
-def _leaf_keys(groups: Sequence[Group], guests: Sequence[Founder]) -> tuple[list[str], list[str]]:
-    """Return the content key of each leaf and guest, and the compatibility key of each leaf."""
-    content_keys = [key for group in groups for key in group.content_keys]
+def _segment_keys(
+    plan: Plan, groups: Sequence[Group], guests: Sequence[Founder]
+) -> tuple[str, ...]:
     recipes = [compatibility_key(group.recipe) for group in groups for _ in group.prompts]
-    return [*content_keys, *(guest.content_key for guest in guests)], recipes
+    founders = [guest.content_key for guest in guests]
+    own = [key for group in groups for key in group.content_keys]
+    texts = [key for group in groups for key in group.text_keys]
+    return segment_keys(plan, [*own, *founders], recipes, [*texts, *founders])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from hierdiff_core.branching import make_branches
 from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.clustering.vectors import check_vectors
@@ -21,11 +22,11 @@ from hierdiff_core.grafting import Branch, graft
 from hierdiff_core.plan import CALIBRATED, PAPER, Plan, PlannedTree, make_plan
 from hierdiff_core.prices import step_prices
 from hierdiff_core.schedule import make_schedule, solve_tau
-from hierdiff_core.standing import Founder, StandingForest, best_splits
+from hierdiff_core.standing import Founder, StandingForest
+from hierdiff_core.variants import plan_variants
 
 if TYPE_CHECKING:
     from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
-    from hierdiff_core.joining import Gains
 
 Vectors = npt.NDArray[np.floating]
 
@@ -45,6 +46,7 @@ class PlanSettings:
     # Excess that a calibrated plan may add on average where no budget is set, as a share of what
     # plain pictures miss.
     loss: float = LOSS
+    shared: float = 0.5  # share of its steps up to which a variant may share them
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +91,16 @@ def plan_forest(
     for group, rows in zip(groups, vectors, strict=True):
         check_vectors(rows, [prompt.row for prompt in group.prompts])
     planner = PLANNERS[find_planner(settings.planner, groups)]
-    planned = planner.plan(groups, vectors, settings)
+    trees: tuple[ClusterTree, ...] = ()
+    if any(group.has_variants for group in groups):
+        plans = plan_variants(groups, vectors, settings, planner)
+    else:
+        planned = planner.plan(groups, vectors, settings)
+        plans, trees = tuple(each.plan for each in planned), tuple(each.tree for each in planned)
     losses = [
-        _losses(group, each.plan, rows)
-        for group, each, rows in zip(groups, planned, vectors, strict=True)
+        _losses(group, each, rows) for group, each, rows in zip(groups, plans, vectors, strict=True)
     ]
-    return key_forest(groups, planned, np.concatenate(losses))
+    return key_forest(groups, plans, trees, np.concatenate(losses))
 
 
 def extend_forest(
@@ -156,7 +162,7 @@ def branch_by_paper(
         return make_plan(build_tree(rows, linkage, keys, exact=settings.exact), schedule)
 
     gains = gains_by_thresholds(stand.vectors, stand.forest, stand.founders, schedule, linkage)
-    return _branches(group, stand, settings, gains, plan)
+    return make_branches(group, stand, settings, gains, plan)
 
 
 def branch_by_calibration(
@@ -172,28 +178,7 @@ def branch_by_calibration(
         return plan_at_price(solver.points(rows), price, keys, settings.exact).plan
 
     gains = gains_by_price(stand.vectors, stand.forest, stand.founders, solver, price)
-    return _branches(group, stand, settings, gains, plan)
-
-
-def _branches(
-    group: Group,
-    stand: Stand,
-    settings: PlanSettings,
-    gains: Gains,
-    plan: Callable[[Vectors, Sequence[str]], Plan],
-) -> tuple[Branch, ...]:
-    count = len(stand.new)
-    if settings.joins:
-        splits = best_splits(stand.forest, group.recipe.steps, count, gains)
-    else:
-        splits = np.full(count, -1)
-    made = []
-    for split in np.unique(splits).tolist():
-        rows = np.flatnonzero(splits == split)
-        leaves = tuple(stand.new[row] for row in rows)
-        keys = [group.content_keys[leaf] for leaf in leaves]
-        made.append(Branch(split, leaves, plan(stand.vectors[rows], keys)))
-    return tuple(made)
+    return make_branches(group, stand, settings, gains, plan)
 
 
 def plan_by_calibration(

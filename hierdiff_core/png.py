@@ -50,7 +50,7 @@ def trace(plan: Plan, leaf: int, *, prompt: Prompt, run: str, content_key: str) 
     own = sum(segment.steps for segment in path if segment.size == 1)
     return Provenance(
         run=run,
-        reference=prompt.reference,
+        reference=prompt.name,
         text=prompt.text,
         recipe=prompt.recipe,
         content_key=content_key,

@@ -21,7 +21,7 @@ Gains = npt.NDArray[np.floating]
 
 _BLOCK = 2**25  # numbers in a block of gains
 _FOUNDERS = 2**24  # numbers in a block of founders' vectors
-_ROOT = -1  # stands for noise, which every prompt may start from
+NO_SPLIT = -1  # stands for noise, which every prompt may start from
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,7 @@ class StandingSegment:
     founders: tuple[Founder, ...]
     stored: bool  # whether its end state, or its picture, is stored
     coming: bool = False  # whether a night that is under way makes it
+    made: float = 0.0  # when, on any clock
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +58,7 @@ class StandingForest:
     stored: npt.NDArray[np.bool_]  # (S,) whether the end state, or the picture, is stored
     coming: npt.NDArray[np.bool_]  # (S,) whether a night that is under way makes it
     prompts: tuple[Founder, ...]
+    made: npt.NDArray[np.float64]  # (S,) when, on any clock
 
     def __len__(self) -> int:
         return len(self.parents)
@@ -66,16 +68,18 @@ class StandingForest:
         """The segments by their depth: those of the roots, their children, and so on."""
         depths = np.zeros(len(self), dtype=np.int64)
         for segment, parent in enumerate(self.parents.tolist()):
-            depths[segment] = 0 if parent == _ROOT else depths[parent] + 1
+            depths[segment] = 0 if parent == NO_SPLIT else depths[parent] + 1
         return tuple(np.flatnonzero(depths == each) for each in range(depths.max(initial=-1) + 1))
 
     def pictures(self, steps: int) -> dict[str, int]:
         """Return the segments of K steps that end in a picture, by its content key.
 
-        It is stored, or else coming.
+        It is stored, of one that was made anew the last one, or else coming.
         """
         last = self.stops == steps
-        ends = [*np.flatnonzero(self.coming & last), *np.flatnonzero(self.stored & last)]
+        stored = np.flatnonzero(self.stored & last)
+        stored = stored[np.argsort(self.made[stored], kind="stable")]
+        ends = [*np.flatnonzero(self.coming & last), *stored]
         return {self.prompts[self.founders[end][0]].content_key: int(end) for end in ends}
 
     def splits(self, steps: int) -> Ids:
@@ -85,10 +89,15 @@ class StandingForest:
     def path(self, segment: int) -> list[int]:
         """Return the segments from the root down to this one."""
         path = []
-        while segment != _ROOT:
+        while segment != NO_SPLIT:
             path.append(segment)
             segment = int(self.parents[segment])
         return path[::-1]
+
+    def last_split(self, end: int, steps: int) -> int:
+        """Return the last stored split of no more steps on the way to an end, or -1."""
+        before = (each for each in reversed(self.path(end)[:-1]) if self.stops[each] <= steps)
+        return next((each for each in before if self.stored[each]), NO_SPLIT)
 
     def sums(self, vectors: Vectors) -> Vectors:
         """Return the sum of each segment's founders, (S, D), of vectors (F, D) of `prompts`."""
@@ -122,13 +131,14 @@ def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
     number = {founder: at for at, founder in enumerate(prompts)}
     return StandingForest(
         tuple(place),
-        np.array([place[each.parent] if each.parent else _ROOT for each in ordered], np.int64),
+        np.array([place[each.parent] if each.parent else NO_SPLIT for each in ordered], np.int64),
         np.array([each.start for each in ordered], np.int64),
         np.array([each.stop for each in ordered], np.int64),
         tuple(tuple(number[founder] for founder in each.founders) for each in ordered),
         np.array([each.stored for each in ordered], bool),
         np.array([each.coming for each in ordered], bool),
         tuple(prompts),
+        np.array([each.made for each in ordered], np.float64),
     )
 
 
@@ -141,7 +151,7 @@ def best_splits(
     (rows, segments), -inf where they may not. The gain of a split is the sum down to it, and one
     that is not above 0 is none. Memory is bounded: prompts are taken in blocks.
     """
-    best = np.full(size, _ROOT)
+    best = np.full(size, NO_SPLIT)
     splits = forest.splits(steps)
     if not len(splits):
         return best
@@ -156,5 +166,5 @@ def best_splits(
         chosen = total[:, splits]
         places = chosen.argmax(axis=1)
         gained = chosen[np.arange(len(chosen)), places] > 0
-        best[rows] = np.where(gained, splits[places], _ROOT)
+        best[rows] = np.where(gained, splits[places], NO_SPLIT)
     return best

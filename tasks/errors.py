@@ -71,6 +71,11 @@ class EmptyBatch(HierdiffError):
     """There is no usable prompt: {reason}; check the query or the file."""
 
 
+class UnknownReference(HierdiffError):
+    """No picture of tonight is called {names}; name rows by their references, such as A-17, their
+    further pictures as A-17#2, or `all`."""
+
+
 class DamagedTuning(HierdiffError):
     """The tuned setting of catalogue {catalogue!r} cannot be read ({reason}); run `hierdiff tune`
     again, or with --forget to remove it."""

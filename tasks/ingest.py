@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hierdiff_core.cell import is_absent
 from hierdiff_core.errors import HierdiffError, MissingColumn
 from hierdiff_core.printable import brief, printable_line
-from hierdiff_core.prompt import Prompt, normal_text, read_prompt
+from hierdiff_core.prompt import Prompt, normal_text, read_pictures
 from hierdiff_core.recipe import Recipe
 from tasks.errors import BadRow, EmptyBatch, RepeatedColumn
 from tasks.rejected import Rejected
@@ -42,12 +42,13 @@ def read_batch(
     recipe: Recipe,
     check: Callable[[Prompt], None] = lambda prompt: None,
     columns: Columns | None = None,
+    variants: int = 1,
 ) -> Ingested:
     """Return the prompts and the rejected rows of a source.
 
-    `check` raises what a model cannot take of a prompt, such as its length. Raises MissingColumn
-    where no row has a `prompt`, RepeatedColumn, UnknownColumn for a name of `columns` that no row
-    has, and EmptyBatch where no good row is left.
+    A row has as many pictures as it says, or `variants`. `check` raises what a model cannot take of
+    a prompt, such as its length. Raises MissingColumn where no row has a `prompt`, RepeatedColumn,
+    UnknownColumn for a name of `columns` that no row has, and EmptyBatch where no good row is left.
     """
     columns = columns or Columns()
     prompts: list[Prompt] = []
@@ -55,9 +56,10 @@ def read_batch(
     named: dict[str, Prompt] = {}  # by reference, the first
     for row in rows:
         try:
-            prompt = _read(row, recipe, columns, check)
-            _refuse_other(named.setdefault(prompt.reference, prompt), prompt)
-            prompts.append(prompt)
+            pictures = _read(row, recipe, columns, check, variants)
+            for prompt in pictures:
+                _refuse_other(named.setdefault(prompt.name, prompt), prompt)
+            prompts += pictures
         except HierdiffError as fault:
             faults.append((row.number, fault))
     columns.check()
@@ -69,9 +71,13 @@ def read_batch(
 
 
 def _read(
-    row: SourceRow, recipe: Recipe, columns: Columns, check: Callable[[Prompt], None]
-) -> Prompt:
-    """Return a row's prompt; whatever is wrong with it is an error that names the row."""
+    row: SourceRow,
+    recipe: Recipe,
+    columns: Columns,
+    check: Callable[[Prompt], None],
+    variants: int,
+) -> tuple[Prompt, ...]:
+    """Return a row's pictures; whatever is wrong with it is an error that names the row."""
     cells: dict[str, object] = {}
     try:
         if row.columns:
@@ -80,14 +86,14 @@ def _read(
             raise BadRow(row=row.number, reason=row.fault)
         cells |= columns.fill(row)
         _refuse_undecoded(row.number, cells)
-        prompt = read_prompt(row.number, cells, recipe)
-        check(prompt)
+        pictures = read_pictures(row.number, cells, recipe, variants)
+        check(pictures[0])
     except HierdiffError as fault:
         raise _with_reference(fault, cells.get("reference")) from None
     except Exception as fault:  # no row may stop a night, whatever it holds
         reason = f"it cannot be read ({type(fault).__name__}: {fault})"
         raise BadRow(row=row.number, reason=reason) from None
-    return prompt
+    return pictures
 
 
 def _refuse_undecoded(row: int, cells: Mapping[str, object]) -> None:
@@ -111,7 +117,7 @@ def _with_reference(fault: HierdiffError, reference: object) -> HierdiffError:
 def _refuse_other(first: Prompt, prompt: Prompt) -> None:
     """Raise BadRow where a reference stands for two texts: neither picture could be told."""
     if normal_text(first.text) != normal_text(prompt.text):
-        place = f"{prompt.row} ({printable_line(prompt.reference, 80)})"
+        place = f"{prompt.row} ({printable_line(prompt.name, 80)})"
         reason = f"row {first.row} has its reference and another prompt"
         raise BadRow(row=place, reason=reason)
 

@@ -24,6 +24,7 @@ from pydantic_settings import NoDecode
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.miniature import MODEL
 from hierdiff_core.planners import PLANNERS, PlanSettings
+from hierdiff_core.prompt import MOST_VARIANTS
 from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
 from tasks.source.columns import read_mapping
@@ -171,6 +172,19 @@ class NightSettings(SourceSettings):
     joins: bool = Field(
         default=_PLANNED.joins,
         description="let new rows go on from splits that earlier nights have stored",
+    )
+    variants: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_VARIANTS,
+        description="pictures of each row that has no column `variants`",
+    )
+    variants_shared: float = Field(
+        default=_PLANNED.shared,
+        ge=0,
+        lt=1,
+        description="share of its steps up to which a further picture of a row, or one with a seed "
+        "of its own, may share them; less makes them differ more",
     )
     exact_prompts: int = Field(
         default=_PLANNED.exact,

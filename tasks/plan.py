@@ -46,6 +46,7 @@ def read_plan_settings(settings: Settings) -> PlanSettings:
         planner=settings.planner,
         loss=settings.loss,
         joins=settings.joins,
+        shared=settings.variants_shared,
     )
 
 
@@ -93,7 +94,11 @@ def _stand(
     """Return what a group stands on; the vectors (N, D) are its leaves'."""
     forest = forests.get(compatibility_key(group.recipe)) or make_standing(())
     pictures = forest.pictures(group.recipe.steps)
-    kept = {leaf: pictures[key] for leaf, key in enumerate(group.content_keys) if key in pictures}
+    kept = {
+        leaf: pictures[key]
+        for leaf, key in enumerate(group.content_keys)
+        if key in pictures and not group.prompts[leaf].anew
+    }
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
     keys = [prompt.embedding_key for prompt in forest.prompts] if new else []
     found = find_vectors_of(LedgerCache(stores), set(keys))
@@ -123,6 +128,7 @@ def store_forest(
         steps_per_image=budget.steps_per_image,
         tuned=tuned,
         guests=tuple(Leaf(each.content_key, each.embedding_key) for each in forest.guests),
+        anew=_ends_made_anew(forest),
     )
     with stores.session() as session:
         nodes = list(tree_nodes(forest.trees))
@@ -140,7 +146,14 @@ def _trees(groups: Sequence[Group]) -> tuple[Tree, ...]:
 
 def _leaves(groups: Sequence[Group]) -> tuple[Leaf, ...]:
     return tuple(
-        Leaf(key, embedding_key(prompt))
+        Leaf(key, embedding_key(prompt), text if text != key else "")
         for group in groups
-        for key, prompt in zip(group.content_keys, group.prompts, strict=True)
+        for key, text, prompt in zip(
+            group.content_keys, group.text_keys, group.prompts, strict=True
+        )
     )
+
+
+def _ends_made_anew(forest: Forest) -> frozenset[int]:
+    prompts = enumerate(prompt for group in forest.groups for prompt in group.prompts)
+    return frozenset(forest.plan.leaf_segment(leaf).id for leaf, each in prompts if each.anew)

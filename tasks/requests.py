@@ -25,7 +25,7 @@ from tasks.night_settings import RECIPE_FIELDS, NightSettings, SourceSettings
 from tasks.settings import Settings
 from tasks.stores import Stores
 
-_OF_ROWS = ("model", "options", *RECIPE_FIELDS)  # that rows were read with
+_OF_ROWS = ("model", "options", "variants", *RECIPE_FIELDS)  # that rows were read with
 # Of the source the rows themselves are compared, and previews are no part of the pictures.
 _FREE = (*SourceSettings.model_fields, "previews")
 

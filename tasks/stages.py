@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sqlalchemy.orm import Session
@@ -26,11 +26,14 @@ from tasks.ledger import (
     Night,
     catalogue_of,
     digest_rows,
+    find_replaced,
     load_prompts,
     load_rejected,
     lost_embeddings,
+    note_remakes,
     note_rows,
     note_settings,
+    recall_remakes,
     record_metric,
     reject_prompts,
     store_prompts,
@@ -39,6 +42,7 @@ from tasks.models import open_models
 from tasks.night_settings import NightSettings
 from tasks.plan import store_forest
 from tasks.rejected import Rejected
+from tasks.remake import NO_REMAKE, Remake
 from tasks.requests import check_rows, check_settings
 from tasks.settings import Settings
 from tasks.source.reading import open_columns, open_source, size_check
@@ -80,7 +84,8 @@ def read_rows(settings: Settings, source: Source) -> Ingested:
         check_text(prompt)
 
     columns = open_columns(settings)
-    return read_batch(open_source(settings, source.query, source.file), recipe, check, columns)
+    rows = open_source(settings, source.query, source.file)
+    return read_batch(rows, recipe, check, columns, settings.variants)
 
 
 def ingest(
@@ -89,15 +94,18 @@ def ingest(
     night: Night,
     source: Source,
     asked: NightSettings | None = None,
+    remake: Remake = NO_REMAKE,
 ) -> Ingested:
     """Store a night's rows, unless they are stored already, and return them.
 
-    `asked` are the night's settings where a catalogue's own take their place in `settings`.
+    `asked` are the night's settings where a catalogue's own take their place in `settings`. Without
+    a source the rows are those of the night that this one replaces, if any.
     """
     if night.state is not BatchState.INGESTED:
-        rows = read_rows(settings, source)
+        again = None if source.is_named or has_source(settings) else rows_replaced(stores, night)
+        rows = again or read_rows(settings, source)
         with stores.session() as session:
-            store_rows(session, night.batch, rows, asked or settings.night)
+            store_rows(session, night.batch, rows, asked or settings.night, remake)
         return rows
     with stores.session() as session:
         return Ingested(load_prompts(session, night.batch), load_rejected(session, night.batch))
@@ -121,10 +129,46 @@ def has_source(settings: Settings) -> bool:
     return settings.source_file is not None or settings.source_query is not None
 
 
-def store_rows(session: Session, batch: int, rows: Ingested, asked: NightSettings) -> bool:
-    """Store a night's rows and what they were read for; return False where it has rows already."""
-    fresh = store_prompts(session, batch, rows.prompts, rows.rejected)
+def rows_of(stores: Stores, batch: int) -> Ingested:
+    """Return the rows that a night has stored, none of them to be remade."""
+    with stores.session() as session:
+        prompts, rejected = load_prompts(session, batch), load_rejected(session, batch)
+    return Ingested(tuple(replace(each, anew=False) for each in prompts), rejected)
+
+
+def rows_replaced(stores: Stores, night: Night) -> Ingested | None:
+    """Return the rows of the night that another one replaces; None where there is none."""
+    with stores.session() as session:
+        before = find_replaced(session, night.batch)
+    return None if before is None else rows_of(stores, before)
+
+
+def recall(
+    session: Session, catalogue: str, prompts: Sequence[Prompt], remake: Remake
+) -> tuple[Prompt, ...]:
+    """Return pictures as they are made tonight: as they were last remade, or are remade now.
+
+    Raises UnknownReference.
+    """
+    return remake.apply(recall_remakes(session, catalogue, prompts))
+
+
+def store_rows(
+    session: Session,
+    batch: int,
+    rows: Ingested,
+    asked: NightSettings,
+    remake: Remake = NO_REMAKE,
+) -> bool:
+    """Store a night's rows and what they were read for; return False where it has rows already.
+
+    Raises UnknownReference for a picture to remake that is none of theirs.
+    """
+    prompts = recall(session, catalogue_of(session, batch), rows.prompts, remake)
+    fresh = store_prompts(session, batch, prompts, rows.rejected)
     if fresh:
+        if remake.seed is not None:
+            note_remakes(session, batch, filter(remake.covers, prompts))
         note_settings(session, batch, asked.model_dump(mode="json"))
         note_rows(session, batch, digest_rows(rows.prompts, len(rows.rejected)))
     return fresh
@@ -137,7 +181,8 @@ def embed(
     with stores.session() as session:
         prompts = load_prompts(session, batch)
     embedded = embed_prompts(stores, prompts, open_models(settings), report)
-    rejected = [Rejected(prompt.row, str(fault)) for prompt, fault in embedded.faults.items()]
+    reasons = {prompt.row: str(fault) for prompt, fault in embedded.faults.items()}
+    rejected = [Rejected(row, reason) for row, reason in reasons.items()]
     with stores.session() as session:
         reject_prompts(session, batch, rejected)
     return embedded.made

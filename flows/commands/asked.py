@@ -21,6 +21,7 @@ from tasks.ledger import (
     replace_night,
     summarise,
 )
+from tasks.remake import NO_REMAKE, Remake
 from tasks.requests import check_rows, check_settings
 from tasks.settings import Settings
 from tasks.states import BatchState
@@ -43,20 +44,34 @@ def store_night(
     day: date,
     source: stages.Source,
     replace: bool,
+    remake: Remake = NO_REMAKE,
 ) -> StoredNight:
-    """Return the night with the rows of a source; raises NightDiffers where it has others."""
-    tonight = settings_tonight(stores, settings, catalogue)
+    """Return the night with the rows of a source; raises NightDiffers where it has others.
+
+    To remake pictures is to replace a night; without a source its rows are taken again.
+    """
     # Read before a night is claimed: a bad source claims none.
-    rows = read_source(tonight.settings, source)
+    rows = _rows(stores, settings, catalogue, day, source)
     with stores.session() as session:
-        if replace:
+        if replace or remake.names:
             replace_night(session, catalogue, day)
         night = claim_night(session, catalogue, day)
-        fresh = stages.store_rows(session, night.batch, rows, settings.night)
+        fresh = stages.store_rows(session, night.batch, rows, settings.night, remake)
     if not fresh:
         check_settings(stores, night, settings.night)
         check_rows(stores, night, rows)
     return StoredNight(night, rows, fresh)
+
+
+def _rows(
+    stores: Stores, settings: Settings, catalogue: str, day: date, source: stages.Source
+) -> Ingested:
+    if not source.is_named and not stages.has_source(settings):
+        night = find_asked(stores, settings, catalogue, day, replace=False)
+        if night is not None:
+            return stages.rows_of(stores, night.batch)
+    tonight = settings_tonight(stores, settings, catalogue)
+    return read_source(tonight.settings, source)
 
 
 def read_source(settings: Settings, source: stages.Source) -> Ingested:

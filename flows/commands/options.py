@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hierdiff_core.printable import brief, printable
+from tasks.remake import read_remake
 from tasks.settings import read_settings
 
 _LONGEST = 100  # characters of a catalogue's name
@@ -41,6 +42,32 @@ family_options = click.option(
     callback=_read,
     help="an option of the model's family; HIERDIFF_OPTION_NAME unless given",
 )
+
+
+def remake_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say which pictures are remade; the command gets them as one."""
+
+    @click.option(
+        "--remake",
+        "names",
+        metavar="all|REFERENCE,...",
+        help="make pictures anew although they exist, planned like new rows by tonight's settings; "
+        "equal steps give equal pictures, another seed gives others",
+    )
+    @click.option(
+        "--seed",
+        type=click.IntRange(0, 2**63 - 1),
+        help="with --remake: make other pictures by this seed, from the steps that they share; "
+        "later nights keep them",
+    )
+    @wraps(command)
+    def remake(names: str | None, seed: int | None, **given: Any) -> Any:
+        asked = read_remake(names or "", seed)
+        if seed is not None and not asked.names:
+            raise click.UsageError("--seed is for pictures to remake; name them with --remake")
+        return command(remake=asked, **given)
+
+    return remake
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -103,9 +103,7 @@ def _quality(forest: Forest, bound: float) -> dict[str, object]:
     quality = predict_quality(forest)
     if quality is None:
         return {"loss": None, "loss_bound": bound, "worst": []}
-    worst = [
-        {"reference": row.reference, "row": row.row, "loss": loss} for row, loss in quality.worst
-    ]
+    worst = [{"reference": row.name, "row": row.row, "loss": loss} for row, loss in quality.worst]
     return {"loss": quality.mean, "loss_bound": bound, "worst": worst}
 
 

@@ -17,7 +17,7 @@ from flows.commands.asked import (
     summary_of,
 )
 from flows.commands.client import ledger, prefect
-from flows.commands.options import catalogue_argument, reading_options
+from flows.commands.options import catalogue_argument, reading_options, remake_options
 from flows.commands.quote import from_nothing, price, price_text
 from flows.commands.watch import report_end, show_link, watch
 from flows.names import night_name
@@ -42,6 +42,7 @@ from tasks.ledger import (
 )
 from tasks.models import open_models
 from tasks.rejected import by_kind
+from tasks.remake import Remake
 from tasks.report.check import is_published
 from tasks.requests import settings_of_run
 from tasks.settings import Settings
@@ -112,6 +113,7 @@ def ingest(
 @_file
 @_query
 @reading_options
+@remake_options
 @_fresh
 @_json
 def plan(
@@ -120,6 +122,7 @@ def plan(
     file: Path | None,
     query: str | None,
     reading: dict[str, object],
+    remake: Remake,
     without_splits: bool,
     as_json: bool,
 ) -> None:
@@ -139,6 +142,8 @@ def plan(
         else:
             with stores.session() as session:
                 prompts, rejected = load_prompts(session, night), load_rejected(session, night)
+        with stores.session() as session:
+            prompts = stages.recall(session, catalogue, prompts, remake)
         with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
             models = open_models(tonight.settings)
             embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
@@ -164,6 +169,7 @@ def plan(
 @_query
 @reading_options
 @_replace
+@remake_options
 @click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_fresh
 @_json
@@ -174,6 +180,7 @@ def run(
     query: str | None,
     reading: dict[str, object],
     replace: bool,
+    remake: Remake,
     detach: bool,
     without_splits: bool,
     as_json: bool,
@@ -182,9 +189,9 @@ def run(
     with ledger(**_given(reading, without_splits)) as (stores, settings), prefect(settings) as url:
         date, source = _date(settings, day), stages.Source(query, file)
         asked, fresh = settings.night, replace
-        if source.is_named or reading:
+        if source.is_named or reading or remake.names:
             night: Night | None = store_night(
-                stores, settings, catalogue, date, source, replace
+                stores, settings, catalogue, date, source, replace, remake
             ).night
             # What was read and stored here is not read again there.
             asked, fresh = asked.without_source(), False

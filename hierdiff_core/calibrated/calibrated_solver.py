@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.levels import Levels, noise_levels
 from hierdiff_core.calibrated.points import StepPoints
+from hierdiff_core.noise_levels import Levels, noise_levels
 from hierdiff_core.solver import NoiseSchedule, make_solver
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hierdiff_core.calibrated.levels import Levels, landing_levels
 from hierdiff_core.calibrated.merging import Ids
 from hierdiff_core.calibrated.points import Rows, StepPoints
 from hierdiff_core.calibrated.ridge import Matrix, square_root
+from hierdiff_core.noise_levels import Levels, landing_levels
 
 _SKETCH = 16  # dimensions of the random projection of all directions outside the basis
 # Levels are interpolated in log(sigma + this), so that the last step's landing level, 0, is finite;

@@ -12,10 +12,10 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.calibrated.pooling import pool
 from hierdiff_core.calibrated.readings import Design, Reading, plain_places
 from hierdiff_core.calibrated.ridge import Fit, Matrix, fit_towards, positive_part
+from hierdiff_core.noise_levels import Levels
 
 _RANK = 64  # most directions of the basis
 _KEPT = 0.999  # of the variance of the conditionings

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from hierdiff_core.calibrated.backward import Cuts, bound, merge_backwards, spend
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.levels import Levels
 from hierdiff_core.calibrated.merging import (
     Ids,
     Merging,
@@ -26,6 +25,7 @@ from hierdiff_core.calibrated.points import StepPoints, cluster_means
 from hierdiff_core.calibrated.regions import join, split
 from hierdiff_core.clustering.tree import EXACT, ClusterTree
 from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.noise_levels import Levels
 from hierdiff_core.plan import CALIBRATED, Plan, PlannedTree, cut_tree
 
 

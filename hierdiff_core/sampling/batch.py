@@ -15,6 +15,7 @@ from hierdiff_core.keys import node_key
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.sampling.ready_queue import Row
+from hierdiff_core.sampling.renewal import levels_of, renew
 from hierdiff_core.sampling.step import advance
 from hierdiff_core.solver import Solver
 
@@ -28,6 +29,17 @@ class NoiseSource:
     seed: int
     shared: bool  # one initial draw for all roots
     given: torch.Tensor | None = None  # (N, *latent_shape) instead of the roots' draws
+    text_keys: Sequence[str] = ()  # per leaf, where some are variants; see `node_key`
+
+    def is_variant(self, segment: Segment) -> bool:
+        """Whether a segment is a variant's own."""
+        leaf = self.plan.order[segment.first]
+        own = bool(self.text_keys) and self.plan.is_leaf(segment)
+        return own and self.content_keys[leaf] != self.text_keys[leaf]
+
+    def key(self, segment: Segment) -> str:
+        """Return the content key by which a segment draws noise."""
+        return node_key(self.plan, segment, self.content_keys, self.text_keys)
 
 
 class RowBatch:
@@ -46,6 +58,7 @@ class RowBatch:
         self.device, self.on_gpu = denoiser.device, denoiser.device.type == "cuda"
         self.keys: list[str] = [""] * slots  # of the nodes, where noise is drawn
         self.latents = torch.zeros(slots, *denoiser.latent_shape, device=self.device)
+        self.levels = levels_of(solver, denoiser.noise_schedule)
         self.history = tuple(torch.zeros_like(self.latents) for _ in range(solver.history_size))
         self.steering = {
             name: torch.zeros(slots, *tensor.shape[1:], dtype=tensor.dtype, device=self.device)
@@ -76,15 +89,20 @@ class RowBatch:
         count, padded = len(rows), [*rows, *[rows[0]] * (width - len(rows))]
         places = [[row.slot for row in padded], [row.step for row in padded]]
         slots, steps = self._send(torch.tensor(places))
-        latents, history, _ = advance(
+        before = self.latents[slots]
+        latents, history, prediction = advance(
             self.denoiser,
             self.solver,
-            self.latents[slots],
+            before,
             tuple(past[slots] for past in self.history),
             steps,
             {name: tensor[slots] for name, tensor in self.steering.items()},
             self._noise(rows, width) if self.solver.draws_noise else None,
         )
+        if renewed := [place for place, row in enumerate(rows) if self._is_renewed(row)]:
+            x0 = self.solver.predicted_x0(before, prediction, steps)[renewed]
+            chosen = [rows[place] for place in renewed]
+            latents[renewed] = self._renew(before[renewed], x0, chosen)
         self.latents[slots[:count]] = latents[:count]
         for past, new in zip(self.history, history, strict=True):
             past[slots[:count]] = new[:count]
@@ -125,15 +143,31 @@ class RowBatch:
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
 
+    def _is_renewed(self, row: Row) -> bool:
+        """Whether a row takes a step of a variant that has left a split; the last is the solver's.
+
+        One that starts from noise has noise of its own already.
+        """
+        parted = row.segment.parent is not None and row.step + 1 < self.draws.plan.steps
+        return parted and not self.solver.draws_noise and self.draws.is_variant(row.segment)
+
+    def _renew(self, latents: torch.Tensor, x0: torch.Tensor, rows: Sequence[Row]) -> torch.Tensor:
+        steps = torch.tensor([row.step for row in rows])
+        before, after = (self._send(self.levels[:, each]) for each in (steps, steps + 1))
+        return renew(latents, x0, self._noise(rows, len(rows)), before, after)
+
     def _key(self, segment: Segment) -> str:
-        drawn = self.solver.draws_noise or segment.parent is None
-        return node_key(self.draws.plan, segment, self.draws.content_keys) if drawn else ""
+        variant = self.draws.is_variant(segment)
+        drawn = self.solver.draws_noise or segment.parent is None or variant
+        return self.draws.key(segment) if drawn else ""
 
     def _initial(self, row: Row) -> State:
         if self.draws.given is not None:
             noise = self.draws.given[min(self.draws.plan.founders(row.segment))]
         else:
-            key = "shared" if self.draws.shared else self.keys[row.slot]
+            # Variants that share no step would be one picture.
+            shared = self.draws.shared and not self.draws.is_variant(row.segment)
+            key = "shared" if shared else self.keys[row.slot]
             noise = initial_noise(self.draws.seed, key, self.denoiser.latent_shape)
         # Zeros rather than the slot's old values, which may not be finite.
         history = tuple(torch.zeros_like(noise) for _ in self.history)

@@ -60,6 +60,7 @@ class Job:
     noise: torch.Tensor | None = None  # (N, *latent_shape) instead of draws; a root's lowest leaf
     isolate: bool = False  # continue without what fails alone or is not finite, and name it
     undisturbed: Plan | None = None  # sets the widths where clusters of the plan are bypassed
+    text_keys: Sequence[str] = ()  # per leaf, where some are variants; see `node_key`
 
 
 def run(
@@ -118,7 +119,8 @@ class _RunState:
         only = everything if job.only is None else job.only
         parts = [everything] if job.parts is None else job.parts
         shared = job.initial_noise == "shared"
-        draws = NoiseSource(job.plan, job.content_keys, job.seed, shared, job.noise)
+        keys = (job.content_keys, job.seed, shared, job.noise, job.text_keys)
+        draws = NoiseSource(job.plan, *keys)
         self.queue = ReadyQueue(job.plan, only, finished, job.slots)
         rehearsed = job.plan if job.undisturbed is None else job.undisturbed
         self.widths = CallWidths(rehearsed, parts, job.slots, few=job.few_shapes)

@@ -47,6 +47,7 @@ from tasks.ledger.latest import (
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
+from tasks.ledger.remakes import note_remakes, recall_remakes
 from tasks.ledger.repair import (
     forget_images,
     forget_previews,
@@ -58,6 +59,7 @@ from tasks.ledger.repair import (
 from tasks.ledger.requests import (
     Request,
     digest_rows,
+    find_replaced,
     find_request,
     find_run_settings,
     note_rows,
@@ -140,6 +142,7 @@ __all__ = [
     "find_night_run",
     "find_prompts",
     "find_published",
+    "find_replaced",
     "find_request",
     "find_run",
     "find_run_settings",
@@ -170,10 +173,12 @@ __all__ = [
     "note_flow_run",
     "note_progress",
     "note_published",
+    "note_remakes",
     "note_resumed",
     "note_rows",
     "note_settings",
     "open_subtrees",
+    "recall_remakes",
     "record_images",
     "record_metric",
     "record_previews",

@@ -9,8 +9,9 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
-from sqlalchemy import Text, any_, func, literal, select, tuple_, update
+from sqlalchemy import Row, Text, any_, func, literal, select, tuple_, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session, aliased
@@ -24,6 +25,14 @@ from tasks.rejected import Rejected
 from tasks.states import BatchState, RunState
 
 _CURRENT = Batch.replaced_at.is_(None)
+_OF_PICTURES = ("number", "own_seed", "remade_seed", "anew")
+_COLUMNS = (
+    PromptRow.row,
+    PromptRow.reference,
+    PromptRow.text,
+    PromptRow.recipe,
+    *(getattr(PromptRow, name) for name in _OF_PICTURES),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +104,7 @@ def store_prompts(
             "text": prompt.text,
             "content_key": content_key(prompt),
             "recipe": recipes[prompt.recipe],
+            **{name: getattr(prompt, name) for name in _OF_PICTURES},
         }
         for prompt in prompts
     ]
@@ -106,14 +116,10 @@ def store_prompts(
 
 
 def load_prompts(session: Session, batch: int) -> tuple[Prompt, ...]:
-    """Return a night's prompts in the order of their rows."""
-    columns = (PromptRow.row, PromptRow.reference, PromptRow.text, PromptRow.recipe)
-    chosen = select(*columns).where(PromptRow.batch_id == batch)
-    rows = session.execute(chosen.order_by(PromptRow.row))
-    return tuple(
-        Prompt(row, reference, text, Recipe.from_json(recipe))
-        for row, reference, text, recipe in rows
-    )
+    """Return a night's prompts in the order of their rows and numbers."""
+    chosen = select(*_COLUMNS).where(PromptRow.batch_id == batch)
+    rows = session.execute(chosen.order_by(PromptRow.row, PromptRow.number))
+    return tuple(map(_read_prompt, rows))
 
 
 def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
@@ -127,16 +133,12 @@ def load_run_prompts(session: Session, run: uuid.UUID) -> tuple[Prompt, ...]:
 def find_prompts(session: Session, embedding_keys: Collection[str]) -> dict[str, Prompt]:
     """Return a prompt of each embedding that any night's plan names, by the embedding's key."""
     rows = session.execute(
-        select(LeafRow.embedding_key, PromptRow.row, PromptRow.reference, PromptRow.text)
-        .add_columns(PromptRow.recipe)
+        select(LeafRow.embedding_key, *_COLUMNS)
         .join(PromptRow, PromptRow.content_key == LeafRow.content_key)
         .where(LeafRow.embedding_key == any_(literal(list(embedding_keys), ARRAY(Text))))
         .distinct(LeafRow.embedding_key)
     )
-    return {
-        key: Prompt(row, reference, text, Recipe.from_json(recipe))
-        for key, row, reference, text, recipe in rows
-    }
+    return {row.embedding_key: _read_prompt(row) for row in rows}
 
 
 def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:
@@ -144,6 +146,11 @@ def load_rejected(session: Session, batch: int) -> tuple[Rejected, ...]:
     columns = (RejectedRow.row, RejectedRow.reason)
     rows = session.execute(select(*columns).filter_by(batch_id=batch).order_by(RejectedRow.id))
     return tuple(Rejected(row, reason) for row, reason in rows)
+
+
+def _read_prompt(row: Row[Any]) -> Prompt:
+    of_picture = {name: getattr(row, name) for name in _OF_PICTURES}
+    return Prompt(row.row, row.reference, row.text, Recipe.from_json(row.recipe), **of_picture)
 
 
 def _read_night(session: Session, catalogue: str, batch: int) -> Night:

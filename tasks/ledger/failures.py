@@ -16,6 +16,7 @@ from sqlalchemy import Integer, Text, any_, case, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
+from hierdiff_core.prompt import name_picture
 from tasks.records import LeafRow, PromptRow, Run, SegmentRow, Subtree
 from tasks.states import SegmentState
 
@@ -139,7 +140,13 @@ def list_set_aside(session: Session, run: uuid.UUID) -> tuple[SetAside, ...]:
     leaves = {order[row.first]: row for row in failed}
     prompts = _prompts(session, run, list(leaves))
     found = [
-        SetAside(prompt.row, prompt.reference, row.shard, row.failures, row.reason or "")
+        SetAside(
+            prompt.row,
+            name_picture(prompt.reference, prompt.number),
+            row.shard,
+            row.failures,
+            row.reason or "",
+        )
         for leaf, row in leaves.items()
         for prompt in prompts[leaf]
     ]
@@ -148,7 +155,7 @@ def list_set_aside(session: Session, run: uuid.UUID) -> tuple[SetAside, ...]:
 
 def _prompts(session: Session, run: uuid.UUID, leaves: list[int]) -> Mapping[int, list[Any]]:
     rows = session.execute(
-        select(LeafRow.leaf, PromptRow.row, PromptRow.reference)
+        select(LeafRow.leaf, PromptRow.row, PromptRow.reference, PromptRow.number)
         .join(Run, Run.id == LeafRow.run_id)
         .join(
             PromptRow,

@@ -9,11 +9,11 @@ import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Integer, Text, and_, any_, func, literal, select, update
+from sqlalchemy import Integer, Text, any_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from tasks.records import ImageRow, LeafRow, SegmentRow
+from tasks.records import ImageRow, SegmentRow
 
 _FIELDS = (ImageRow.key, ImageRow.sha256, ImageRow.bytes, ImageRow.width, ImageRow.height)
 
@@ -67,16 +67,14 @@ def load_previews(session: Session, run: uuid.UUID) -> dict[int, str]:
     return {segment: sha256 for segment, sha256 in rows if sha256}
 
 
-def find_pictures(session: Session, content_keys: Collection[str]) -> dict[str, StoredImage]:
-    """Return the latest picture of each content key that any run has made, by content key."""
+def find_pictures(session: Session, digests: Collection[str]) -> dict[str, StoredImage]:
+    """Return the pictures that any run has recorded, by their sha256."""
     rows = session.execute(
-        select(LeafRow.content_key, *_FIELDS)
-        .join(ImageRow, and_(ImageRow.run_id == LeafRow.run_id, ImageRow.leaf == LeafRow.leaf))
-        .where(LeafRow.content_key == any_(literal(list(content_keys), ARRAY(Text))))
-        .distinct(LeafRow.content_key)
-        .order_by(LeafRow.content_key, ImageRow.created_at.desc())
+        select(*_FIELDS)
+        .where(ImageRow.sha256 == any_(literal(list(digests), ARRAY(Text))))
+        .distinct(ImageRow.sha256)
     )
-    return {row.content_key: StoredImage(*row[1:]) for row in rows}
+    return {row.sha256: StoredImage(*row) for row in rows}
 
 
 def load_images(session: Session, run: uuid.UUID) -> dict[int, StoredImage]:

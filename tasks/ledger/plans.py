@@ -94,6 +94,7 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
         steps_per_image=facts.steps_per_image,
         tuned=facts.tuned or "",
         guests=leaves[facts.leaves :],
+        anew=frozenset(row.segment for row in rows if row.anew),
     )
 
 
@@ -119,21 +120,21 @@ def _load_trees(session: Session, run: uuid.UUID) -> tuple[Tree, ...]:
 
 def _load_leaves(session: Session, run: uuid.UUID) -> tuple[Leaf, ...]:
     rows = session.execute(_by_run(LeafRow, run).order_by(LeafRow.leaf))
-    return tuple(Leaf(row.content_key, row.embedding_key) for row in rows)
+    return tuple(Leaf(row.content_key, row.embedding_key, row.text_key or "") for row in rows)
 
 
 def _kept_pictures(
     session: Session, night: NightPlan, done: Mapping[str, Done]
 ) -> dict[int, StoredImage]:
-    """Return the pictures of leaves that an earlier run has made, the latest of each."""
-    ends = (night.plan.leaf_segment(leaf).id for leaf in range(night.plan.size))
-    leaf_of = {
-        night.leaves[leaf].content_key: leaf
+    """Return the pictures of leaves whose last segment an earlier run has made."""
+    ends = [night.plan.leaf_segment(leaf).id for leaf in range(night.plan.size)]
+    objects = {
+        leaf: done[night.keys[end]].sha256
         for leaf, end in enumerate(ends)
-        if night.keys[end] in done
+        if night.keys[end] in done and end not in night.anew
     }
-    found = find_pictures(session, leaf_of)
-    return {leaf_of[key]: picture for key, picture in found.items()}
+    found = find_pictures(session, {sha256 for sha256 in objects.values() if sha256})
+    return {leaf: found[sha256] for leaf, sha256 in objects.items() if sha256 in found}
 
 
 def _check_ground(

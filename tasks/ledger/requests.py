@@ -21,7 +21,7 @@ from tasks.errors import LeaseHeld, NightTaken, UnknownRun
 from tasks.ledger.claims import find_night
 from tasks.ledger.clock import now, seconds_until
 from tasks.records import Batch, Run, Subtree
-from tasks.states import RunState
+from tasks.states import BatchState, RunState
 
 
 @dataclass(frozen=True)
@@ -75,10 +75,26 @@ def replace_night(
     return True
 
 
+def find_replaced(session: Session, batch: int) -> int | None:
+    """Return the night of the same catalogue and date that a night has replaced, if any."""
+    here = select(Batch.catalogue_id, Batch.business_date).where(Batch.id == batch)
+    catalogue, day = session.execute(here).one()
+    before = select(Batch.id).where(
+        Batch.catalogue_id == catalogue,
+        Batch.business_date == day,
+        Batch.id < batch,
+        Batch.state == BatchState.INGESTED,
+    )
+    return session.execute(before.order_by(Batch.id.desc()).limit(1)).scalar()
+
+
 def row_facts(prompt: Prompt) -> tuple[object, ...]:
     """Return what a row asks for, whatever settings it was read with; rows have no order."""
     own = (getattr(prompt.recipe, name) for name in OWN_COLUMNS)
-    return (prompt.reference, unicodedata.normalize("NFC", prompt.text.strip()), *own)
+    seed = -1 if prompt.own_seed is None else prompt.own_seed
+    # What plain rows ask for is digested as it was before rows had several pictures.
+    picture = () if (prompt.number, seed) == (1, -1) else (prompt.number, seed)
+    return (prompt.reference, unicodedata.normalize("NFC", prompt.text.strip()), *own, *picture)
 
 
 def digest_rows(prompts: Sequence[Prompt], rejected: int) -> str:

@@ -67,6 +67,7 @@ def leaf_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
             "leaf": number,
             "content_key": leaf.content_key,
             "embedding_key": leaf.embedding_key,
+            "text_key": leaf.text_key or None,
         }
         for number, leaf in enumerate((*night.leaves, *night.guests))
     ]
@@ -99,7 +100,7 @@ def subtree_rows(
     def is_made(segment: int) -> bool:
         plan, here = night.plan, night.plan.segments[segment]
         drawn = not plan.is_leaf(here) or plan.order[here.first] in pictures
-        return drawn and night.keys[segment] in done
+        return drawn and segment not in night.anew and night.keys[segment] in done
 
     return [
         {
@@ -136,7 +137,8 @@ def segment_rows(
             "key": key,
             "shard": shard_of[segment.id],
             "failures": 0,
-            **_progress(done.get(key)),
+            "anew": segment.id in night.anew,
+            **_progress(None if segment.id in night.anew else done.get(key)),
         }
         for segment, key in zip(night.plan.segments, night.keys, strict=True)
     ]

@@ -40,7 +40,8 @@ def claim_segments(
 ) -> SegmentClaims:
     """Claim wanted segments for a subtree whose lease is held, as far as no other run makes them.
 
-    Those that another run has made are done at once, but for those whose object was `damaged`.
+    Those that another run has made are done at once, but for those whose object was `damaged` and
+    those that are asked for anew.
     """
     session.execute(select(func.pg_advisory_xact_lock(_TURN)))
     found = _adopt(session, run, set(wanted) - set(damaged))
@@ -62,7 +63,7 @@ def _adopt(session: Session, run: uuid.UUID, wanted: Collection[int]) -> set[int
         select(mine.segment, other.sha256, other.bytes, other.preview, other.finished_at)
         .join(other, and_(other.key == mine.key, other.run_id != mine.run_id))
         .where(mine.run_id == run, mine.segment == _numbers(wanted))
-        .where(mine.state != SegmentState.DONE, other.state == SegmentState.DONE)
+        .where(mine.state != SegmentState.DONE, other.state == SegmentState.DONE, ~mine.anew)
         .where(other.sha256.is_not(None))
         .distinct(mine.segment)
         .order_by(mine.segment, other.finished_at.desc())
@@ -99,7 +100,7 @@ def _busy(session: Session, run: uuid.UUID, wanted: Collection[int]) -> set[int]
         .join(other, and_(other.key == mine.key, other.run_id != mine.run_id))
         .join(Subtree, held)
         .where(mine.run_id == run, mine.segment == _numbers(wanted))
-        .where(other.state.in_((SegmentState.WAITING, SegmentState.RUNNING)))
+        .where(other.state.in_((SegmentState.WAITING, SegmentState.RUNNING)), ~mine.anew)
     )
     return set(session.execute(rows.distinct()).scalars())
 

@@ -89,6 +89,8 @@ def _segments(recipes: Collection[str]) -> Any:
             SegmentRow.founders,
             stored.label("stored"),
             coming.label("coming"),
+            SegmentRow.finished_at,
+            (SegmentRow.stop == Run.steps).label("ends"),
         )
         .join(TreeRow, and_(TreeRow.run_id == SegmentRow.run_id, TreeRow.index == SegmentRow.tree))
         .join(Run, Run.id == SegmentRow.run_id)
@@ -113,12 +115,16 @@ class _Founders:
 
     def __init__(self, session: Session, run: uuid.UUID) -> None:
         self.order = session.execute(select(Run.plan_order).where(Run.id == run)).scalar_one()
-        leaves = select(LeafRow.content_key, LeafRow.embedding_key).where(LeafRow.run_id == run)
-        self.leaves = [Founder(*row) for row in session.execute(leaves.order_by(LeafRow.leaf))]
+        columns = (LeafRow.content_key, LeafRow.embedding_key, LeafRow.text_key)
+        leaves = select(*columns).where(LeafRow.run_id == run).order_by(LeafRow.leaf)
+        self.leaves = session.execute(leaves).all()
 
     def of(self, row: Row[Any]) -> Iterable[Founder]:
+        """Return who steers a segment; variants of a text steer as its first picture would."""
         numbers = self.order[row.first : row.last] if row.founders is None else row.founders
-        return (self.leaves[number] for number in numbers)
+        for leaf in (self.leaves[number] for number in numbers):
+            text_key = None if row.ends else leaf.text_key
+            yield Founder(text_key or leaf.content_key, leaf.embedding_key)
 
 
 def _detours(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, NightPlan]:
@@ -148,5 +154,7 @@ def _read(
         segment = night.plan.segments[row.segment]
         start = segment.start
         parent = None if segment.parent is None else night.keys[segment.parent]
+    made = row.finished_at.timestamp() if row.finished_at else 0.0
     steered = tuple(founders.of(row))
-    return StandingSegment(row.key, parent, start, row.stop, steered, row.stored, row.coming)
+    span = (row.key, parent, start, row.stop)
+    return StandingSegment(*span, steered, row.stored, row.coming, made)

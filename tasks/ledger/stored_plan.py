@@ -26,6 +26,7 @@ class Leaf:
 
     content_key: str
     embedding_key: str
+    text_key: str = ""  # of the first picture of its text, where this is another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,19 @@ class NightPlan:
     steps_per_image: float | None = None
     tuned: str = ""  # the catalogue's own setting, in words, where it was planned by that
     guests: tuple[Leaf, ...] = ()  # founders that want no picture, numbered after the leaves
+    anew: frozenset[int] = frozenset()  # segments to make although an earlier run has made them
+
+    @property
+    def content_keys(self) -> tuple[str, ...]:
+        """One for each leaf, then for each founder that wants no picture."""
+        return tuple(leaf.content_key for leaf in (*self.leaves, *self.guests))
+
+    @property
+    def text_keys(self) -> tuple[str, ...]:
+        """The same of the first picture of each text; none where all are first pictures."""
+        if not any(leaf.text_key for leaf in self.leaves):
+            return ()
+        return tuple(leaf.text_key or leaf.content_key for leaf in (*self.leaves, *self.guests))
 
 
 def tree_nodes(trees: Sequence[ClusterTree]) -> Iterator[Node]:

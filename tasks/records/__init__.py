@@ -5,7 +5,7 @@ these files.
 """
 
 from tasks.records.base import Base
-from tasks.records.batches import Batch, Catalogue, EmbeddingRow, PromptRow, RejectedRow
+from tasks.records.batches import Batch, Catalogue, EmbeddingRow, PromptRow, RejectedRow, RemakeRow
 from tasks.records.runs import (
     ImageRow,
     LeafRow,
@@ -28,6 +28,7 @@ __all__ = [
     "NodeRow",
     "PromptRow",
     "RejectedRow",
+    "RemakeRow",
     "Run",
     "RunMetric",
     "SegmentRow",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, func, text
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, func, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tasks.records.base import Base, choice
@@ -69,7 +69,7 @@ class PromptRow(Base):
     """One picture that is asked for; equal content keys share a leaf and a picture."""
 
     __tablename__ = "prompts"
-    __table_args__ = (UniqueConstraint("batch_id", "row"),)
+    __table_args__ = (UniqueConstraint("batch_id", "row", "number"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id", ondelete="CASCADE"))
@@ -78,6 +78,29 @@ class PromptRow(Base):
     text: Mapped[str]
     content_key: Mapped[str]
     recipe: Mapped[dict[str, Any]]
+    number: Mapped[int] = mapped_column(default=1)  # of the row's pictures
+    own_seed: Mapped[int | None] = mapped_column(BigInteger)  # the row's, of its own steps
+    remade_seed: Mapped[int | None] = mapped_column(BigInteger)  # instead, see RemakeRow
+    anew: Mapped[bool] = mapped_column(default=False)  # made although its picture existed
+
+
+class RemakeRow(Base):
+    """A picture that was rejected: from that night on it is made with another seed.
+
+    One row for each attempt, so that they can be counted; the last one of a picture holds, for as
+    long as its row keeps its text and recipe.
+    """
+
+    __tablename__ = "remakes"
+    __table_args__ = (Index("ix_remakes_catalogue_id_text_key", "catalogue_id", "text_key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    catalogue_id: Mapped[int] = mapped_column(ForeignKey("catalogues.id", ondelete="CASCADE"))
+    reference: Mapped[str]
+    number: Mapped[int]  # of the row's pictures
+    text_key: Mapped[str]  # content key of the text's first picture
+    seed: Mapped[int] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class EmbeddingRow(Base):

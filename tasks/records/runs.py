@@ -70,6 +70,8 @@ class LeafRow(Base):
     leaf: Mapped[int] = mapped_column(primary_key=True)
     content_key: Mapped[str] = mapped_column(index=True)
     embedding_key: Mapped[str] = mapped_column(ForeignKey("embeddings.key"), index=True)
+    # Of the first picture of its text, where this is another one.
+    text_key: Mapped[str | None]
 
 
 class NodeRow(Base):
@@ -151,6 +153,7 @@ class SegmentRow(Base):
     preview: Mapped[str | None] = mapped_column(index=True)
     attempts: Mapped[int] = mapped_column(default=0)
     reused: Mapped[bool] = mapped_column(default=False)  # done by an earlier run
+    anew: Mapped[bool] = mapped_column(default=False)  # made although an earlier run has made it
     claim: Mapped[int | None]  # number of the lease under which it is made
     failures: Mapped[int] = mapped_column(default=0)  # alone, or in flight when its worker died
     reason: Mapped[str | None]  # of the last failure

@@ -149,7 +149,7 @@ def _images(
     return tuple(
         ReportImage(
             leaf=leaf,
-            references=tuple(each.reference for each in asked[facts.content_key]),
+            references=tuple(each.name for each in asked[facts.content_key]),
             prompt=asked[facts.content_key][0].text,
             # What is made is what the ledger says; what cannot be read just now has no thumbnail.
             made=leaf in images,
@@ -164,8 +164,8 @@ def _images(
 
 
 def _file_name(prompt: Prompt) -> str:
-    """Return the name under which people save a picture: its reference."""
-    name = _UNNAMEABLE.sub("-", prompt.reference).strip("-.")[:80]
+    """Return the name under which people save a picture: its reference, and number."""
+    name = _UNNAMEABLE.sub("-", prompt.name).strip("-.")[:80]
     return f"{name or prompt.row}.png"
 
 

@@ -89,6 +89,9 @@ def _manifest(stores: Stores, run: uuid.UUID) -> bytes:
     for prompt in prompts:
         image = images.get(leaf_of.get(content_key(prompt), -1))
         entry: dict[str, object] = {"row": prompt.row, "reference": prompt.reference}
+        entry |= {"number": prompt.number, "name": prompt.name}
+        if prompt.drawn_seed is not None:
+            entry["seed"] = prompt.drawn_seed
         entry["prompt"] = prompt.text
         if image is not None:
             entry |= {"key": image.key, "sha256": image.sha256, "bytes": image.bytes}

@@ -24,12 +24,6 @@ from hierdiff_core.calibrated.calibration_file import (
     save_calibration,
 )
 from hierdiff_core.calibrated.fitting import fit_calibration
-from hierdiff_core.calibrated.levels import (
-    Levels,
-    highest_level,
-    landing_levels,
-    noise_levels,
-)
 from hierdiff_core.calibrated.readings import Design, MakeSolver, Reading, measure, names
 from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Embedding, stack
@@ -40,6 +34,12 @@ from hierdiff_core.models.family import EmbedPictures
 from hierdiff_core.models.folder import SHIPPED
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.models.recipes import load_prompt_check
+from hierdiff_core.noise_levels import (
+    Levels,
+    highest_level,
+    landing_levels,
+    noise_levels,
+)
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solver import NoiseSchedule, make_solver

@@ -50,7 +50,7 @@ def read_tunable(settings: Settings, source: Source) -> Rows:
     matching = [each for each in found if each.recipe == recipe]
     if not matching:
         raise EmptyBatch(reason=f"every row has a {', '.join(OWN_COLUMNS[:-1])} or seed of its own")
-    distinct = {content_key(each): each for each in matching}
+    distinct = {content_key(each.first): each.first for each in matching}
     prompts = tuple(sorted(distinct.values(), key=lambda each: each.text))
     return Rows(recipe, prompts, len(found) - len(matching))
 

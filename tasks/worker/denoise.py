@@ -172,6 +172,7 @@ def _denoise_tree(
         few_shapes=attempt.settings.compile,
         isolate=True,
         undisturbed=work.undisturbed,
+        text_keys=work.night.text_keys,
     )
     writing = open_writer(attempt.hold, attempt.settings, work)
     with attempt.watch.timed(Stage.DENOISE), writing as writer:

@@ -62,7 +62,8 @@ def go_around(hold: Hold, work: Work) -> bool:
         return False
     clusters = {each for each in aside if not plan.is_leaf(plan.segments[each])}
     recipes = [tree.compatibility_key for tree in work.night.trees for _ in range(tree.leaves)]
-    keys = segment_keys(bypass(plan, clusters), work.content_keys, recipes)
+    around = bypass(plan, clusters)
+    keys = segment_keys(around, work.content_keys, recipes, work.night.text_keys)
     below = {under for each in clusters for under in plan.subtree(each)} - clusters
     with hold.session() as session:
         change_keys(session, work.run, {each: keys[each] for each in below})

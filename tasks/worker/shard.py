@@ -62,7 +62,7 @@ class Work:
     @cached_property
     def content_keys(self) -> tuple[str, ...]:
         """One for each leaf, then for each founder that wants no picture."""
-        return tuple(leaf.content_key for leaf in (*self.night.leaves, *self.night.guests))
+        return self.night.content_keys
 
     @cached_property
     def picture_bytes(self) -> int:

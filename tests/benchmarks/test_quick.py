@@ -20,6 +20,7 @@ FIGURES = {
     "levels": "ddim: off by the level landed on",
     "calibrated": "excess added by regions",
     "own": "score lost, all sets",
+    "variants": "diverse-dev, ddim: similarity above that of seeds",
     "churn": "unchanged rows with another picture",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",

@@ -9,14 +9,16 @@ from decimal import Decimal
 import numpy as np
 import pytest
 
-from hierdiff_core.errors import EmptyPrompt, HierdiffError
+from hierdiff_core.errors import EmptyPrompt, HierdiffError, WrongType
 from hierdiff_core.prompt import (
     COLUMNS,
     Prompt,
     content_key,
     embedding_key,
     negative_key,
+    read_pictures,
     read_prompt,
+    text_key,
 )
 from hierdiff_core.recipe import compatibility_key
 from tests.core.recipes import CHANGES, bare_recipe, change
@@ -50,9 +52,9 @@ def test_optional_columns_override_the_recipe() -> None:
         colour="ignored",
     )
     wanted = dataclasses.replace(
-        RECIPE, negative_prompt="blurred", guidance=7.5, width=640, height=384, seed=12
+        RECIPE, negative_prompt="blurred", guidance=7.5, width=640, height=384
     )
-    assert prompt == Prompt(7, "A-17", "a mug", wanted)
+    assert prompt == Prompt(7, "A-17", "a mug", wanted, own_seed=12)
 
 
 @pytest.mark.parametrize("nothing", [None, ""])
@@ -267,3 +269,28 @@ def test_a_key_is_of_its_kind() -> None:
 def test_an_empty_prompt_is_told_from_a_missing_column() -> None:
     with pytest.raises(EmptyPrompt):
         read(prompt=" ")
+
+
+def test_a_seed_is_of_the_rows_own_steps_but_where_all_start_from_one_noise() -> None:
+    own, plain = read(prompt="a mug", seed=12), read(prompt="a mug")
+    assert (own.recipe, own.is_variant) == (plain.recipe, True)
+    assert text_key(own) == content_key(plain) != content_key(own)
+    assert read(prompt="a mug", seed=RECIPE.seed) == plain
+    shared = dataclasses.replace(RECIPE, initial_noise="shared")
+    whole = read_prompt(7, {"prompt": "a mug", "seed": 12}, shared)
+    assert (whole.recipe.seed, whole.is_variant) == (12, False)
+
+
+def test_a_row_has_as_many_pictures_as_it_says() -> None:
+    three = read_pictures(7, {"prompt": "a mug", "reference": "A-17", "variants": "3"}, RECIPE, 2)
+    assert [each.name for each in three] == ["A-17", "A-17#2", "A-17#3"]
+    assert len({content_key(each) for each in three}) == 3
+    assert {embedding_key(each) for each in three} == {embedding_key(three[0])}
+    assert three[0] == read_prompt(7, {"prompt": "a mug", "reference": "A-17"}, RECIPE)
+    assert len(read_pictures(7, {"prompt": "a mug", "variants": ""}, RECIPE, 2)) == 2
+
+
+@pytest.mark.parametrize("count", ["0", "101", "-1", "many", "2.5"])
+def test_a_number_of_variants_that_cannot_be_is_refused_by_its_row(count: str) -> None:
+    with pytest.raises(WrongType, match="Row 7: column 'variants'"):
+        read_pictures(7, {"prompt": "a mug", "variants": count}, RECIPE)

@@ -17,7 +17,6 @@ from hierdiff_core import miniature
 from hierdiff_core.calibrated.calibration import Calibration
 from hierdiff_core.calibrated.calibration_file import load_calibration, save_calibration
 from hierdiff_core.calibrated.fitting import fit_calibration
-from hierdiff_core.calibrated.levels import highest_level, landing_levels, noise_levels
 from hierdiff_core.calibrated.plans import plan_points, predicted_misfit
 from hierdiff_core.calibrated.readings import Design, Reading, measure, names, plain_places
 from hierdiff_core.calibrated.ridge import square_root
@@ -25,6 +24,7 @@ from hierdiff_core.embedding import Conditioning
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.evaluation.methods import PromptGroup, calibrated_methods, make_setting_plan
 from hierdiff_core.evaluation.setting import Setting
+from hierdiff_core.noise_levels import highest_level, landing_levels, noise_levels
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import NoiseSchedule, make_solver

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from hierdiff_core.calibrated.levels import noise_levels
+from hierdiff_core.noise_levels import noise_levels
 from hierdiff_core.solver import NoiseSchedule, make_solver
 
 NOISE: Mapping[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}

@@ -9,8 +9,8 @@ import diffusers
 import pytest
 import torch
 
-from hierdiff_core.calibrated.levels import noise_levels
 from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.noise_levels import noise_levels
 from hierdiff_core.solver import NoiseSchedule, make_solver
 from hierdiff_core.solvers import SOLVERS
 from hierdiff_core.solvers.config import config_of
