@@ -71,6 +71,10 @@ class EmptyBatch(HierdiffError):
     """There is no usable prompt: {reason}; check the query or the file."""
 
 
+class BadPlanFile(HierdiffError):
+    """Plan {file} cannot be used: {reason}; export it again."""
+
+
 class UnknownReference(HierdiffError):
     """No picture of tonight is called {names}; name rows by their references, such as A-17, their
     further pictures as A-17#2, or `all`."""

@@ -113,11 +113,19 @@ def _stand(
 def store_forest(
     stores: Stores, batch: int, forest: Forest, budget: Budget, shards: int, tuned: str = ""
 ) -> uuid.UUID:
-    """Store a night's plan and return its run; `tuned` describes the catalogue's own setting.
+    """Store a night's plan and return its run; see `make_night_plan`.
 
     Raises GroundLost where what it stands on was removed since it was planned.
     """
-    night = NightPlan(
+    night = make_night_plan(forest, budget, shards, tuned)
+    with stores.session() as session:
+        nodes = list(tree_nodes(forest.trees))
+        return store_plan(session, batch, night, nodes, forest.stored)
+
+
+def make_night_plan(forest: Forest, budget: Budget, shards: int, tuned: str = "") -> NightPlan:
+    """Return a forest as it is stored; `tuned` describes the catalogue's own setting."""
+    return NightPlan(
         recipe=forest.groups[0].recipe,
         plan=forest.plan,
         trees=_trees(forest.groups),
@@ -130,9 +138,6 @@ def store_forest(
         guests=tuple(Leaf(each.content_key, each.embedding_key) for each in forest.guests),
         anew=_ends_made_anew(forest),
     )
-    with stores.session() as session:
-        nodes = list(tree_nodes(forest.trees))
-        return store_plan(session, batch, night, nodes, forest.stored)
 
 
 def _trees(groups: Sequence[Group]) -> tuple[Tree, ...]:

@@ -17,6 +17,7 @@ from flows.commands.asked import (
     summary_of,
 )
 from flows.commands.client import ledger, prefect
+from flows.commands.export import export_stored, take_plan, write_export
 from flows.commands.options import catalogue_argument, reading_options, remake_options
 from flows.commands.quote import from_nothing, price, price_text
 from flows.commands.watch import report_end, show_link, watch
@@ -32,6 +33,7 @@ from tasks.catalogue_settings import (
 )
 from tasks.embed import embed_prompts
 from tasks.errors import NightReplaced
+from tasks.ingest import Ingested
 from tasks.ledger import (
     Night,
     find_night,
@@ -114,6 +116,13 @@ def ingest(
 @_query
 @reading_options
 @remake_options
+@click.option(
+    "--export",
+    "export",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="write the night to a file that `hierdiff run --plan` runs elsewhere; one that has a run "
+    "is written as it was planned",
+)
 @_fresh
 @_json
 def plan(
@@ -123,6 +132,7 @@ def plan(
     query: str | None,
     reading: dict[str, object],
     remake: Remake,
+    export: Path | None,
     without_splits: bool,
     as_json: bool,
 ) -> None:
@@ -130,6 +140,11 @@ def plan(
     quiet_libraries()
     with ledger(**_given(reading, without_splits)) as (stores, settings):
         date, source = _date(settings, day), stages.Source(query, file)
+        if export is not None and not (source.is_named or reading or remake.names):
+            run = export_stored(stores, catalogue, date, export)
+            if run is not None:
+                click.echo(json.dumps({"run": run}) if as_json else f"run {run} is in {export}")
+                return
         night = (
             None
             if source.is_named or reading
@@ -153,6 +168,9 @@ def plan(
         quoted["from_nothing"] = from_nothing(
             plan_without_nights(stores, prompts, tonight, planned.forest)
         )
+        if export is not None:
+            made = Ingested(tuple(prompts), tuple(rejected))
+            write_export(stores, tonight.settings, export, made, planned)
     quoted |= {
         "night": night_name(catalogue, date, settings.timezone),
         "business_date": date.isoformat(),
@@ -170,6 +188,12 @@ def plan(
 @reading_options
 @_replace
 @remake_options
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="run the night of a file that `hierdiff plan --export` wrote, to the same pictures",
+)
 @click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_fresh
 @_json
@@ -181,6 +205,7 @@ def run(
     reading: dict[str, object],
     replace: bool,
     remake: Remake,
+    plan_file: Path | None,
     detach: bool,
     without_splits: bool,
     as_json: bool,
@@ -189,10 +214,14 @@ def run(
     with ledger(**_given(reading, without_splits)) as (stores, settings), prefect(settings) as url:
         date, source = _date(settings, day), stages.Source(query, file)
         asked, fresh = settings.night, replace
-        if source.is_named or reading or remake.names:
-            night: Night | None = store_night(
-                stores, settings, catalogue, date, source, replace, remake
-            ).night
+        night: Night | None
+        if plan_file is not None:
+            if source.is_named or reading or remake.names:
+                raise click.UsageError("--plan brings its rows; leave out what names or reads any")
+            night, asked = take_plan(stores, settings, catalogue, date, plan_file, replace)
+            fresh = False
+        elif source.is_named or reading or remake.names:
+            night = store_night(stores, settings, catalogue, date, source, replace, remake).night
             # What was read and stored here is not read again there.
             asked, fresh = asked.without_source(), False
             if night is not None and night.run_state is RunState.COMPLETED:

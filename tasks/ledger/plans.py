@@ -39,8 +39,9 @@ def store_plan(
     night: NightPlan,
     nodes: Sequence[Node] = (),
     standing: Collection[int] = (),
+    wanted: uuid.UUID | None = None,
 ) -> uuid.UUID:
-    """Store a night's plan and return its run; a night that has one keeps it.
+    """Store a night's plan and return its run, `wanted` if it is free; a night keeps what it has.
 
     Segments that an earlier run finished under the same key are done at once, and pictures that
     they ended in are kept: the same object, in another run. Raises GroundLost, with nothing stored,
@@ -54,7 +55,8 @@ def store_plan(
     hold_ground(session, {tree.compatibility_key for tree in night.trees})
     done = _done_earlier(session, night.keys)
     _check_ground(session, night, done, standing)
-    run = uuid.uuid4()
+    free = wanted is not None and session.get(Run, wanted) is None
+    run = wanted if wanted is not None and free else uuid.uuid4()
     session.execute(insert(Run), [run_row(run, batch, night)])
     kept = _kept_pictures(session, night, done)
     tables: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
