@@ -158,7 +158,7 @@ def _plan_settings(
     if tau is not None:
         return PlanSettings(tau=tau, planner=PAPER if planner == "auto" else planner)
     if saving is None and steps_per_image is None:
-        images, steps = len(group.prompts), group.recipe.steps
+        images, steps = len(group.prompts), group.recipe.evaluations
         saving = min(SAVING, largest_saving(images + steps - 1, images, steps))
     return PlanSettings(Budget(saving, steps_per_image), planner=planner)
 

@@ -132,7 +132,7 @@ def plan_by_paper(
         for group, rows in zip(groups, vectors, strict=True)
     ]
     recipe = groups[0].recipe
-    return cut_by_tau(trees, recipe.steps, settings.budget, settings.tau, step_prices(recipe))
+    return cut_by_tau(trees, recipe.evaluations, settings.budget, settings.tau, step_prices(recipe))
 
 
 def cut_by_tau(
@@ -192,7 +192,7 @@ def plan_by_calibration(
 
     solvers = [_calibrated_solver(group, settings) for group in groups]
     sets = [solver.points(rows) for solver, rows in zip(solvers, vectors, strict=True)]
-    keys, steps = [group.content_keys for group in groups], groups[0].recipe.steps
+    keys, steps = [group.content_keys for group in groups], groups[0].recipe.evaluations
     if settings.budget.is_set:
         images = sum(map(len, vectors))
         allowed = settings.budget.require(least_evaluations(sets), images, steps)

@@ -11,7 +11,7 @@ from typing import Any
 from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.families import Option, draws_text, options_of
-from hierdiff_core.solvers import SOLVERS
+from hierdiff_core.solvers import SOLVERS, count_evaluations
 
 INITIAL_NOISE = ("root", "shared")
 DTYPES = ("float32", "bfloat16", "float16")
@@ -49,7 +49,7 @@ class Recipe:
     family: str  # of FAMILIES
     model: str  # folder or hub name
     solver: str
-    steps: int  # K
+    steps: int  # as the scheduler counts them; `evaluations` may be one more
     guidance: float
     height: int  # pixels
     width: int
@@ -77,6 +77,11 @@ class Recipe:
         object.__setattr__(self, "guidance", float(self.guidance))
         if not 0 <= self.seed < 2**63:
             raise InvalidSetting(setting="seed", value=self.seed, hint="use 0 to 2**63 - 1")
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of a picture that shares none: the K of plans, thresholds and budgets."""
+        return count_evaluations(self.solver, self.steps)
 
     def option(self, name: str) -> Any:
         """Return an option; the family's default where the recipe is older than the option."""

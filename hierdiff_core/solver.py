@@ -5,16 +5,14 @@ Their names and arithmetic are in `solvers`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
 from hierdiff_core.errors import InvalidSetting
-from hierdiff_core.solvers import SOLVERS, Kind
-from hierdiff_core.solvers.config import complete_config
+from hierdiff_core.noise_schedule import NoiseSchedule as NoiseSchedule
+from hierdiff_core.solvers import SOLVERS
 from hierdiff_core.solvers.linear import History
 from hierdiff_core.solvers.prediction import PREDICTIONS
 
@@ -24,7 +22,11 @@ class Solver(Protocol):
 
     @property
     def timesteps(self) -> torch.Tensor:
-        """(K,) int64 or float32, the network's timestep at each step."""
+        """(K,) int64 or float32, the network's timestep at each evaluation.
+
+        K is what plans count: `Recipe.evaluations`, which a few solvers make more than the steps
+        that are asked for.
+        """
         ...
 
     @property
@@ -72,32 +74,18 @@ class Solver(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class NoiseSchedule:
-    """How noisy a model's latents are at each time, as its family states it."""
-
-    kind: Kind
-    config: Mapping[str, Any]  # of a diffusers scheduler
-
-    @property
-    def complete(self) -> Mapping[str, Any]:
-        """The config with what its own class would do where it is silent; see `complete_config`."""
-        return complete_config(self.config, "shift" if self.kind == "flow" else "beta_start")
-
-
 def make_solver(name: str, schedule: NoiseSchedule, steps: int) -> Solver:
-    """Return the solver of that name over K steps of a model's noise schedule.
+    """Return the solver of that name over some steps of a model's noise schedule.
 
     Raises InvalidSetting for a name, steps or a schedule that no solver here supports.
     """
     if name not in SOLVERS:
         raise InvalidSetting(setting="solver", value=name, hint=f"use one of {', '.join(SOLVERS)}")
     _check_fits(name, schedule)
-    config = schedule.complete
-    trained = config.get("num_train_timesteps", 1000)
+    trained = schedule.complete.get("num_train_timesteps", 1000)
     if not 1 <= steps <= trained:
         raise InvalidSetting(setting="steps", value=steps, hint=f"use 1 to {trained}")
-    made: Solver = resolve_name(SOLVERS[name].maker)(config, steps)
+    made: Solver = resolve_name(SOLVERS[name].maker)(schedule, steps)
     return made
 
 
@@ -109,6 +97,6 @@ def _check_fits(name: str, schedule: NoiseSchedule) -> None:
         hint = f"the model {was} trained by flow matching; use one of {fitting}"
         raise InvalidSetting(setting="solver", value=name, hint=hint)
     prediction = schedule.complete.get("prediction_type", "epsilon")
-    if prediction not in PREDICTIONS:
+    if schedule.kind == "diffusion" and prediction not in PREDICTIONS:
         hint = f"use one of {', '.join(PREDICTIONS)}"
         raise InvalidSetting(setting="prediction_type", value=prediction, hint=hint)

@@ -68,7 +68,7 @@ def plan_prompts(
         return plan_forest(groups, vectors, settings)
     stands = [_stand(stores, forests, *each) for each in zip(groups, vectors, strict=True)]
     kept, images = sum(len(stand.kept) for stand in stands), sum(map(len, vectors))
-    if like is None or like.steps != groups[0].recipe.steps or kept < _MOST * images:
+    if like is None or like.steps != groups[0].recipe.evaluations or kept < _MOST * images:
         like = plan_forest(groups, vectors, settings).plan
     return extend_forest(groups, stands, settings, like)
 
@@ -93,7 +93,7 @@ def _stand(
 ) -> Stand:
     """Return what a group stands on; the vectors (N, D) are its leaves'."""
     forest = forests.get(compatibility_key(group.recipe)) or make_standing(())
-    pictures = forest.pictures(group.recipe.steps)
+    pictures = forest.pictures(group.recipe.evaluations)
     kept = {
         leaf: pictures[key]
         for leaf, key in enumerate(group.content_keys)

@@ -65,13 +65,12 @@ def predict_ways(
     cannot meet.
     """
     for (solver, steps), calibrated in ways.items():
-        allowed = Budget(steps_per_image=evaluations).evaluations(len(keys), steps)
+        K = len(calibrated.levels)
+        allowed = Budget(steps_per_image=evaluations).evaluations(len(keys), K)
         points = calibrated.points(vectors)
         plan = plan_points([points], allowed, [keys], exact)[0].plan
         misfit = predicted_misfit(plan, vectors, calibrated.calibration, calibrated.levels)
-        yield Prediction(
-            solver, steps, 1 - evaluations / steps, plan.evaluations / plan.size, misfit
-        )
+        yield Prediction(solver, steps, 1 - evaluations / K, plan.evaluations / plan.size, misfit)
 
 
 def rank(predictions: Iterable[Prediction]) -> list[Prediction]:

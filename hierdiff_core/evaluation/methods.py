@@ -54,7 +54,7 @@ def make_setting_plan(
 
 
 def _standard(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
-    size, steps = sum(len(group.keys) for group in groups), setting.steps
+    size, steps = sum(len(group.keys) for group in groups), setting.evaluations
     segments = tuple(Segment(each, each, 0, steps, None, each, each + 1) for each in range(size))
     return Plan(steps, tuple(range(size)), segments, STANDARD)
 
@@ -62,7 +62,7 @@ def _standard(groups: Sequence[PromptGroup], setting: Setting) -> Plan:
 def linked(linkage: str, groups: Sequence[PromptGroup], setting: Setting) -> Plan:
     """Return the paper's plan of a tree of this linkage."""
     trees = [build_tree(group.vectors, linkage, group.keys) for group in groups]
-    cut = cut_by_tau(trees, setting.steps, Budget(setting.saving), setting.tau or 0.0)
+    cut = cut_by_tau(trees, setting.evaluations, Budget(setting.saving), setting.tau or 0.0)
     return join_plans([each.plan for each in cut])
 
 
@@ -93,7 +93,7 @@ def calibrated_methods(
         solver = calibrate_solver(calibration, schedule, setting.solver, setting.steps)
         sets = [solver.points(group.vectors) for group in groups]
         leaves = sum(len(group.keys) for group in groups)
-        evaluations = Budget(setting.saving).evaluations(leaves, setting.steps)
+        evaluations = Budget(setting.saving).evaluations(leaves, setting.evaluations)
         grown = plan_points(sets, evaluations, [group.keys for group in groups])
         return join_plans([each.plan for each in grown])
 

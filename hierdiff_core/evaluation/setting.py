@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from hierdiff_core.solvers import SOLVERS
+from hierdiff_core.solvers import SOLVERS, count_evaluations
 
 STANDARD = "standard"
 
@@ -24,6 +24,11 @@ class Setting:
     def shares(self) -> bool:
         """Whether prompts share steps at all."""
         return self.method != STANDARD
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of a picture that shares none."""
+        return count_evaluations(self.solver, self.steps)
 
     def to_json(self) -> dict[str, object]:
         """Return the fields as JSON values."""

@@ -94,4 +94,4 @@ def make_candidates(
 
 def cost(setting: Setting) -> float:
     """Return the evaluations per image that a setting asks for."""
-    return setting.steps * (1 - (setting.saving or 0.0))
+    return setting.evaluations * (1 - (setting.saving or 0.0))

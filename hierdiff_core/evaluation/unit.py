@@ -65,7 +65,7 @@ class Unit:
         """See Trial."""
         setting = self.setting
         spared = setting.saving if setting.saving is not None else 0.5 * setting.shares
-        return max(1, round(len(self.scored) * setting.steps * min(1.0, 1.15 - spared)))
+        return max(1, round(len(self.scored) * setting.evaluations * min(1.0, 1.15 - spared)))
 
     def key(self, context: Sequence[object]) -> str:
         """See Trial."""

@@ -14,7 +14,7 @@ Network = Callable[[torch.Tensor, torch.Tensor, Mapping[str, torch.Tensor]], tor
 
 def guided_forwards(recipe: Recipe) -> tuple[int, ...]:
     """Return the forward passes of the network per row at each step (K,): 2 for a guided pair."""
-    return (2 if _is_guided(recipe.guidance) else 1,) * recipe.steps
+    return (2 if _is_guided(recipe.guidance) else 1,) * recipe.evaluations
 
 
 def guide(

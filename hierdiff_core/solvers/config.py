@@ -29,6 +29,8 @@ _FACTS = (
     "thresholding",
     "dynamic_thresholding_ratio",
     "sample_max_value",
+    "shift",
+    "flow_shift",
 )
 _UNSAID = "_use_default_values"  # a scheduler object's list of what its file did not name
 # What a class that has no such parameter does.
@@ -40,11 +42,13 @@ def config_of(scheduler: Any) -> dict[str, Any]:
     return {"_class_name": type(scheduler).__name__, **scheduler.config}
 
 
-def complete_config(config: Mapping[str, Any], needs: str = "beta_start") -> dict[str, Any]:
+def complete_config(
+    config: Mapping[str, Any], needs: tuple[str, ...] = ("beta_start",)
+) -> dict[str, Any]:
     """Return a config with the facts that it leaves out as its own class would have them.
 
     A config that names no class is left as it is. Raises InvalidSetting for a class that is not
-    diffusers', or that has no parameter `needs`, since its noise levels are of another kind.
+    diffusers', or that has no parameter of `needs`, since its noise levels are of another kind.
     """
     name = config.get("_class_name")
     unsaid = {_UNSAID, *config.get(_UNSAID, ())}
@@ -52,8 +56,8 @@ def complete_config(config: Mapping[str, Any], needs: str = "beta_start") -> dic
     if name is None:
         return stated
     defaults = _defaults(str(name))
-    if needs not in defaults:
-        hint = f"it has no {needs}, which all solvers for this kind of model start from"
+    if not set(needs) & set(defaults):
+        hint = f"it has no {needs[0]}, which all solvers for this kind of model start from"
         raise InvalidSetting(setting="the model's scheduler", value=name, hint=hint)
     known = {key: defaults[key] for key in _FACTS if key in defaults}
     return {**_WITHOUT, **known, **stated}

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from diffusers import DDIMScheduler
 
+from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.solvers.clipping import read_clipping
 from hierdiff_core.solvers.linear import X0, F, Linear, X, make_linear
 from hierdiff_core.solvers.prediction import predicted_noise, predicted_x0
 from hierdiff_core.solvers.schedulers import check_levels, load_scheduler
 
 
-def make_ddim(config: Mapping[str, Any], steps: int) -> Linear:
+def make_ddim(schedule: NoiseSchedule, steps: int) -> Linear:
     """Return DDIM over K steps of the noise schedule that a diffusers scheduler config states."""
-    scheduler = load_scheduler(DDIMScheduler, config, steps)
+    scheduler = load_scheduler(DDIMScheduler, schedule.complete, steps)
     timesteps = scheduler.timesteps.long()
     check_levels(timesteps, steps)
     stride = scheduler.config.num_train_timesteps // steps

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from hierdiff_core.errors import InvalidSetting
+from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.solvers.clipping import read_clipping
 from hierdiff_core.solvers.linear import X0, History, Linear, Table, X, Z, at, make_linear
 from hierdiff_core.solvers.prediction import predicted_x0
@@ -66,8 +66,11 @@ class LearnedVariance:
         return self.mean.step(latents, prediction, noise, steps, history)
 
 
-def make_ddpm(config: Mapping[str, Any], steps: int) -> Linear | LearnedVariance:
+def make_ddpm(schedule: NoiseSchedule, steps: int) -> Linear | LearnedVariance:
     """Return DDPM over K steps of the noise schedule that a diffusers scheduler config states."""
+    # To DPM-Solver's scheduler none means that it asks for none.
+    unset = {"variance_type"} if schedule.complete.get("variance_type") is None else set()
+    config = {key: value for key, value in schedule.complete.items() if key not in unset}
     scheduler = load_scheduler(DDPMScheduler, config, steps)
     variance = scheduler.variance_type
     if variance not in _VARIANCES:

@@ -6,7 +6,7 @@ float32.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -17,18 +17,42 @@ from hierdiff_core.solvers.clipping import NO_CLIPPING, Clipping
 Table = torch.Tensor  # (K,) float64, one weight per step
 History = tuple[torch.Tensor, ...]  # past predictions, each (B, C, ...) float32
 
-# The terms: latents, the network's prediction, x_0 from both, the previous x_0, noise.
-X, F, X0, PAST, Z = "x", "f", "x0", "past", "z"
+# The terms: latents, the network's prediction, x_0 from both, noise; and what earlier steps kept.
+X, F, X0, Z = "x", "f", "x0", "z"
+PAST = ("past 0", "past 1", "past 2")  # in the order of the history
+
+
+@dataclass(frozen=True)
+class Sum:
+    """A sum of terms, with a weight per step for each."""
+
+    terms: tuple[str, ...]
+    weights: torch.Tensor  # (terms, K)
+
+    def __call__(
+        self, known: Mapping[str, torch.Tensor], steps: torch.Tensor, like: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the sum (B, C, ...) float32 at the rows' steps; terms not known count as zero."""
+        weights = zip(self.terms, at(self.weights, steps, like), strict=True)
+        first, *rest = (weight * known[name] for name, weight in weights if name in known)
+        # Products and sums one by one: fused ones round the last rows of a batch differently.
+        for product in rest:
+            first.add_(product)
+        return first.float()
+
+    def to(self, device: torch.device) -> Sum:
+        """Return this sum with its weights on a device."""
+        return replace(self, weights=self.weights.to(device))
 
 
 @dataclass(frozen=True)
 class Linear:
-    """x' = sum of weight times term; a Solver."""
+    """A Solver each of whose outcomes is a sum of weight times term."""
 
     timesteps: torch.Tensor  # (K,)
-    terms: tuple[str, ...]
-    weights: torch.Tensor  # (terms, K)
+    latents: Sum  # x'
     x0: torch.Tensor  # (2, K): weights of x and f in x_0
+    kept: tuple[Sum, ...] = ()  # the history for the next step
     clipping: Clipping = NO_CLIPPING  # of x_0
     input_scale: torch.Tensor | None = None  # (1, K): scale of x in the network's input
     initial_scale: float = 1.0
@@ -36,19 +60,20 @@ class Linear:
     @property
     def draws_noise(self) -> bool:
         """See Solver."""
-        return Z in self.terms
+        return Z in self.latents.terms
 
     @property
     def history_size(self) -> int:
         """See Solver."""
-        return int(PAST in self.terms)
+        return len(self.kept)
 
     def to(self, device: torch.device) -> Linear:
         """See Solver."""
         return replace(
             self,
             timesteps=self.timesteps.to(device),
-            weights=self.weights.to(device),
+            latents=self.latents.to(device),
+            kept=tuple(each.to(device) for each in self.kept),
             x0=self.x0.to(device),
             input_scale=None if self.input_scale is None else self.input_scale.to(device),
         )
@@ -74,19 +99,14 @@ class Linear:
         history: History = (),
     ) -> tuple[torch.Tensor, History]:
         """See Solver."""
-        terms = {X: latents, F: prediction[:, : latents.shape[1]]}
-        if X0 in self.terms:
-            terms[X0] = self._x0(latents, terms[F], steps)
+        known = {X: latents, F: prediction[:, : latents.shape[1]]}
+        known |= dict(zip(PAST, history, strict=False))
+        if any(X0 in each.terms for each in (self.latents, *self.kept)):
+            known[X0] = self._x0(latents, known[F], steps)
         if noise is not None:
-            terms[Z] = noise
-        if PAST in self.terms:
-            (terms[PAST],), history = history, (terms[X0].float(),)
-        weights = zip(self.terms, at(self.weights, steps, latents), strict=True)
-        first, *rest = (weight * terms[name] for name, weight in weights if name in terms)
-        # Products and sums one by one: fused ones round the last rows of a batch differently.
-        for product in rest:
-            first.add_(product)
-        return first.float(), history
+            known[Z] = noise
+        kept = tuple(each(known, steps, latents) for each in self.kept)
+        return self.latents(known, steps, latents), kept
 
     def _x0(
         self, latents: torch.Tensor, prediction: torch.Tensor, steps: torch.Tensor
@@ -108,6 +128,7 @@ def make_linear(
     clipping: Clipping = NO_CLIPPING,
     input_scale: Table | None = None,
     initial_scale: float = 1.0,
+    kept: Sequence[Mapping[str, Table]] = (),
 ) -> Linear:
     """Return the solver of these weights; raises InvalidSetting where one is not finite.
 
@@ -115,19 +136,19 @@ def make_linear(
     are added to those of x and f.
     """
     needed = dict(weights)
-    if clipping.changes_nothing and PAST not in needed:
+    if X0 in needed and clipping.changes_nothing and not any(X0 in each for each in kept):
         of_x0 = needed.pop(X0)
         for name, table in zip((X, F), x0, strict=True):
             needed[name] = needed.get(name, 0) + of_x0 * table
-    tables = torch.stack([needed[name] for name in needed])
-    if not torch.isfinite(torch.stack([*needed.values(), *x0])).all():
+    sums = [Sum(tuple(each), torch.stack([*each.values()])) for each in (needed, *kept)]
+    if not all(torch.isfinite(each).all() for each in (*(sum.weights for sum in sums), *x0)):
         hint = "the noise schedule starts at pure noise, which needs v_prediction or sample"
         raise InvalidSetting(setting="prediction_type", value="epsilon", hint=hint)
     return Linear(
         timesteps,
-        tuple(needed),
-        tables,
+        sums[0],
         torch.stack(x0),
+        tuple(sums[1:]),
         clipping,
         None if input_scale is None else input_scale[None],
         initial_scale,

@@ -10,15 +10,18 @@ import torch
 
 from hierdiff_core.solvers.linear import Table
 
-PREDICTIONS = ("epsilon", "sample", "v_prediction")
+PREDICTIONS = ("epsilon", "sample", "v_prediction")  # of diffusion models
+FLOW = "flow_prediction"  # of flow models: the velocity epsilon - x_0, where alpha is 1 - sigma
 
 
 def predicted_x0(kind: str, alpha: Table, sigma: Table) -> tuple[Table, Table]:
-    """Return x_0's weights: (x - sigma eps) / alpha, or x_0 itself, or alpha x - sigma v."""
+    """Return x_0's weights: (x - sigma eps) / alpha, x_0 itself, alpha x - sigma v, x - sigma f."""
     if kind == "epsilon":
         return 1 / alpha, -sigma / alpha
     if kind == "sample":
         return torch.zeros_like(alpha), torch.ones_like(alpha)
+    if kind == FLOW:
+        return torch.ones_like(alpha), -sigma
     return alpha, -sigma
 
 

@@ -120,7 +120,7 @@ def nothing_shared(facts: RunSummary) -> str:
     return why_nothing(
         images=facts.images_expected,
         trees=facts.trees,
-        steps=facts.recipe.steps,
+        steps=facts.recipe.evaluations,
         tau=facts.tau,
         saving=facts.saving_asked,
         steps_per_image=facts.steps_per_image,

@@ -19,8 +19,12 @@ from diffusers import (
     DDIMScheduler,
     DDPMScheduler,
     DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    PNDMScheduler,
+    UniPCMultistepScheduler,
 )
 
 from hierdiff_core.embedding import Slot
@@ -34,7 +38,22 @@ STOCK: Mapping[str, Any] = {
     "euler": EulerDiscreteScheduler,
     "flow_euler": FlowMatchEulerDiscreteScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
+    "pndm": PNDMScheduler,
+    "unipc": UniPCMultistepScheduler,
+    "lcm": LCMScheduler,
+    "euler_ancestral": EulerAncestralDiscreteScheduler,
+    "flow_dpmsolver++": DPMSolverMultistepScheduler,
+    "flow_unipc": UniPCMultistepScheduler,
 }
+FLOWS = ("flow_euler", "flow_dpmsolver++", "flow_unipc")
+# What diffusers' users say to put a multistep scheduler on a flow model.
+ON_A_FLOW: Mapping[str, Any] = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+_DRAWN_BY = (
+    "ddpm",
+    "lcm",
+    "euler_ancestral_discrete",
+    "flow_match_euler_discrete",
+)  # modules of schedulers that draw noise
 KANDINSKY: Mapping[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "clip_sample": False}
 
 
@@ -94,11 +113,23 @@ def draw(seed: int, *shape: int) -> torch.Tensor:
 
 
 def stock_scheduler(name: str, config: Mapping[str, Any], steps: int) -> Any:
-    """Return diffusers' scheduler at its first step; those but DDPM's are told of no variance."""
-    told = {key: value for key, value in config.items() if key != "variance_type"}
-    scheduler = STOCK[name].from_config(dict(config) if name == "ddpm" else told)
+    """Return diffusers' scheduler at its first step; see `stock_config`."""
+    scheduler = STOCK[name].from_config(stock_config(name, config))
     scheduler.set_timesteps(steps)
     return scheduler
+
+
+def stock_config(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a config for diffusers' scheduler; those but DDPM's are told of no variance."""
+    told = {key: value for key, value in config.items() if key != "variance_type"}
+    told = dict(config) if name == "ddpm" else told
+    if name == "pndm":
+        told = {"skip_prk_steps": True, **told}
+    if name in FLOWS[1:]:
+        told = {"flow_shift": config.get("shift", 1.0), **told, **ON_A_FLOW}
+    if name == "flow_euler":
+        told = {"shift": config.get("flow_shift", 1.0), **told}
+    return told
 
 
 def stock_trajectory(
@@ -116,8 +147,9 @@ def stock_trajectory(
     found, whole = [], scheduler.config.get("variance_type") == "learned_range"
     drawn = iter(noises)
     with pytest.MonkeyPatch.context() as patch:
-        name = "diffusers.schedulers.scheduling_ddpm.randn_tensor"
-        patch.setattr(name, lambda *_, **__: next(drawn)[None])
+        for module in _DRAWN_BY:
+            name = f"diffusers.schedulers.scheduling_{module}.randn_tensor"
+            patch.setattr(name, lambda *_, **__: next(drawn)[None])
         for t, middle in zip(scheduler.timesteps, middles, strict=True):
             scaled = hasattr(scheduler, "scale_model_input")
             shown = scheduler.scale_model_input(x, t) if scaled else x

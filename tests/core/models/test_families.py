@@ -109,7 +109,7 @@ def test_the_noise_schedule_is_the_same_with_and_without_the_weights(loaded: Loa
             one = make_solver(name, schedule, 7)
             other = make_solver(name, denoiser.noise_schedule, 7)
             assert torch.equal(one.timesteps, other.timesteps)
-            assert torch.equal(one.weights, other.weights)  # type: ignore[attr-defined]
+            assert torch.equal(one.latents.weights, other.latents.weights)  # type: ignore[attr-defined]
 
 
 def test_the_sides_are_pinned_each_by_its_own_files(loaded: Loaded) -> None:

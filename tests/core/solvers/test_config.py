@@ -16,6 +16,7 @@ from hierdiff_core.solvers import SOLVERS
 from hierdiff_core.solvers.config import config_of
 
 OF_NOISE = [name for name, entry in SOLVERS.items() if entry.kind == "diffusion"]
+OF_SAMPLES = [name for name in OF_NOISE if name not in {"pndm", "euler_ancestral"}]
 NEVER_CLIP = (
     "PNDMScheduler",
     "UniPCMultistepScheduler",
@@ -50,7 +51,7 @@ def predicted_x0(solver: str, schedule: NoiseSchedule) -> torch.Tensor:
     return made.predicted_x0(latents, prediction, torch.tensor([2]))
 
 
-@pytest.mark.parametrize("solver", OF_NOISE)
+@pytest.mark.parametrize("solver", OF_SAMPLES)
 @pytest.mark.parametrize("name", NEVER_CLIP)
 def test_a_picture_is_not_clipped_where_its_models_own_scheduler_never_clips(
     solver: str, name: str
@@ -88,7 +89,7 @@ def test_betas_that_a_config_leaves_out_are_those_of_its_own_class(solver: str, 
     }
     silent, spoken = schedule_of(name), schedule_of(name, **stated)
     one, other = (make_solver(solver, each, 5) for each in (silent, spoken))
-    assert torch.equal(one.weights, other.weights)  # type: ignore[attr-defined]
+    assert torch.equal(one.latents.weights, other.latents.weights)  # type: ignore[attr-defined]
     assert (noise_levels(silent, one.timesteps) == noise_levels(spoken, one.timesteps)).all()
 
 

@@ -19,8 +19,9 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.sampling.sampler import Finished, Job, run
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
-from hierdiff_core.solvers import SOLVERS
+from hierdiff_core.solvers import SOLVERS, count_evaluations
 from tests.core.gaussian import (
+    FLOWS,
     KANDINSKY,
     SHAPE,
     Gaussian,
@@ -40,8 +41,8 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
     "learned variance": {**KANDINSKY, "variance_type": "learned_range"},
 }
 CASES = [
-    *((name, config) for name in SOLVERS if name != "flow_euler" for config in CONFIGS),
-    ("flow_euler", "flow"),
+    *((name, config) for name in SOLVERS if name not in FLOWS for config in CONFIGS),
+    *((name, "flow") for name in FLOWS),
 ]
 every_case = pytest.mark.parametrize(("name", "config"), CASES)
 
@@ -59,8 +60,9 @@ def conditioning() -> Conditioning:
     return Conditioning({"middle": families + noise * torch.linspace(0.2, 1.5, SIZE)[:, None]})
 
 
-def plan_of(steps: int) -> Plan:
-    """Return a plan whose paths fork early and late."""
+def plan_of(asked: int, solver: str = "ddim") -> Plan:
+    """Return a plan of a solver's steps whose paths fork early and late."""
+    steps = count_evaluations(solver, asked)
     tree = build_tree(conditioning().tensors["middle"].numpy(), "average")
     tau = 1.1 * float(tree.heights[-1]) / (1 - 1 / steps)
     plan = make_plan(tree, make_schedule(steps, tau))
@@ -81,7 +83,7 @@ def through_bytes(done: list[Finished]) -> dict[int, State]:
 def test_every_path_through_the_forks_is_one_trajectory_of_the_stock_scheduler(
     name: str, config: str, steps: int
 ) -> None:
-    plan, denoiser = plan_of(steps), denoiser_of(config)
+    plan, denoiser = plan_of(steps, name), denoiser_of(config)
     solver = make_solver(name, denoiser.noise_schedule, steps)
     found = {each.segment.id: each.state for each in run(job_of(plan), denoiser, solver)}
     keys = node_keys(plan, NAMES)
@@ -112,7 +114,7 @@ def test_the_plans_here_fork_on_several_levels() -> None:
 
 @every_case
 def test_a_run_taken_up_from_bytes_ends_in_the_same_bits(name: str, config: str) -> None:
-    plan, denoiser = plan_of(8), denoiser_of(config)
+    plan, denoiser = plan_of(8, name), denoiser_of(config)
     solver = make_solver(name, denoiser.noise_schedule, 8)
     whole = list(run(job_of(plan), denoiser, solver))
     wanted = {each.segment.id: each.state for each in whole}
@@ -125,15 +127,15 @@ def test_a_run_taken_up_from_bytes_ends_in_the_same_bits(name: str, config: str)
 
 
 def test_only_a_state_with_steps_to_come_holds_a_history() -> None:
-    plan, denoiser = plan_of(8), denoiser_of("noise")
+    denoiser = denoiser_of("noise")
     for name in SOLVERS:
-        if name == "flow_euler":
+        if name in FLOWS:
             continue
-        solver = make_solver(name, denoiser.noise_schedule, 8)
+        solver, plan = make_solver(name, denoiser.noise_schedule, 8), plan_of(8, name)
         for each in run(job_of(plan), denoiser, solver):
-            needed = solver.history_size if each.segment.stop < 8 else 0
+            needed = solver.history_size if each.segment.stop < plan.steps else 0
             assert len(each.state.history) == needed
-        assert solver.history_size == (name == "dpmsolver++")
+        assert solver.history_size == {"dpmsolver++": 1, "unipc": 3, "pndm": 3}.get(name, 0)
 
 
 def test_a_state_without_the_history_that_a_solver_needs_is_refused() -> None:

@@ -25,7 +25,7 @@ CONFIGS: Mapping[str, Mapping[str, Any]] = {
 }
 VARIANCES = ("fixed_small", "fixed_small_log", "fixed_large", "learned_range")
 SHAPE = (4, 6, 6)
-OF_NOISE = [name for name in SOLVERS if name != "flow_euler"]
+OF_NOISE = [name for name, entry in SOLVERS.items() if entry.kind == "diffusion"]
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 few_and_many = pytest.mark.parametrize("steps", [1, 7, 40])
 
@@ -129,29 +129,53 @@ def test_a_config_that_came_with_another_scheduler_class_is_read(denoiser: Any) 
             "heun",
             {},
             5,
-            "Setting solver is 'heun': use one of ddim, ddpm, euler, flow_euler, dpmsolver++.",
+            "Setting solver is 'heun': use one of ddim, ddpm, euler, flow_euler, "
+            "dpmsolver++, pndm, unipc, lcm, euler_ancestral, flow_dpmsolver++, flow_unipc.",
         ),
         (
             "flow_euler",
             KANDINSKY,
             5,
             "Setting solver is 'flow_euler': the model was not trained by flow matching; "
-            "use one of ddim, ddpm, euler, dpmsolver++.",
+            "use one of ddim, ddpm, euler, dpmsolver++, pndm, unipc, lcm, euler_ancestral.",
         ),
         (
             "dpmsolver++",
             {"shift": 3.0},
             5,
             "Setting solver is 'dpmsolver++': the model was trained by flow matching; "
-            "use one of flow_euler.",
+            "use one of flow_euler, flow_dpmsolver++, flow_unipc.",
         ),
         (
             "flow_euler",
             {"shift": 1.0, "use_dynamic_shifting": True},
             5,
-            "Setting use_dynamic_shifting is True: use False.",
+            "Setting the model's scheduler is 'FlowMatchEulerDiscreteScheduler': diffusers' "
+            "FlowMatchEulerDiscreteScheduler refuses it with 5 steps: `mu` must be passed when "
+            "`use_dynamic_shifting` is set to be `True`.",
+        ),
+        (
+            "flow_euler",
+            {"shift": 1.0, "invert_sigmas": True},
+            5,
+            "Setting invert_sigmas is True: use False.",
         ),
         ("dpmsolver++", {"solver_order": 3}, 5, "Setting solver_order is 3: use 2."),
+        ("unipc", {"solver_order": 3}, 5, "Setting solver_order is 3: use 2."),
+        ("pndm", {"skip_prk_steps": False}, 5, "Setting skip_prk_steps is False: use True."),
+        (
+            "pndm",
+            {"prediction_type": "sample"},
+            5,
+            "Setting prediction_type is 'sample': use one of epsilon, v_prediction, or another "
+            "solver.",
+        ),
+        (
+            "pndm",
+            {"rescale_betas_zero_snr": True},
+            5,
+            "Setting rescale_betas_zero_snr is True: use False.",
+        ),
         (
             "dpmsolver++",
             {"algorithm_type": "sde-dpmsolver++"},

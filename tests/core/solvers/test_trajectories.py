@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.solver import NoiseSchedule, Solver, make_solver
-from hierdiff_core.solvers import SOLVERS
+from hierdiff_core.solvers import SOLVERS, count_evaluations
 from tests.core.gaussian import (
+    FLOWS,
     KANDINSKY,
+    ON_A_FLOW,
     SHAPE,
     STOCK,
     Gaussian,
@@ -26,7 +28,7 @@ from tests.core.gaussian import (
 
 CLIPPED = {"clip_sample": True, "clip_sample_range": 1.5}  # DDIM and DDPM alone look at it
 COUNTS = (1, 2, 3, 4, 8, 25, 40)
-OF_NOISE = [name for name in SOLVERS if name != "flow_euler"]
+OF_NOISE = [name for name in SOLVERS if name not in FLOWS]
 every_count = pytest.mark.parametrize("steps", COUNTS)
 few_counts = pytest.mark.parametrize("steps", [1, 3, 25])
 every_spacing = pytest.mark.parametrize("spacing", ["leading", "linspace", "trailing"])
@@ -59,17 +61,30 @@ def noises_of(seed: int, steps: int) -> list[torch.Tensor]:
 
 def check(name: str, config: Mapping[str, Any], steps: int, seed: int = 0) -> None:
     """Compare our trajectory with the stock scheduler's, after each step."""
-    denoiser = Gaussian(config, flow=name == "flow_euler")
+    denoiser = Gaussian(config, flow=name in FLOWS)
+    if is_refused(name, config, steps):
+        with pytest.raises(InvalidSetting):
+            make_solver(name, denoiser.noise_schedule, steps)
+        return
     solver = make_solver(name, denoiser.noise_schedule, steps)
     scheduler = stock_scheduler(name, config, steps)
     torch.testing.assert_close(solver.timesteps, scheduler.timesteps, rtol=0, atol=0)
-    middles = [middle_of(seed)] * steps
-    wanted = stock_trajectory(
-        scheduler, denoiser, draw(seed, *SHAPE), middles, noises_of(seed, steps)
-    )
+    calls = count_evaluations(name, steps)
+    assert len(solver.timesteps) == calls
+    middles = [middle_of(seed)] * calls
+    noises = noises_of(seed, calls)
+    wanted = stock_trajectory(scheduler, denoiser, draw(seed, *SHAPE), middles, noises)
     found = our_trajectory(solver, denoiser, seed)
     for ours, theirs in zip(found, wanted, strict=True):
         assert_near(ours, theirs)
+
+
+def is_refused(name: str, config: Mapping[str, Any], steps: int) -> bool:
+    """Tell whether diffusers' scheduler cannot do it either."""
+    only_noise_or_v = name in {"pndm", "euler_ancestral"}
+    return (only_noise_or_v and config.get("prediction_type") == "sample") or (
+        name == "lcm" and steps > 50
+    )
 
 
 def test_every_solver_is_compared_with_a_scheduler() -> None:
@@ -96,10 +111,16 @@ def test_a_network_may_predict_noise_or_the_picture_or_v(
     check(name, {**KANDINSKY, "prediction_type": kind, **change}, steps)
 
 
+@pytest.mark.parametrize("name", FLOWS)
 @pytest.mark.parametrize("shift", [1.0, 3.0, 0.5])
 @every_count
-def test_a_flow_is_followed_as_its_scheduler_does(steps: int, shift: float) -> None:
-    check("flow_euler", {"shift": shift}, steps)
+def test_a_flow_is_followed_as_its_scheduler_does(name: str, steps: int, shift: float) -> None:
+    check(name, {"shift": shift}, steps)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0, 0.5])
+@every_count
+def test_a_flows_timesteps_are_no_whole_numbers(steps: int, shift: float) -> None:
     solver = make_solver("flow_euler", NoiseSchedule("flow", {"shift": shift}), steps)
     assert solver.timesteps.dtype == torch.float32
     assert ((solver.timesteps > 0) & (solver.timesteps <= 1000)).all()
@@ -112,6 +133,77 @@ def test_ddpm_draws_with_fixed_and_with_learned_variance(
     variance: str, kind: str, steps: int
 ) -> None:
     check("ddpm", {**KANDINSKY, "variance_type": variance, "prediction_type": kind}, steps)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"solver_type": "bh1", "final_sigmas_type": "sigma_min"},
+        {"lower_order_final": False, "final_sigmas_type": "sigma_min"},
+        {"use_karras_sigmas": True},
+        {"use_exponential_sigmas": True},
+        {"beta_schedule": "squaredcos_cap_v2", "prediction_type": "sample"},
+        {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction"},
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 2, 14, 15])
+def test_unipc_corrects_as_its_config_says(change: Mapping[str, Any], steps: int) -> None:
+    check("unipc", {**KANDINSKY, **change}, steps)
+
+
+@pytest.mark.parametrize("scaling", [10.0, 1.0])
+@pytest.mark.parametrize("original", [50, 100])
+@few_counts
+def test_lcm_goes_through_the_levels_it_was_distilled_on(
+    steps: int, original: int, scaling: float
+) -> None:
+    fields = {"original_inference_steps": original, "timestep_scaling": scaling}
+    check("lcm", {**KANDINSKY, **fields}, steps)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"use_dynamic_shifting": True},
+        {"use_dynamic_shifting": True, "shift_terminal": 0.02},
+        {"use_dynamic_shifting": True, "time_shift_type": "linear"},
+        {"shift": 3.0},
+        {"shift": 3.0, "stochastic_sampling": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("steps", [2, 3, 25])
+def test_a_flow_follows_the_levels_that_a_pipeline_hands_its_scheduler(
+    change: Mapping[str, Any], steps: int
+) -> None:
+    sigmas = [1 - step / steps for step in range(steps)]
+    mu = 0.9 if change.get("use_dynamic_shifting") else None
+    denoiser = Gaussian(change, flow=True)
+    schedule = NoiseSchedule("flow", change, lambda _: sigmas, mu and (lambda _: mu))
+    solver = make_solver("flow_euler", schedule, steps)
+    scheduler = STOCK["flow_euler"].from_config(dict(change))
+    scheduler.set_timesteps(sigmas=sigmas, mu=mu)
+    middles, noises = [middle_of(0)] * steps, noises_of(0, steps)
+    wanted = stock_trajectory(scheduler, denoiser, draw(0, *SHAPE), middles, noises)
+    for ours, theirs in zip(our_trajectory(solver, denoiser, 0), wanted, strict=True):
+        assert_near(ours, theirs)
+
+
+@pytest.mark.parametrize("name", FLOWS[1:])
+@few_counts
+def test_multistep_solvers_take_a_flows_shift_and_space_it_themselves(
+    name: str, steps: int
+) -> None:
+    config = {"use_dynamic_shifting": True, "shift": 3.0}
+    schedule = NoiseSchedule("flow", config, lambda _: [1.0], lambda _: 0.9, euler_only=True)
+    denoiser = Gaussian(config, flow=True)
+    scheduler = STOCK[name].from_config({**config, **ON_A_FLOW, "flow_shift": 3.0})
+    scheduler.set_timesteps(steps, mu=0.9)
+    middles = [middle_of(0)] * steps
+    wanted = stock_trajectory(scheduler, denoiser, draw(0, *SHAPE), middles, [])
+    found = our_trajectory(make_solver(name, schedule, steps), denoiser, 0)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert_near(ours, theirs)
 
 
 @pytest.mark.parametrize(
@@ -180,5 +272,5 @@ def test_a_number_of_steps_is_cut_as_asked_or_refused(name: str, spacing: str) -
         except InvalidSetting as refusal:
             assert "steps" in str(refusal)  # noqa: PT017
             continue
-        assert len(solver.timesteps) == steps
-        assert (solver.timesteps.diff() < 0).all()
+        assert len(solver.timesteps) == count_evaluations(name, steps)
+        assert (solver.timesteps.unique_consecutive().diff() < 0).all()
