@@ -31,7 +31,7 @@ def make_branches(
     group: Group, stand: Stand, settings: PlanSettings, gains: Gains, plan: PlanTexts
 ) -> tuple[Branch, ...]:
     """Return the branches of a group's new leaves; `gains` and `plan` are a planner's own."""
-    most = steps_shared(settings.shared, group.recipe.steps)
+    most = steps_shared(settings.shared, group.recipe.evaluations)
     place, going = _places(stand), dict[int, list[Siblings]]()
     for split, each in _siblings_by_split(group, stand, settings, gains, most):
         going.setdefault(split, []).append(each)
@@ -51,7 +51,7 @@ def _siblings_by_split(
 
     Where a first picture goes on from a later split than its variants may, they go apart.
     """
-    forest, steps, place = stand.forest, group.recipe.steps, _places(stand)
+    forest, steps, place = stand.forest, group.recipe.evaluations, _places(stand)
 
     def find_splits(below: int) -> list[int]:
         if not settings.joins:

@@ -58,7 +58,7 @@ def _plan_within(
     What a text takes after m is spent on its first picture, and on nothing where that is not
     wanted: only then does it take more than one try.
     """
-    steps = groups[0].recipe.steps
+    steps = groups[0].recipe.evaluations
     siblings = [each for group in groups for each in group.siblings]
     lone = [each for each in siblings if each.first is None]
     variants = sum(len(each.variants) for each in siblings)

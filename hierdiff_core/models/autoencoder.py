@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from hierdiff_core.errors import UnknownModel
+from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.models.folder import read_config, read_number
+from hierdiff_core.recipe import Recipe
 
 
 def to_pixels(decoded: torch.Tensor, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -18,6 +21,32 @@ def to_pixels(decoded: torch.Tensor, height: int, width: int) -> npt.NDArray[np.
     share = (decoded.float() * 0.5 + 0.5).clamp(0, 1)
     whole = (share * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
     return np.asarray(whole[:, :height, :width].cpu())
+
+
+def decode_latents(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Return the pictures (B, 3, h, w), from -1 to 1, of latents (B, C, h, w) as networks see them.
+
+    Scaled back by the autoencoder's own factors, or by its mean and spread of each channel.
+    """
+    config, scaled = vae.config, latents.to(vae.device, vae.dtype)
+    mean, spread = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and spread is not None:
+        of_channel = (1, -1, *[1] * (scaled.dim() - 2))
+        scaled = scaled * scaled.new_tensor(spread).view(of_channel) / config.scaling_factor
+        scaled = scaled + scaled.new_tensor(mean).view(of_channel)
+    else:
+        scaled = scaled / config.scaling_factor
+        scaled = scaled + (getattr(config, "shift_factor", None) or 0.0)
+    decoded: torch.Tensor = vae.decode(scaled).sample
+    return decoded
+
+
+def check_sides(recipe: Recipe, multiple: int) -> None:
+    """Raise InvalidSetting unless both sides are multiples of some pixels."""
+    for name in ("height", "width"):
+        if getattr(recipe, name) % multiple:
+            hint = f"use a multiple of {multiple}"
+            raise InvalidSetting(setting=name, value=getattr(recipe, name), hint=hint)
 
 
 def autoencoder_scale(model: str, part: str) -> int:

@@ -60,7 +60,8 @@ def prepare_network(network: Any, autoencoder: Any, *, compiled: bool) -> None:
     torch's own fused kernel, which diffusers chooses by itself.
     """
     if network.device.type == "cuda":
-        network.to(memory_format=torch.channels_last)
-        autoencoder.to(memory_format=torch.channels_last)
+        for part in (network, autoencoder):
+            if all(weight.dim() < 5 for weight in part.parameters()):  # those of a video's have 5
+                part.to(memory_format=torch.channels_last)
     if compiled:
         network.compile(dynamic=False)

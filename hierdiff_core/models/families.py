@@ -15,8 +15,18 @@ from typing import Any
 from hierdiff_core.errors import UnknownModel
 
 FAMILIES: Mapping[str, str] = {  # by `_class_name` of model_index.json
+    "Flux2KleinPipeline": "flux2",
+    "Flux2Pipeline": "flux2",
+    "FluxPipeline": "flux",
+    "Kandinsky3Pipeline": "kandinsky3",
     "KandinskyV22Pipeline": "kandinsky22",
+    "PixArtSigmaPipeline": "pixart_sigma",
+    "QwenImagePipeline": "qwen_image",
+    "SanaPipeline": "sana",
+    "StableDiffusion3Pipeline": "stable_diffusion_3",
     "StableDiffusionPipeline": "stable_diffusion",
+    "StableDiffusionXLPipeline": "stable_diffusion_xl",
+    "ZImagePipeline": "z_image",
 }
 
 
@@ -36,7 +46,7 @@ class Option:
 def load_module(name: str) -> ModuleType:
     """Return the module of a family, whose type `family.load_family` knows; raises UnknownModel."""
     if name not in FAMILIES.values():
-        known = ", ".join(sorted(FAMILIES.values()))
+        known = ", ".join(sorted(set(FAMILIES.values())))
         raise UnknownModel(model=name, hint=f"no such family is known; these are: {known}")
     return import_module(f"hierdiff_core.models.{name}")
 

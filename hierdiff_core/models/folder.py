@@ -69,9 +69,20 @@ def find_revision(parts: Parts, cache: Path | None = None) -> str:
     return digest("weights", facts)[:16]
 
 
+def read_index(model: str) -> Mapping[str, Any]:
+    """Return a model's index: its class, its parts, settings of its own; raises UnknownModel."""
+    return _read_index(model, _locate(model, None))
+
+
 def read_class_name(model: str) -> str:
     """Return the pipeline class that a model's folder names; raises UnknownModel."""
-    return str(_read_index(model, _locate(model, None)).get("_class_name", "nameless pipeline"))
+    return str(read_index(model).get("_class_name", "nameless pipeline"))
+
+
+def existing_parts(model: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of the parts that a model has; some models leave an encoder out."""
+    known = _parts(read_index(model))
+    return tuple(name for name in names if name in known)
 
 
 def read_config(model: str, part: str, file: str = "config.json") -> dict[str, Any]:

@@ -24,7 +24,14 @@ from hierdiff_core.models.device import choose_dtype, prepare_network, put_on
 from hierdiff_core.models.families import Option
 from hierdiff_core.models.family import Defaults, Parts
 from hierdiff_core.models.folder import load_part, load_pipeline, read_config, read_number
-from hierdiff_core.models.guidance import guide, guided_forwards
+from hierdiff_core.models.guidance import (
+    GUIDANCE,
+    Guidance,
+    check_guidance,
+    guide,
+    guided_forwards,
+    make_guidance,
+)
 from hierdiff_core.models.text import PromptCheck, equal_calls
 from hierdiff_core.noise import generator
 from hierdiff_core.prompt import Prompt, embedding_key
@@ -40,6 +47,7 @@ OPTIONS = (
     # The prior's scheduler divides by one less than its steps.
     Option("prior_steps", 25, "steps of the prior's own sampler", least=2, text=True),
     Option("prior_guidance", 4.0, "guidance of the prior's own sampler", least=0, text=True),
+    *GUIDANCE,
 )
 TEXT_DRAWS = True  # the prior samples
 forwards = guided_forwards
@@ -60,6 +68,7 @@ def picture_parts(recipe: Recipe) -> Parts:
 
 
 def check(recipe: Recipe) -> None:
+    check_guidance(recipe)
     prior = recipe.option("prior")
     made = read_number(prior, "prior", "embedding_dim")
     wanted = read_number(recipe.model, "unet", "encoder_hid_dim")
@@ -97,7 +106,9 @@ def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> Decoder:
     height, width = (-(-side // scale**2) * scale for side in (recipe.height, recipe.width))
     # Where the weights are: a step that fetched it from elsewhere would wait for the one before.
     steered_from = negative.tensors[EMBEDDING].to(unet.device)
-    return Decoder(networks, recipe, steered_from, (unet.config.in_channels, height, width))
+    guidance = make_guidance(recipe, NoiseSchedule("diffusion", config_of(networks.scheduler)))
+    shape = (unet.config.in_channels, height, width)
+    return Decoder(networks, recipe, steered_from, shape, guidance)
 
 
 @dataclass(frozen=True)
@@ -157,6 +168,7 @@ class Decoder:
     recipe: Recipe
     negative: torch.Tensor  # (1, D)
     latent_shape: tuple[int, ...]
+    guidance: Guidance
     slots: tuple[Slot, ...] = SLOTS
 
     @property
@@ -174,8 +186,8 @@ class Decoder:
         timesteps: torch.Tensor,
         conditioning: Mapping[str, torch.Tensor],
     ) -> torch.Tensor:
-        negative, guidance = {EMBEDDING: self.negative}, self.recipe.guidance
-        return guide(self._unet, guidance, latents, timesteps, conditioning, negative)
+        negative = {EMBEDDING: self.negative}
+        return guide(self._unet, self.guidance, latents, timesteps, conditioning, negative)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,14 +20,33 @@ class PromptCheck:
     """
 
     tokenizer: Any
+    limit: int | None = None  # tokens; None: the tokenizer's own
+    wrap: Callable[[str], str] = str  # what the encoder reads of a prompt, such as a chat
+    special: bool = True  # whether the tokenizer adds its own tokens to that
 
     def __call__(self, prompt: Prompt) -> None:
         """Check a prompt and its negative prompt."""
-        limit = self.tokenizer.model_max_length
+        limit = self.limit or self.tokenizer.model_max_length
         for text in (prompt.text, prompt.recipe.negative_prompt):
-            tokens = len(self.tokenizer(text, truncation=False, verbose=False).input_ids)
-            if tokens > limit:
+            read = self.tokenizer(
+                self.wrap(text),
+                truncation=False,
+                verbose=False,
+                add_special_tokens=self.special,
+            )
+            if (tokens := len(read.input_ids)) > limit:
                 raise PromptTooLong(row=prompt.row, tokens=tokens, limit=limit)
+
+
+def check_all(checks: Iterable[Callable[[Prompt], None]]) -> Callable[[Prompt], None]:
+    """Return the check of several encoders, of which each reads the whole prompt."""
+    kept = tuple(checks)
+
+    def check(prompt: Prompt) -> None:
+        for one in kept:
+            one(prompt)
+
+    return check
 
 
 def equal_calls(items: Sequence[Item], size: int) -> Iterator[tuple[list[Item], int]]:

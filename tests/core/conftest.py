@@ -7,7 +7,9 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when the hub's client is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,7 @@ from hierdiff_core.models.kandinsky22 import (
 from hierdiff_core.models.recipes import make_recipe
 from hierdiff_core.recipe import Recipe
 from tests.core.stable_diffusion_folder import save_stable_diffusion
+from tests.core.tiny.pipelines import MODELS, redraw
 
 WIDTH = 16  # of an embedding
 TOKENS = 24
@@ -80,6 +83,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
 def stable_diffusion(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a Stable Diffusion, random too."""
     return save_stable_diffusion(tmp_path_factory.mktemp("models") / "sd", _tokenizer())
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return where a model of `tests.core.tiny` is saved, which is done once."""
+    top = tmp_path_factory.mktemp("tiny")
+
+    @cache
+    def save(name: str) -> Path:
+        torch.manual_seed(0)
+        redraw(MODELS[name].make()).save_pretrained(top / name)
+        return top / name
+
+    return save
 
 
 @pytest.fixture(scope="session")

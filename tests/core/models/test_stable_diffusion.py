@@ -16,6 +16,7 @@ from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
+    PNDMScheduler,
     StableDiffusionPipeline,
 )
 
@@ -24,19 +25,19 @@ from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, Embedding, stack
 from hierdiff_core.errors import InvalidSetting, PromptTooLong, UnknownModel, WrongType
 from hierdiff_core.keys import node_key
+from hierdiff_core.models.picture_side import PictureSide
 from hierdiff_core.models.recipes import load_prompt_check, make_recipe, pin_recipe
 from hierdiff_core.models.stable_diffusion import (
     PICTURE,
     TEXT,
     TOKENS,
-    TextEncoder,
-    UNetDenoiser,
     fit,
     load_check,
     load_encoder,
     load_networks,
     load_schedule,
 )
+from hierdiff_core.models.text_side import TextSide
 from hierdiff_core.noise import initial_noise
 from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.prompt import Prompt
@@ -50,6 +51,7 @@ K = 7
 SEED = 3
 TEXTS = ("a red cup", "a blue cup", "a red hat", "two pink pots", "a pot", "", "a cup, a hat, pots")
 STOCK: Mapping[str, Any] = {
+    "pndm": PNDMScheduler,
     "ddim": DDIMScheduler,
     "dpmsolver++": DPMSolverMultistepScheduler,
     "euler": EulerDiscreteScheduler,
@@ -62,7 +64,7 @@ class Loaded:
     """Both sides, loaded, and the stock pipeline from the same folder."""
 
     folder: Path
-    encoder: TextEncoder
+    encoder: TextSide
     networks: Any
     stock: StableDiffusionPipeline
     own: Any  # the scheduler that the folder names
@@ -70,7 +72,7 @@ class Loaded:
     def recipe(self, **changes: Any) -> Recipe:
         return make_recipe(str(self.folder), **({"steps": K, "seed": SEED} | changes))
 
-    def denoiser(self, recipe: Recipe) -> UNetDenoiser:
+    def denoiser(self, recipe: Recipe) -> PictureSide:
         return fit(self.networks, recipe, self.encoder.embed_negative(recipe))
 
 
@@ -100,7 +102,7 @@ def make_job(sd: Loaded, recipe: Recipe, share: float, **changes: Any) -> Job:
     rows = sd.encoder.embed(prompts_of(recipe))
     tree = build_tree(np.stack([row.vector for row in rows]), keys=TEXTS)
     tau = share * float(tree.heights[-1])
-    plan = make_plan(tree, make_schedule(recipe.steps, tau))
+    plan = make_plan(tree, make_schedule(recipe.evaluations, tau))
     fields = {"seed": recipe.seed, "slots": 3} | changes
     return Job(plan, tokens_of(rows), TEXTS, **fields)
 
@@ -249,7 +251,7 @@ def test_a_rows_bits_do_not_depend_on_its_neighbours(sd: Loaded) -> None:
         assert all(torch.equal(alone[each], together[each]) for each in path)
 
 
-@pytest.mark.parametrize("name", ["ddim", "dpmsolver++"])
+@pytest.mark.parametrize("name", ["ddim", "dpmsolver++", "pndm"])
 def test_resuming_after_any_segment_changes_no_bit(sd: Loaded, name: str) -> None:
     recipe = sd.recipe(solver=name)
     job, denoiser = make_job(sd, recipe, 0.9), sd.denoiser(recipe)
