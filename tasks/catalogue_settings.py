@@ -16,16 +16,15 @@ from hierdiff_core.forest import Forest
 from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.plan import CALIBRATED, PAPER
 from hierdiff_core.prompt import Prompt
-from hierdiff_core.quality import predict_quality
 from hierdiff_core.recipe import Recipe
 from tasks.catalogue_record import Tuned, read_tuned
 from tasks.errors import DamagedTuning
 from tasks.ledger import find_tuned, load_prompts
-from tasks.plan import plan_afresh, plan_prompts, read_plan_settings
+from tasks.plan import plan_prompts, read_plan_settings
 from tasks.settings import Settings
 from tasks.stores import Stores
 
-_BUDGETS = ("saving", "steps_per_image")
+BUDGETS = ("saving", "steps_per_image")
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def plan_catalogue(
         forest = plan_prompts(stores, prompts, settings, catalogue)
     except InvalidSetting as error:
         # The user's own budget is a demand; a tuned one was measured on a larger catalogue.
-        if not chosen.tuned or error.facts.get("setting") not in _BUDGETS:
+        if not chosen.tuned or error.facts.get("setting") not in BUDGETS:
             raise
     else:
         return PlannedCatalogue(forest, settings.budget, chosen.tuned)
@@ -96,30 +95,6 @@ def plan_catalogue(
     tuned = f"{chosen.tuned} (too few prompts for that saving: nothing is shared)"
     forest = plan_prompts(stores, prompts, nothing, catalogue)
     return PlannedCatalogue(forest, nothing.budget, tuned)
-
-
-def saving_within(
-    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings, forest: Forest
-) -> float | None:
-    """Return the saving that keeps the bound of a loss which a forest goes beyond, else None."""
-    quality, settings = predict_quality(forest), read_plan_settings(chosen.settings)
-    if quality is None or quality.mean <= settings.loss:
-        return None
-    bounded = replace(settings, budget=Budget(), planner=CALIBRATED)
-    return plan_afresh(stores, prompts, bounded).plan.saving
-
-
-def plan_without_nights(
-    stores: Stores, prompts: Sequence[Prompt], chosen: CatalogueSettings, forest: Forest
-) -> Forest | None:
-    """Return the forest of a night from nothing, to compare one that stands on earlier nights.
-
-    None where it stands on none, and above the number of prompts up to which plans are exact.
-    """
-    settings = read_plan_settings(chosen.settings)
-    if not forest.stored or forest.plan.size > settings.exact:
-        return None
-    return plan_afresh(stores, prompts, settings)
 
 
 def _apply(settings: Settings, tuned: Tuned) -> Settings:

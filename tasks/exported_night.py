@@ -166,5 +166,5 @@ def _from_json(body: Mapping[str, Any], embeddings: Mapping[str, bytes]) -> Expo
     return ExportedNight(*given, body["run"], body["slots"])
 
 
-def _leaf(leaf: Leaf) -> tuple[str, str, str]:
-    return leaf.content_key, leaf.embedding_key, leaf.text_key
+def _leaf(leaf: Leaf) -> tuple[str, str, str, float | None]:
+    return leaf.content_key, leaf.embedding_key, leaf.text_key, leaf.loss

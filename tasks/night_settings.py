@@ -169,6 +169,10 @@ class NightSettings(SourceSettings):
         description="most that a calibrated model's pictures may lose on average, as a share of "
         "what plain ones miss, where no budget is set",
     )
+    accept_loss: bool = Field(
+        default=False,
+        description="make a night whose budget is predicted to lose more than that all the same",
+    )
     joins: bool = Field(
         default=_PLANNED.joins,
         description="let new rows go on from splits that earlier nights have stored",

@@ -6,8 +6,9 @@ one keeps it.
 
 from __future__ import annotations
 
+import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -75,7 +76,13 @@ def plan_prompts(
 
 def plan_afresh(stores: Stores, prompts: Sequence[Prompt], settings: PlanSettings) -> Forest:
     """Return the forest of prompts as if no earlier night had been; see `plan_prompts`."""
-    return plan_forest(*_read_groups(stores, prompts), settings)
+    return planning_afresh(stores, prompts)(settings)
+
+
+def planning_afresh(stores: Stores, prompts: Sequence[Prompt]) -> Callable[[PlanSettings], Forest]:
+    """Return a function that plans prompts as `plan_afresh` does; their embeddings are read now."""
+    groups, vectors = _read_groups(stores, prompts)
+    return lambda settings: plan_forest(groups, vectors, settings)
 
 
 def _read_groups(
@@ -100,7 +107,7 @@ def _stand(
         if key in pictures and not group.prompts[leaf].anew
     }
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
-    keys = [prompt.embedding_key for prompt in forest.prompts] if new else []
+    keys = [prompt.embedding_key for prompt in forest.prompts]
     found = find_vectors_of(LedgerCache(stores), set(keys))
     if lost := set(keys) - found.keys():
         raise LostEmbeddings(count=len(lost), keys=frozenset(lost))
@@ -129,7 +136,7 @@ def make_night_plan(forest: Forest, budget: Budget, shards: int, tuned: str = ""
         recipe=forest.groups[0].recipe,
         plan=forest.plan,
         trees=_trees(forest.groups),
-        leaves=_leaves(forest.groups),
+        leaves=_leaves(forest),
         keys=forest.keys,
         shards=make_shards(forest.plan, shards, forest.stored),
         saving_asked=budget.saving,
@@ -149,13 +156,19 @@ def _trees(groups: Sequence[Group]) -> tuple[Tree, ...]:
     return tuple(rows)
 
 
-def _leaves(groups: Sequence[Group]) -> tuple[Leaf, ...]:
+def _leaves(forest: Forest) -> tuple[Leaf, ...]:
+    prompts = [prompt for group in forest.groups for prompt in group.prompts]
+    keys = [key for group in forest.groups for key in group.content_keys]
+    texts = [key for group in forest.groups for key in group.text_keys]
+    losses = np.full(len(keys), np.nan) if forest.losses is None else forest.losses
     return tuple(
-        Leaf(key, embedding_key(prompt), text if text != key else "")
-        for group in groups
-        for key, text, prompt in zip(
-            group.content_keys, group.text_keys, group.prompts, strict=True
+        Leaf(
+            key,
+            embedding_key(prompt),
+            text if text != key else "",
+            None if math.isnan(loss) else loss,
         )
+        for key, text, prompt, loss in zip(keys, texts, prompts, losses.tolist(), strict=True)
     )
 
 

@@ -44,6 +44,7 @@ def why_nothing(
     saving: float | None,
     steps_per_image: float | None,
     tuned: str | None,
+    bound: float | None,
 ) -> str:
     """Return why a plan shares nothing and what would; the settings are those of the plan."""
     if images == 1:
@@ -64,4 +65,9 @@ def why_nothing(
             f"no two prompts are alike enough for HIERDIFF_TAU={tau:g}; HIERDIFF_SAVING=0.3 asks "
             "for a saving instead"
         )
-    return "no budget asks for it; HIERDIFF_SAVING=0.3 does"
+    if bound:
+        return (
+            f"no two prompts are alike enough for HIERDIFF_LOSS={bound:g}; `hierdiff plan` says "
+            "what HIERDIFF_SAVING=0.3 would risk"
+        )
+    return "HIERDIFF_LOSS=0 asks for nothing to be shared; HIERDIFF_SAVING=0.3 asks for a saving"

@@ -44,6 +44,7 @@ from tasks.plan import store_forest
 from tasks.rejected import Rejected
 from tasks.remake import NO_REMAKE, Remake
 from tasks.requests import check_rows, check_settings
+from tasks.risk import refusal
 from tasks.settings import Settings
 from tasks.source.reading import open_columns, open_source, size_check
 from tasks.states import BatchState, Stage
@@ -214,6 +215,8 @@ def _plan(stores: Stores, settings: Settings, batch: int, chosen: CatalogueSetti
     except LostEmbeddings as missing:
         remake_embeddings(stores, missing.keys, open_models(settings))
         planned = plan_catalogue(stores, prompts, chosen, catalogue)
+    if reason := refusal(chosen, planned):
+        raise reason
     with stores.session() as session:
         note_settings(session, batch, settings.night.model_dump(mode="json"))
     forest, budget = planned.forest, planned.budget

@@ -18,7 +18,14 @@ from benchmarks.night import open_night
 from benchmarks.page import write_page
 from flows.quiet import quiet_libraries
 
-NIGHT = {"steps": 6, "saving": 0.4, "slots": 4, "solver": "ddpm", "options": {"prior_steps": 5}}
+NIGHT = {
+    "steps": 6,
+    "saving": 0.4,
+    "accept_loss": True,
+    "slots": 4,
+    "solver": "ddpm",
+    "options": {"prior_steps": 5},
+}
 
 
 def main() -> int:

@@ -37,7 +37,6 @@ QUERY = "SELECT sku AS reference, title AS prompt FROM products ORDER BY sku"
 # The demo's own defaults; the environment overrides them.
 _DEFAULTS = {
     "HIERDIFF_STEPS": "20",
-    "HIERDIFF_SAVING": "0.5",
     "HIERDIFF_SHARDS": "3",
     "HIERDIFF_SOURCE_QUERY": QUERY,
 }

@@ -8,6 +8,7 @@ from typing import Any
 from hierdiff_core.forest import Forest
 from hierdiff_core.quality import predict_quality
 from tasks.catalogue_settings import PlannedCatalogue
+from tasks.losses import Losses
 from tasks.rejected import Rejected, by_kind
 from tasks.report.expected import expect, time_text
 from tasks.report.headline import planned_by
@@ -41,7 +42,7 @@ def price(
         "tau": plan.tau,
         "price": plan.price,
         "planned_by": planned_by(plan.planner, plan.linkage, plan.tau, plan.price),
-        "nothing_shared": _nothing_shared(planned) or None,
+        "nothing_shared": _nothing_shared(planned, settings.loss) or None,
         "tuned": planned.tuned or None,
         "steps": plan.steps,
         **_quality(forest, settings.loss),
@@ -53,7 +54,7 @@ def price(
     }
 
 
-def _nothing_shared(planned: PlannedCatalogue) -> str:
+def _nothing_shared(planned: PlannedCatalogue, bound: float) -> str:
     plan, budget = planned.forest.plan, planned.budget
     if plan.evaluations < plan.evaluations_standard:
         return ""
@@ -65,6 +66,7 @@ def _nothing_shared(planned: PlannedCatalogue) -> str:
         saving=budget.saving,
         steps_per_image=budget.steps_per_image,
         tuned=planned.tuned,
+        bound=bound,
     )
 
 
@@ -102,9 +104,10 @@ def _rejected_lines(rejected: Any) -> Iterator[str]:
 def _quality(forest: Forest, bound: float) -> dict[str, object]:
     quality = predict_quality(forest)
     if quality is None:
-        return {"loss": None, "loss_bound": bound, "worst": []}
+        return {"loss": None, "loss_bound": bound, "told_apart": None, "worst": []}
     worst = [{"reference": row.name, "row": row.row, "loss": loss} for row, loss in quality.worst]
-    return {"loss": quality.mean, "loss_bound": bound, "worst": worst}
+    found = {"loss": quality.mean, "loss_bound": bound, "told_apart": quality.told_apart}
+    return {**found, "worst": worst}
 
 
 def from_nothing(fresh: Forest | None) -> dict[str, object] | None:
@@ -117,13 +120,16 @@ def from_nothing(fresh: Forest | None) -> dict[str, object] | None:
 
 def _quality_lines(quoted: dict[str, Any]) -> Iterator[str]:
     """Yield what pictures are predicted to lose, and which of them most."""
-    loss, bound = quoted["loss"], quoted["loss_bound"]
-    if loss is None:
+    losses = losses_of(quoted)
+    if losses is None:
         yield "quality       not predicted, the model has no calibration; look at a first night"
         return
-    yield f"quality       predicted to lose {loss:.1%} of what plain pictures miss"
-    if loss > bound * 1.005:
-        yield f"              beyond the bound of {bound:.1%}: {_within(quoted)}"
+    yield f"quality       predicted to lose {losses.mean:.1%} of what plain pictures miss"
+    if losses.beyond:
+        yield f"              beyond the bound of {losses.bound:.1%}: {_within(quoted)}"
+    yield f"              predicted to be told apart: {losses.told_apart:,} of {losses.images:,}"
+    if losses.told_apart and quoted["saving_unseen"] is not None:
+        yield f"              the largest saving without that: {quoted['saving_unseen']:.1%}"
     if fresh := quoted["from_nothing"]:
         yield f"              from nothing: {fresh['loss']:.1%}, saving {fresh['saving']:.1%}"
     if quoted["worst"]:
@@ -131,10 +137,18 @@ def _quality_lines(quoted: dict[str, Any]) -> Iterator[str]:
         yield f"  most        {rows}"
 
 
+def losses_of(quoted: dict[str, Any]) -> Losses | None:
+    """Return a price's predicted losses, None where nothing predicts them."""
+    if quoted["loss"] is None:
+        return None
+    return Losses(quoted["loss"], quoted["told_apart"], quoted["images"], quoted["loss_bound"])
+
+
 def _within(quoted: dict[str, Any]) -> str:
-    if quoted["saving_within"] is None:
-        return "ask for a smaller saving to keep it"
-    return f"a saving of {quoted['saving_within']:.1%} keeps it"
+    keeps = "ask for a smaller saving to keep it"
+    if quoted["saving_within"] is not None:
+        keeps = f"a saving of {quoted['saving_within']:.1%} keeps it"
+    return f"{keeps}, --accept-loss makes it all the same" if quoted["refused"] else keeps
 
 
 def _tonight(quoted: dict[str, object]) -> list[str]:

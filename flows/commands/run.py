@@ -26,11 +26,7 @@ from flows.quiet import quiet_libraries
 from flows.starts import NightStart, start_night, start_retry
 from tasks import stages
 from tasks.business_date import date_in_zone
-from tasks.catalogue_settings import (
-    plan_catalogue,
-    plan_without_nights,
-    saving_within,
-)
+from tasks.catalogue_settings import plan_catalogue
 from tasks.embed import embed_prompts
 from tasks.errors import NightReplaced
 from tasks.ingest import Ingested
@@ -47,6 +43,7 @@ from tasks.rejected import by_kind
 from tasks.remake import Remake
 from tasks.report.check import is_published
 from tasks.requests import settings_of_run
+from tasks.risk import plan_without_nights, refusal, saving_unseen, saving_within
 from tasks.settings import Settings
 from tasks.states import RunState
 
@@ -68,6 +65,11 @@ _fresh = click.option(
     "without_splits",
     is_flag=True,
     help="let no new row go on from an earlier night's split",
+)
+_accept = click.option(
+    "--accept-loss",
+    is_flag=True,
+    help="make it although its budget is predicted to lose more than HIERDIFF_LOSS",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
@@ -164,7 +166,9 @@ def plan(
             embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
         planned = plan_catalogue(stores, prompts, tonight, catalogue)
         quoted = price(stores, settings, planned, len(prompts))
+        quoted["refused"] = refusal(tonight, planned) is not None
         quoted["saving_within"] = saving_within(stores, prompts, tonight, planned.forest)
+        quoted["saving_unseen"] = saving_unseen(stores, prompts, tonight, planned.forest)
         quoted["from_nothing"] = from_nothing(
             plan_without_nights(stores, prompts, tonight, planned.forest)
         )
@@ -196,6 +200,7 @@ def plan(
 )
 @click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_fresh
+@_accept
 @_json
 def run(
     catalogue: str,
@@ -208,10 +213,12 @@ def run(
     plan_file: Path | None,
     detach: bool,
     without_splits: bool,
+    accept_loss: bool,
     as_json: bool,
 ) -> int:
     """Run a night on the workers and wait for it to end."""
-    with ledger(**_given(reading, without_splits)) as (stores, settings), prefect(settings) as url:
+    given = {**_given(reading, without_splits), **({"accept_loss": True} if accept_loss else {})}
+    with ledger(**given) as (stores, settings), prefect(settings) as url:
         date, source = _date(settings, day), stages.Source(query, file)
         asked, fresh = settings.night, replace
         night: Night | None

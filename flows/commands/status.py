@@ -14,6 +14,7 @@ from flows.children import child_name
 from flows.commands.client import ask_prefect, ledger
 from hierdiff_core.printable import printable
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
+from tasks.losses import loss_text
 from tasks.rejected import by_kind
 from tasks.report.gather import gather_report, nothing_shared
 from tasks.report.headline import duration
@@ -82,6 +83,8 @@ def _show_run(facts: RunSummary) -> None:
     )
     if why := nothing_shared(facts):
         click.echo(f"nothing is shared: {why}")
+    else:
+        click.echo(f"quality: {loss_text(facts.losses)}")
     if facts.tuned is not None:
         click.echo(f"planned with the catalogue's own setting, {facts.tuned}")
     stages = ", ".join(f"{stage} {duration(each)}" for stage, each in facts.seconds.items())

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from flows.question import Question
 from tasks.ledger import RunSummary, find_night_run, summarise
+from tasks.losses import loss_text
 from tasks.report.gather import nothing_shared
 from tasks.saving import saved_text
 from tasks.stores import Stores
@@ -85,6 +86,8 @@ def report_end(facts: RunSummary | None, message: str, as_json: bool) -> int:
         )
         if why := nothing_shared(facts):
             click.echo(f"nothing was shared: {why}")
+        else:
+            click.echo(f"quality: {loss_text(facts.losses)}")
     if not complete:
         click.echo(
             f"hierdiff: {facts.images_missing} images are missing ({message}); "

@@ -122,7 +122,9 @@ def _load_trees(session: Session, run: uuid.UUID) -> tuple[Tree, ...]:
 
 def _load_leaves(session: Session, run: uuid.UUID) -> tuple[Leaf, ...]:
     rows = session.execute(_by_run(LeafRow, run).order_by(LeafRow.leaf))
-    return tuple(Leaf(row.content_key, row.embedding_key, row.text_key or "") for row in rows)
+    return tuple(
+        Leaf(row.content_key, row.embedding_key, row.text_key or "", row.loss) for row in rows
+    )
 
 
 def _kept_pictures(

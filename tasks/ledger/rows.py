@@ -68,6 +68,7 @@ def leaf_rows(run: uuid.UUID, night: NightPlan) -> list[dict[str, Any]]:
             "content_key": leaf.content_key,
             "embedding_key": leaf.embedding_key,
             "text_key": leaf.text_key or None,
+            "loss": leaf.loss,
         }
         for number, leaf in enumerate((*night.leaves, *night.guests))
     ]

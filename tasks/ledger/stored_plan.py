@@ -27,6 +27,7 @@ class Leaf:
     content_key: str
     embedding_key: str
     text_key: str = ""  # of the first picture of its text, where this is another one
+    loss: float | None = None  # predicted, a share of what a plain picture misses
 
 
 @dataclass(frozen=True, slots=True)

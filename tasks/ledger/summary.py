@@ -14,10 +14,12 @@ from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.claims import load_rejected
 from tasks.ledger.failures import SetAside, list_set_aside
+from tasks.losses import Losses, sum_up
 from tasks.records import (
     Batch,
     Catalogue,
     ImageRow,
+    LeafRow,
     PromptRow,
     Run,
     RunMetric,
@@ -86,6 +88,8 @@ class RunSummary:
     subtrees: tuple[SubtreeLine, ...]
     rejected: tuple[Rejected, ...]
     set_aside: tuple[SetAside, ...]  # rows whose pictures failed alone
+    losses: Losses | None  # predicted; None where nothing predicts them
+    bound: float | None  # HIERDIFF_LOSS as the night was asked for
 
     @property
     def saving(self) -> float:
@@ -148,17 +152,25 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         subtrees=subtrees,
         rejected=load_rejected(session, facts.batch_id),
         set_aside=list_set_aside(session, run),
+        losses=_losses(session, run, facts.leaves, row.bound),
+        bound=row.bound,
     )
 
 
-def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date]]:
+def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date, float]]:
+    bound = Batch.settings["loss"].as_float().label("bound")
     return (
-        select(Run, Catalogue.name, Batch.business_date)
+        select(Run, Catalogue.name, Batch.business_date, bound)
         .join(Batch, Batch.id == Run.batch_id)
         .join(Catalogue, Catalogue.id == Batch.catalogue_id)
         .where(Run.id == run)
         .execution_options(populate_existing=True)
     )
+
+
+def _losses(session: Session, run: uuid.UUID, leaves: int, bound: float | None) -> Losses | None:
+    pictures = (LeafRow.run_id == run, LeafRow.leaf < leaves)
+    return sum_up(session.execute(select(LeafRow.loss).where(*pictures)).scalars().all(), bound)
 
 
 def _segments(run: uuid.UUID, steps: int) -> Select[tuple[int, int, int, int]]:

@@ -72,6 +72,7 @@ class LeafRow(Base):
     embedding_key: Mapped[str] = mapped_column(ForeignKey("embeddings.key"), index=True)
     # Of the first picture of its text, where this is another one.
     text_key: Mapped[str | None]
+    loss: Mapped[float | None]  # predicted, a share of what a plain picture misses
 
 
 class NodeRow(Base):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 
 from hierdiff_core.printable import printable
+from tasks.losses import loss_text
 from tasks.report.data import ReportData, ReportImage, ReportSubtree
 from tasks.report.headline import claim, duration, headline
 
-LISTED = 20  # missing pictures and kinds of rejected rows that are named
+LISTED = 20  # missing pictures, worst ones and kinds of rejected rows that are named
 _REASON = 400  # characters of a reason
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()#+!|~$:@-])")
@@ -34,6 +35,7 @@ def summary_markdown(data: ReportData, report_url: str = "") -> str:
     rows = [f"| {each.label} | {each.value} | {each.note} |" for each in headline(data)]
     parts.append("\n".join(["| | | |", "|---|--:|---|", *rows]))
     parts += _troubles(data)
+    parts += _losses(data)
     if data.set_aside:
         lines = [
             f"- row {each.row}, {markdown_text(each.reference)}, failed {each.attempts} times: "
@@ -48,6 +50,16 @@ def summary_markdown(data: ReportData, report_url: str = "") -> str:
         lines = [f"- {markdown_text(kind.line(), _REASON)}" for kind in data.rejected_kinds]
         parts.append(f"## {len(data.rejected):,} rows were rejected\n\n" + _listed(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _losses(data: ReportData) -> list[str]:
+    if not data.worst:
+        return []
+    lines = [f"- {each.loss:.0%}: {markdown_text(image_name(each))}" for each in data.worst]
+    title = (
+        f"## Look at these first\n\nThe night is {markdown_text(loss_text(data.losses), _REASON)}."
+    )
+    return [f"{title}\n\n{_listed(lines)}"]
 
 
 def _troubles(data: ReportData) -> list[str]:

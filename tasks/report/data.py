@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from hierdiff_core.plan import Plan
+from tasks.losses import Losses, sum_up
 from tasks.rejected import Rejected, RejectedKind, by_kind
 from tasks.saving import Spending
 
@@ -22,6 +23,7 @@ class ReportImage:
     thumbnail: bytes = b""  # small PNG, JPEG or WebP; empty where there is none
     link: str = ""  # of the full picture, http(s) or relative to the report
     flat: bool = False  # of one colour, which is hardly what was asked for
+    loss: float | None = None  # predicted, a share of what a plain picture misses
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ class ReportData:
     spent: int = 0  # evaluations: on a device and found done by earlier nights
     reused: int = 0  # of these, done by earlier nights
     kept: int = 0  # pictures made by earlier nights
+    bound: float | None = None  # HIERDIFF_LOSS as the night was asked for
     nothing_shared: str = ""  # why the plan shares nothing, and what would
     links_end: date | None = None  # day until which the links of the pictures work; None: for good
 
@@ -103,6 +106,17 @@ class ReportData:
     def flat(self) -> tuple[ReportImage, ...]:
         """Pictures of one flat colour."""
         return tuple(image for image in self.images if image.flat)
+
+    @property
+    def losses(self) -> Losses | None:
+        """What the pictures are predicted to lose; None where nothing predicts it."""
+        return sum_up([image.loss for image in self.images], self.bound)
+
+    @property
+    def worst(self) -> tuple[ReportImage, ...]:
+        """Pictures that are predicted to lose something, the worst first."""
+        losing = [image for image in self.images if image.loss]
+        return tuple(sorted(losing, key=lambda image: -(image.loss or 0.0)))
 
     @property
     def asked(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tasks.ledger import RunSummary, seconds_per_pixel
+from tasks.losses import loss_text
 from tasks.report.artifacts import markdown_text
 from tasks.report.headline import duration, planned_by
 from tasks.settings import Settings
@@ -44,6 +45,7 @@ def plan_markdown(stores: Stores, settings: Settings, facts: RunSummary, why: st
         ("done by earlier nights", f"{facts.evaluations_reused:,}"),
         ("saving", f"{saving:.0%}" + (f": nothing is shared, {why}" if why else "")),
         ("planned by", planned_by(facts.planner, facts.linkage, facts.tau, facts.price)),
+        ("quality", loss_text(facts.losses)),
         ("device time", time_text(seconds)),
         ("rejected rows", f"{len(facts.rejected):,}"),
     ]

@@ -8,10 +8,12 @@ from urllib.parse import urlsplit
 
 from hierdiff_core.flame.tiles import rows_at_each_step
 from hierdiff_core.plan import Plan, Segment
+from hierdiff_core.quality import TOLD_APART
 from tasks.report.data import ReportData, ReportImage
 from tasks.report.thumbnail import data_uri
 
 GROUP_SIZE = 10  # pictures that a group should have, roughly
+LISTED = 100  # pictures that are listed by their loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,8 @@ class Card:
     link: str  # of the full picture; empty where there is none
     own: int  # steps for it alone
     shared: int  # and in common with others
+    loss: str = ""  # predicted, in percent; empty where it is not known
+    apart: bool = False  # whether it is predicted to be told apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +54,12 @@ def gallery_groups(data: ReportData) -> tuple[GalleryGroup, ...]:
         )
         found.append(GalleryGroup(title, tuple(cards[at] for at in range(first, last))))
     return tuple(found)
+
+
+def worst_cards(data: ReportData) -> tuple[Card, ...]:
+    """Return the pictures that are predicted to lose most, the worst first."""
+    place = {leaf: at for at, leaf in enumerate(data.plan.order)}
+    return tuple(_card(data.plan, place[each.leaf], each) for each in data.worst[:LISTED])
 
 
 def _runs(plan: Plan) -> Iterator[tuple[int, int, int]]:
@@ -94,6 +104,8 @@ def _card(plan: Plan, at: int, image: ReportImage) -> Card:
         link=link if image.made else "",
         own=own,
         shared=plan.steps - own,
+        loss="" if image.loss is None else f"{image.loss:.0%}",
+        apart=image.loss is not None and image.loss > TOLD_APART,
     )
 
 

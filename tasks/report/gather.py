@@ -87,6 +87,7 @@ def gather_report(
         spent=facts.evaluations_done + facts.evaluations_reused,
         reused=facts.evaluations_reused,
         kept=facts.images_kept,
+        bound=facts.bound,
         nothing_shared=nothing_shared(facts),
         subtrees=tuple(_subtree(each, night, images) for each in facts.subtrees),
         rejected=facts.rejected,
@@ -125,6 +126,7 @@ def nothing_shared(facts: RunSummary) -> str:
         saving=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
         tuned=facts.tuned,
+        bound=facts.bound,
     )
 
 
@@ -155,6 +157,7 @@ def _images(
             made=leaf in images,
             thumbnail=shown(leaf)[0],
             flat=shown(leaf)[1],
+            loss=facts.loss,
             link=link(images[leaf].key, _file_name(asked[facts.content_key][0]))
             if leaf in images
             else "",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hierdiff_core.plan import CALIBRATED
+from tasks.losses import apart_text
 from tasks.report.data import ReportData
 
 
@@ -29,11 +30,11 @@ def planned_by(planner: str, linkage: str | None, tau: float | None, price: floa
 
 def headline(data: ReportData) -> tuple[Figure, ...]:
     """Return the figures of a night, most important first; unknown ones are left out."""
-    return (*_work(data), *_effort(data))
+    return (*_work(data), *_quality(data), *_effort(data))
 
 
 def claim(data: ReportData) -> str:
-    """Return the night in one line: "48 images for the work of 19"."""
+    """Return the night in one line, a saving never without what it is predicted to cost."""
     plan = data.plan
     images = f"{plan.size:,} image{'s' if plan.size != 1 else ''}"
     if data.missing:
@@ -41,7 +42,8 @@ def claim(data: ReportData) -> str:
     if plan.evaluations == plan.evaluations_standard:
         return f"{images}, nothing shared"
     worth = max(plan.evaluations, data.spent) / plan.steps
-    return f"{images} for the work of {worth:,.{0 if worth >= 10 else 1}f}"
+    work = f"{worth:,.{0 if worth >= 10 else 1}f}"
+    return f"{images} for the work of {work}, {apart_text(data.losses)}"
 
 
 def _work(data: ReportData) -> Iterator[Figure]:
@@ -64,6 +66,17 @@ def _work(data: ReportData) -> Iterator[Figure]:
     spared = plan.evaluations_standard - plan.evaluations
     note = data.nothing_shared or f"{spared:,} evaluations"
     yield Figure("Saved", f"{plan.saving:.0%}", note)
+
+
+def _quality(data: ReportData) -> Iterator[Figure]:
+    losses = data.losses
+    if data.plan.evaluations == data.plan.evaluations_standard:
+        return
+    if losses is None:
+        yield Figure("Lost", "unknown", "quality is not predicted; look at the pictures")
+        return
+    bound = f"; the bound is {losses.bound:.1%}" if losses.bound is not None else ""
+    yield Figure("Lost", f"{losses.mean:.1%}", f"of what plain pictures miss, predicted{bound}")
 
 
 def _effort(data: ReportData) -> Iterator[Figure]:

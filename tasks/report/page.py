@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hierdiff_core.flame.figure import draw_plan
+from tasks.losses import loss_text
 from tasks.report.artifacts import subtree_table, summary_markdown
 from tasks.report.data import (
     ReportData,
@@ -21,7 +22,7 @@ from tasks.report.data import (
     ReportStage,
     ReportSubtree,
 )
-from tasks.report.gallery import gallery_groups, names
+from tasks.report.gallery import gallery_groups, names, worst_cards
 from tasks.report.headline import claim, duration, headline
 from tasks.report.thumbnail import data_uri, small_copy, thumbnail, thumbnail_side
 
@@ -57,6 +58,8 @@ def render_report(data: ReportData) -> str:
         claim=claim(data),
         figures=headline(data),
         gallery_groups=gallery_groups(data),
+        worst=worst_cards(data),
+        lost=loss_text(data.losses),
         subtrees=subtree_table(data),
         stages=_shares(data),
         wide=Markup(draw_plan(data.plan, width=WIDE, names=names(data), pictures=_strip(data))),

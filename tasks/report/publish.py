@@ -87,12 +87,15 @@ def _manifest(stores: Stores, run: uuid.UUID) -> bytes:
     leaf_of = {leaf.content_key: number for number, leaf in enumerate(night.leaves)}
     rows = []
     for prompt in prompts:
-        image = images.get(leaf_of.get(content_key(prompt), -1))
+        leaf = leaf_of.get(content_key(prompt))
+        image = None if leaf is None else images.get(leaf)
         entry: dict[str, object] = {"row": prompt.row, "reference": prompt.reference}
         entry |= {"number": prompt.number, "name": prompt.name}
         if prompt.drawn_seed is not None:
             entry["seed"] = prompt.drawn_seed
         entry["prompt"] = prompt.text
+        if leaf is not None:
+            entry["loss"] = night.leaves[leaf].loss
         if image is not None:
             entry |= {"key": image.key, "sha256": image.sha256, "bytes": image.bytes}
             entry |= {"width": image.width, "height": image.height}
@@ -108,6 +111,7 @@ def _manifest(stores: Stores, run: uuid.UUID) -> bytes:
         "price": facts.price,
         "evaluations": facts.evaluations_planned,
         "evaluations_standard": facts.evaluations_standard,
+        "loss": None if facts.losses is None else facts.losses.mean,
         "images": rows,
         "set_aside": [
             {

@@ -62,6 +62,7 @@ SETTINGS = {
     "HIERDIFF_STEPS": "6",
     "HIERDIFF_OPTION_PRIOR_STEPS": "5",
     "HIERDIFF_SAVING": "0.4",
+    "HIERDIFF_ACCEPT_LOSS": "true",
     "HIERDIFF_SHARDS": "2",
     "HIERDIFF_SOLVER": "ddpm",
     "HIERDIFF_DEVICE": "cpu",

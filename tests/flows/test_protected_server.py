@@ -232,6 +232,7 @@ def test_a_worker_runs_flows_by_its_own_python_beside_packages_of_the_same_names
         "PATH": "/usr/bin:/bin",  # as a supervisor has it: nothing of this environment
         "HIERDIFF_HOME": str(tmp_path),
         "HIERDIFF_SAVING": "0.7",
+        "HIERDIFF_ACCEPT_LOSS": "true",
     }
     program = str(Path(sys.executable).parent / "hierdiff")
     worker = Service(

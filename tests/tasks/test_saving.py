@@ -45,12 +45,13 @@ def test_a_night_that_repeated_work_is_not_told_by_its_plan(
         ({"saving": 0.0}, "larger HIERDIFF_SAVING"),
         ({"steps_per_image": 8.0}, "larger HIERDIFF_SAVING"),
         ({"tau": 0.25}, "HIERDIFF_TAU=0.25; HIERDIFF_SAVING=0.3"),
-        ({}, "HIERDIFF_SAVING=0.3"),
+        ({"bound": 0.05}, "alike enough for HIERDIFF_LOSS=0.05"),
+        ({"bound": 0.0}, "HIERDIFF_LOSS=0 asks for nothing to be shared"),
     ],
 )
 def test_a_night_of_nothing_saved_says_why_and_what_would(
     changed: dict[str, Any], reason: str
 ) -> None:
     plain: dict[str, Any] = {"images": 12, "trees": 1, "steps": 8, "tau": None}
-    plain |= {"saving": None, "steps_per_image": None, "tuned": None}
+    plain |= {"saving": None, "steps_per_image": None, "tuned": None, "bound": None}
     assert reason in why_nothing(**plain | changed)

@@ -175,7 +175,8 @@ def test_unknown_figures_are_left_out() -> None:
     labels = [
         each.label for each in headline(night(seconds=None, price_per_hour=None, subtrees=()))
     ]
-    assert labels == ["Images", "Evaluations", "Saved"]
+    # Quality is said all the same.
+    assert labels == ["Images", "Evaluations", "Saved", "Lost"]
 
 
 @pytest.mark.parametrize(
@@ -307,6 +308,26 @@ def test_every_size_of_night_renders() -> None:
     for size in (1, 2, 300):
         assert "</html>" in render_report(night(size))
     assert "nothing shared" in claim(night(1))
+
+
+def test_a_saving_is_never_told_without_what_it_is_predicted_to_cost() -> None:
+    unknown = night()
+    assert claim(unknown).endswith(", quality not predicted")
+    assert {each.label: each.value for each in headline(unknown)}["Lost"] == "unknown"
+    losses = dict(enumerate([0.0, 2.0, 0.01]))
+    images = tuple(
+        dataclasses.replace(each, loss=losses.get(each.leaf, 0.0)) for each in unknown.images
+    )
+    known = dataclasses.replace(unknown, images=images, bound=0.05)
+    assert claim(known).endswith(", 1 predicted to be told apart")
+    assert {each.label: each.value for each in headline(known)}["Lost"] == "16.8%"
+    page = Page(render_report(known))
+    links = [each.get("href") or "" for each in page.found("a")]
+    assert [each for each in links if each.startswith("#at-")] == [
+        f"#at-{known.plan.order.index(leaf)}" for leaf in (1, 2)
+    ]
+    assert len(page.found("span", "apart")) == 2  # in the list and in the gallery
+    assert len(Page(render_report(unknown)).found("ol", "worst")) == 0
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
