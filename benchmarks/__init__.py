@@ -21,6 +21,8 @@ ORDER = (
     "calibrated",
     "own",
     "variants",
+    "risk",
+    "choice",
     "gpu",
     "profile",
 )

@@ -21,6 +21,8 @@ FIGURES = {
     "calibrated": "excess added by regions",
     "own": "score lost, all sets",
     "variants": "diverse-dev, ddim: similarity above that of seeds",
+    "choice": "budgets at which the highest score is at least the best tree",
+    "risk": "score of the default night less that of plain pictures, shop",
     "churn": "unchanged rows with another picture",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",
