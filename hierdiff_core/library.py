@@ -19,6 +19,7 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, stack
 from hierdiff_core.errors import InvalidSetting, RowFailed
 from hierdiff_core.forest import Group, group_prompts
+from hierdiff_core.models.family import load_family
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.models.recipes import load_prompt_check, make_recipe, pin_recipe
 from hierdiff_core.plan import PAPER, Plan
@@ -117,6 +118,7 @@ def generate(
         slots=_read_slots(slots, plan),
         noise=_noise_of_leaves(initial_noise, leaves, denoiser.latent_shape),
         isolate=True,
+        forwards=load_family(recipe.family).forwards(recipe),
     )
     latents = _denoise(job, denoiser, group, progress)
     pictures = decode_latents(denoiser, latents)

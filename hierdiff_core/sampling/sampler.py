@@ -45,7 +45,8 @@ class Round:
 class Job:
     """One plan to denoise; all fields but `only` decide the latents.
 
-    Slots, parts and `few_shapes` decide only their last bits: they set the shapes of calls.
+    Slots, parts, `forwards` and `few_shapes` decide only their last bits: they set the shapes of
+    calls.
     """
 
     plan: Plan
@@ -56,6 +57,7 @@ class Job:
     slots: int = 16  # rows in flight at once
     only: Collection[int] | None = None  # segments to run; None for all
     parts: Sequence[Collection[int]] | None = None  # segments that are run apart; None for one part
+    forwards: Sequence[int] = ()  # passes of each step (K,), of which a call has one number
     few_shapes: bool = False  # calls of 1, 2, 4, 8 ... rows only, for a compiled network
     noise: torch.Tensor | None = None  # (N, *latent_shape) instead of draws; a root's lowest leaf
     isolate: bool = False  # continue without what fails alone or is not finite, and name it
@@ -123,7 +125,10 @@ class _RunState:
         draws = NoiseSource(job.plan, *keys)
         self.queue = ReadyQueue(job.plan, only, finished, job.slots)
         rehearsed = job.plan if job.undisturbed is None else job.undisturbed
-        self.widths = CallWidths(rehearsed, parts, job.slots, few=job.few_shapes)
+        self.forwards = job.forwards or (1,) * job.plan.steps
+        self.widths = CallWidths(
+            rehearsed, parts, job.slots, few=job.few_shapes, forwards=self.forwards
+        )
         self.batch = RowBatch(job.slots, denoiser, solver, job.conditioning, draws)
         self.transfers = Transfers(denoiser.device)
         self.parents = _ParentStates(finished)
@@ -143,8 +148,9 @@ class _RunState:
         """Take one step of every row; return the number of rows, and of padding rows."""
         waiting, evaluations, padding = list(self.queue.rows), 0, 0
         while waiting:
-            width = self._width(waiting[0])
-            call = [row for row in waiting if self._width(row) == width][:width]
+            width, passes = self._width(waiting[0]), self.forwards[waiting[0].step]
+            alike = (row for row in waiting if self.forwards[row.step] == passes)
+            call = [row for row in alike if self._width(row) == width][:width]
             taken = self._isolate(call, width) if self.isolate else self._fit(call, width)
             if taken is None:
                 continue

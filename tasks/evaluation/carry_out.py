@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from hierdiff_core.calibrated.plans import predicted_misfit
 from hierdiff_core.digest import digest
 from hierdiff_core.evaluation.methods import Method, PromptGroup, make_setting_plan
 from hierdiff_core.evaluation.unit import Outcome, Unit, needed_segments
+from hierdiff_core.models.family import load_family
 from hierdiff_core.plan import Plan
 from hierdiff_core.sampling.sampler import Job, rounds
 from tasks.evaluation.panel import Panel, Pictures
@@ -66,6 +68,7 @@ def _predict(
 def _denoise(unit: Unit, plan: Plan, subject: Subject, report: Report) -> list[torch.Tensor]:
     """Return final latents of the scored prompts; only what lies above them is denoised."""
     setting = unit.setting
+    recipe = replace(subject.recipe, solver=setting.solver, steps=setting.steps)
     job = Job(
         plan,
         subject.conditioning(unit.texts),
@@ -74,6 +77,7 @@ def _denoise(unit: Unit, plan: Plan, subject: Subject, report: Report) -> list[t
         setting.initial_noise,
         slots=SLOTS,
         only=needed_segments(plan, unit.scored),
+        forwards=load_family(recipe.family).forwards(recipe),
     )
     found: dict[int, torch.Tensor] = {}
     for done in rounds(job, subject.denoiser(), subject.solver(setting.solver, setting.steps)):

@@ -16,6 +16,7 @@ from functools import partial
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
+from hierdiff_core.models.family import load_family
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
 from tasks.errors import CorruptObject, MissingObject, StillAway
@@ -171,6 +172,7 @@ def _denoise_tree(
         parts=parts_of(work, tree),
         few_shapes=attempt.settings.compile,
         isolate=True,
+        forwards=load_family(tree.recipe.family).forwards(tree.recipe),
         undisturbed=work.undisturbed,
         text_keys=work.night.text_keys,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,14 +13,18 @@ import numpy as np
 import pytest
 import torch
 
+from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, pack, stack, unpack
 from hierdiff_core.errors import PromptTooLong, UnknownModel
 from hierdiff_core.models.families import FAMILIES, family_of_class
 from hierdiff_core.models.family import Defaults, Encoder, Family, load_family
 from hierdiff_core.models.folder import read_class_name
 from hierdiff_core.models.recipes import make_recipe, pin_recipe
+from hierdiff_core.plan import make_plan
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
+from hierdiff_core.sampling.sampler import Job, run
+from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
 from hierdiff_core.solvers import SOLVERS
 from tests.core.recipes import change
@@ -233,6 +237,38 @@ def test_what_guidance_steers_away_from_is_one_row_like_a_prompts(loaded: Loaded
         for name, tensor in loaded.conditioning().tensors.items():
             assert negative.tensors[name].shape == tensor[:1].shape
             assert negative.tensors[name].dtype == tensor.dtype
+
+
+@pytest.mark.parametrize("guidance_start", [0.0, 0.5])
+def test_a_rows_bits_do_not_depend_on_neighbours_or_interruptions(
+    loaded: Loaded, guidance_start: float
+) -> None:
+    options = (
+        {"guidance_start": guidance_start} if "guidance_start" in loaded.recipe.options else {}
+    )
+    denoiser = loaded.denoiser(steps=4, guidance=4.0, **options)
+    rows = loaded.encoder.embed(loaded.prompts())
+    tree = build_tree(np.stack([row.vector for row in rows]), keys=TEXTS)
+    recipe = denoiser.recipe
+    plan = make_plan(tree, make_schedule(recipe.evaluations, 1.2 * float(tree.heights[-2])))
+    assert len(plan.segments) > len(TEXTS)
+    job = Job(
+        plan,
+        stack([row.conditioning for row in rows]),
+        TEXTS,
+        slots=3,
+        forwards=loaded.family.forwards(recipe),
+    )
+    solver = make_solver(recipe.solver, denoiser.noise_schedule, recipe.steps)
+    whole = list(run(job, denoiser, solver))
+    wanted = {each.segment.id: each.state for each in whole}
+    for leaf in (0, 3):
+        path = {each.id for each in plan.path(plan.leaf_segment(leaf))}
+        for each in run(replace(job, only=path), denoiser, solver):
+            assert torch.equal(each.state.latents, wanted[each.segment.id].latents)
+    half = {each.segment.id: each.state for each in whole[: len(whole) // 2]}
+    for each in run(job, denoiser, solver, half):
+        assert torch.equal(each.state.latents, wanted[each.segment.id].latents)
 
 
 @pytest.mark.parametrize("guidance", [4.0, 1.0])

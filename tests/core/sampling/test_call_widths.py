@@ -54,6 +54,19 @@ def test_each_part_is_rehearsed_on_its_own(plan: Plan) -> None:
             assert found == list(alone[each])
 
 
+def test_calls_of_one_and_of_two_passes_are_apart(plan: Plan) -> None:
+    forwards = (1,) * 3 + (2,) * 5 + (1,) * 4
+    widths = rehearse(plan, range(len(plan.segments)), slots=8, forwards=forwards)
+    assert all(len(widths[each.id]) == each.steps for each in plan.segments)
+    calls = Counter(
+        (width, forwards[step])
+        for each in plan.segments
+        for step, width in zip(range(each.start, each.stop), widths[each.id], strict=True)
+    )
+    assert {passes for _, passes in calls} == {1, 2}
+    assert all(rows % width == 0 for (width, _), rows in calls.items())
+
+
 def test_one_slot_makes_calls_of_one_row(plan: Plan) -> None:
     widths = rehearse(plan, range(len(plan.segments)), slots=1)
     assert {width for each in widths.values() for width in each} == {1}
