@@ -35,6 +35,7 @@ _COMMANDS: Mapping[str, str] = {
     "report": "flows.commands.status:report",
     "gc": "flows.commands.gc:gc",
     "metrics": "flows.commands.metrics:metrics",
+    "forget": "flows.commands.forget:forget",
     "evaluate": "flows.commands.evaluate:evaluate",
     "settings": "flows.commands.settings:settings",
 }

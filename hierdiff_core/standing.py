@@ -7,8 +7,8 @@ the steps are paid for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 
@@ -140,6 +140,28 @@ def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
         tuple(prompts),
         np.array([each.made for each in ordered], np.float64),
     )
+
+
+def without_founders(
+    forest: StandingForest, vectors: Vectors, lost: Collection[int]
+) -> tuple[StandingForest, Vectors]:
+    """Return a forest, and vectors (F, D) of its prompts, that do without those of lost ones.
+
+    A lost founder counts as the mean of those that it steered its smallest segment with, which
+    leaves their mean where it is; what lost ones steered alone counts as not stored.
+    """
+    gone, filled, stored = set(lost), vectors.copy(), forest.stored.copy()
+    waiting = set(lost)
+    for segment in np.argsort(forest.sizes, kind="stable").tolist():
+        founders = forest.founders[segment]
+        if gone.isdisjoint(founders):
+            continue
+        left = [each for each in founders if each not in gone]
+        stored[segment] &= bool(left)
+        for each in waiting.intersection(founders) if left else ():
+            filled[each] = vectors[left].mean(axis=0)
+            waiting.discard(each)
+    return replace(forest, stored=stored), filled
 
 
 def best_splits(

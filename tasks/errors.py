@@ -118,6 +118,11 @@ class UnknownSubtree(HierdiffError):
     """Run {run} has no subtree {shard}; `hierdiff status` lists its subtrees."""
 
 
+class UnknownRow(HierdiffError):
+    """No night has a row {row!r}; what an interrupted start left is removed by `hierdiff gc` after
+    a day."""
+
+
 class LeaseHeld(HierdiffError):
     """Subtree {shard} of run {run} is being run by {owner}, whose lease lasts another
     {seconds:.0f} s; wait, or cancel that run first."""

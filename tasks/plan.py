@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from hierdiff_core.planners import PlanSettings, Stand, Vectors, extend_forest, 
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.recipe import compatibility_key
 from hierdiff_core.shard import make_shards
-from hierdiff_core.standing import StandingForest, make_standing
+from hierdiff_core.standing import StandingForest, make_standing, without_founders
 from tasks.embed import LedgerCache
 from tasks.errors import EmptyBatch, LostEmbeddings
 from tasks.ledger import (
@@ -27,6 +27,7 @@ from tasks.ledger import (
     NightPlan,
     Tree,
     find_like,
+    find_prompts,
     load_standing,
     store_plan,
     tree_nodes,
@@ -109,12 +110,25 @@ def _stand(
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
     keys = [prompt.embedding_key for prompt in forest.prompts]
     found = find_vectors_of(LedgerCache(stores), set(keys))
-    if lost := set(keys) - found.keys():
-        raise LostEmbeddings(count=len(lost), keys=frozenset(lost))
+    lost = set(keys) - found.keys()
+    if again := _remade(stores, lost):
+        raise LostEmbeddings(count=len(again), keys=frozenset(again))
     founders = np.zeros((len(keys), vectors.shape[1]), vectors.dtype)
     for row, key in enumerate(keys):
-        founders[row] = found[key]
+        founders[row] = found.get(key, 0.0)
+    if lost:  # for good: their rows are gone
+        forest, founders = without_founders(
+            forest, founders, [row for row, key in enumerate(keys) if key in lost]
+        )
     return Stand(forest, founders, kept, new, vectors[list(new)])
+
+
+def _remade(stores: Stores, lost: Collection[str]) -> set[str]:
+    """Return those of lost embeddings that can be made anew, since a night has their prompt."""
+    if not lost:
+        return set()
+    with stores.session() as session:
+        return set(find_prompts(session, lost))
 
 
 def store_forest(

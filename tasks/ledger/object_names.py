@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
 from tasks.object_keys import ObjectKind
-from tasks.records import Base
+from tasks.records import Base, EmbeddingRow
 
 
 def find_named(
@@ -22,6 +22,17 @@ def find_named(
     columns = [_column(each) for each in kind.named_by]
     named = or_(*(_gives(column, given, going) for column in columns))
     return set(session.execute(select(given).where(named)).scalars())
+
+
+def names_of_embeddings(session: Session, kind: ObjectKind, keys: Collection[str]) -> set[str]:
+    """Return the names of a kind that the rows of some embeddings give."""
+    table = EmbeddingRow.__table__
+    names: set[str] = set()
+    for column in (_column(each) for each in kind.named_by):
+        if column.table is table:
+            rows = select(column).where(EmbeddingRow.key.in_(keys), column.is_not(None))
+            names |= set(session.execute(rows).scalars())
+    return names
 
 
 def _gives(column: Column[Any], given: Any, going: Sequence[uuid.UUID]) -> Any:

@@ -89,13 +89,13 @@ def load_plan(session: Session, run: uuid.UUID) -> NightPlan:
             facts.steps, order, segments, facts.planner, facts.linkage, facts.tau, facts.price
         ),
         trees=_load_trees(session, run),
-        leaves=leaves[: facts.leaves],
+        leaves=leaves[: len(order)],
         keys=tuple(row.key for row in rows),
         shards=tuple(map(tuple, shards)),
         saving_asked=facts.saving_asked,
         steps_per_image=facts.steps_per_image,
         tuned=facts.tuned or "",
-        guests=leaves[facts.leaves :],
+        guests=leaves[len(order) :],
         anew=frozenset(row.segment for row in rows if row.anew),
     )
 

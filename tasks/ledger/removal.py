@@ -73,6 +73,14 @@ def remove_night(session: Session, night: OldNight) -> dict[str, int]:
     return gone
 
 
+def remove_plans(session: Session, runs: Collection[uuid.UUID]) -> None:
+    """Remove plans whose runs are locked, with their progress; their nights are planned anew."""
+    for table in _TABLES:
+        column = table.c.id if table.name == "runs" else table.c.get("run_id")
+        if column is not None:
+            session.execute(delete(table).where(column == any_(literal(list(runs), ARRAY(Uuid)))))
+
+
 def count_rows(session: Session, nights: Sequence[OldNight]) -> dict[str, int]:
     """Return how many rows of each table nights have."""
     counts = {}

@@ -68,7 +68,7 @@ def replace_night(
     night = find_night(session, catalogue, business_date)
     if night is None or (owner is not None and night.flow_run_id == owner):
         return False
-    _refuse_while_leased(session, night.batch, catalogue, business_date)
+    refuse_while_leased(session, night.batch, catalogue, business_date)
     session.execute(update(Batch).where(Batch.id == night.batch).values(replaced_at=now()))
     replaced = {"state": RunState.REPLACED}
     session.execute(update(Run).where(Run.batch_id == night.batch).values(**replaced))
@@ -102,7 +102,8 @@ def digest_rows(prompts: Sequence[Prompt], rejected: int) -> str:
     return digest("rows", sorted(map(row_facts, prompts)), rejected)
 
 
-def _refuse_while_leased(session: Session, batch: int, catalogue: str, business_date: date) -> None:
+def refuse_while_leased(session: Session, batch: int, catalogue: str, business_date: date) -> None:
+    """Lock a night; raises NightTaken or LeaseHeld while somebody works on it."""
     held = select(Batch.lease_owner, seconds_until(Batch.lease_until)).where(
         Batch.id == batch, Batch.lease_until > now()
     )

@@ -102,8 +102,8 @@ def _mean_pixels(run: uuid.UUID) -> Select[tuple[float]]:
     )
 
 
-def note_published(session: Session, run: uuid.UUID, manifest: str, report: str) -> None:
-    """Note the sha256 of a run's manifest and of its report."""
+def note_published(session: Session, run: uuid.UUID, manifest: str, report: str | None) -> None:
+    """Note the sha256 of a run's manifest and of its report, None where that was removed."""
     noted = update(Run).where(Run.id == run)
     session.execute(noted.values(manifest_sha256=manifest, report_sha256=report))
 

@@ -37,7 +37,7 @@ class Run(Base):
     shards: Mapped[int]  # beside the trunk
     slots: Mapped[int | None]  # rows at once, which decide last bits; null before its first worker
     state: Mapped[RunState] = mapped_column(choice(RunState), default=RunState.PLANNED)
-    leaves: Mapped[int]
+    leaves: Mapped[int]  # that are wanted; one that is forgotten keeps its place in the order
     plan_order: Mapped[list[int]]  # leaves from left to right
     evaluations_planned: Mapped[int]
     evaluations_standard: Mapped[int]
@@ -62,7 +62,7 @@ class TreeRow(Base):
 
 
 class LeafRow(Base):
-    """One distinct picture of a run; from number `runs.leaves` on, a founder without one."""
+    """One distinct picture of a run; those that are not in its order are founders without one."""
 
     __tablename__ = "leaves"
 

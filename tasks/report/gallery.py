@@ -52,7 +52,9 @@ def gallery_groups(data: ReportData) -> tuple[GalleryGroup, ...]:
             if not steps
             else (f"{count:,} share {steps:,} of {data.plan.steps:,} steps")
         )
-        found.append(GalleryGroup(title, tuple(cards[at] for at in range(first, last))))
+        found.append(
+            GalleryGroup(title, tuple(cards[at] for at in range(first, last) if at in cards))
+        )
     return tuple(found)
 
 

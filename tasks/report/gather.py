@@ -163,6 +163,7 @@ def _images(
             else "",
         )
         for leaf, facts in enumerate(night.leaves)
+        if facts.content_key in asked  # or it was forgotten
     )
 
 

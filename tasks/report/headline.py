@@ -35,8 +35,8 @@ def headline(data: ReportData) -> tuple[Figure, ...]:
 
 def claim(data: ReportData) -> str:
     """Return the night in one line, a saving never without what it is predicted to cost."""
-    plan = data.plan
-    images = f"{plan.size:,} image{'s' if plan.size != 1 else ''}"
+    plan, size = data.plan, len(data.images)
+    images = f"{size:,} image{'s' if size != 1 else ''}"
     if data.missing:
         return f"{len(data.made):,} of {images}"
     if plan.evaluations == plan.evaluations_standard:
@@ -47,10 +47,10 @@ def claim(data: ReportData) -> str:
 
 
 def _work(data: ReportData) -> Iterator[Figure]:
-    plan, made = data.plan, len(data.made)
-    share = f"for {data.asked:,} prompts" if data.asked > plan.size else "all made"
+    plan, made, size = data.plan, len(data.made), len(data.images)
+    share = f"for {data.asked:,} prompts" if data.asked > size else "all made"
     share = f"{data.kept:,} kept from earlier nights" if data.kept else share
-    yield Figure("Images", f"{made:,}", share if made == plan.size else f"of {plan.size:,}")
+    yield Figure("Images", f"{made:,}", share if made == size else f"of {size:,}")
     instead = f"instead of {plan.evaluations_standard:,}"
     note = instead if data.complete else f"planned, {instead}"
     if data.reused:

@@ -9,6 +9,8 @@ import json
 import uuid
 from dataclasses import dataclass
 
+from sqlalchemy.orm import Session
+
 from hierdiff_core.prompt import content_key
 from tasks.ledger import (
     load_images,
@@ -59,12 +61,12 @@ def publish(
     checked = check_night(stores, run, known)
     with stores.session() as session:
         stored, plan = load_images(session, run), load_plan(session, run).plan
-        missing = set(range(plan.size)) - set(stored)
+        missing = _wanted(session, run) - set(stored)
         ends = [plan.leaf_segment(leaf).id for leaf in missing]
         reopen_subtrees(session, run, shards_of(session, run, ends))
         waiting = open_subtrees(session, run)
     state = RunState.FAILED if missing or waiting else RunState.COMPLETED
-    manifest = stores.bucket.put(manifest_key(run), _manifest(stores, run), "application/json")
+    manifest = write_manifest(stores, run)
     data = gather_report(stores, settings, run, checked=checked, state=state)
     page = render_report(data).encode()
     report = stores.bucket.put(report_key(run), page, "text/html; charset=utf-8")
@@ -79,8 +81,15 @@ def report_url(stores: Stores, settings: Settings, key: str) -> str:
     return make_link(stores, settings)(key, "report.html")
 
 
-def _manifest(stores: Stores, run: uuid.UUID) -> bytes:
-    """Return as JSON which picture each asked-for row got."""
+def _wanted(session: Session, run: uuid.UUID) -> set[int]:
+    """Return the leaves of a run that its rows ask for: all but those that were forgotten."""
+    asked = {content_key(prompt) for prompt in load_run_prompts(session, run)}
+    leaves = load_plan(session, run).leaves
+    return {number for number, leaf in enumerate(leaves) if leaf.content_key in asked}
+
+
+def write_manifest(stores: Stores, run: uuid.UUID) -> str:
+    """Write which picture each asked-for row got; return the file's sha256."""
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
@@ -124,4 +133,5 @@ def _manifest(stores: Stores, run: uuid.UUID) -> bytes:
         ],
         "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
     }
-    return json.dumps(body, ensure_ascii=False, indent=1).encode()
+    text = json.dumps(body, ensure_ascii=False, indent=1)
+    return stores.bucket.put(manifest_key(run), text.encode(), "application/json")

@@ -104,6 +104,8 @@ class Work:
     def undrawn(self) -> list[int]:
         """Return the shard's leaves that are done but have no picture of this run."""
         ends = [each for each in self.night.shards[self.shard] if each in self.done]
+        # One that nobody asks for any more is done and has no object.
+        ends = [each for each in ends if self.done[each].sha256]
         return [leaf for leaf in self.leaves_of(ends) if leaf not in self.pictures]
 
     def leaves_of(self, segments: Iterable[int]) -> list[int]:
@@ -131,7 +133,10 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         shard=shard,
         night=replace(night, plan=bypass(night.plan, clusters)),
         undisturbed=night.plan,
-        prompts=tuple(prompts[leaf.content_key] for leaf in night.leaves),
+        # One that was forgotten is never drawn.
+        prompts=tuple(
+            prompts.get(leaf.content_key, Prompt(0, "", "", night.recipe)) for leaf in night.leaves
+        ),
         done=done,
         pictures=frozenset(pictures),
         previews=frozenset(previews),

@@ -15,7 +15,13 @@ from hierdiff_core.planners import PlanSettings, Stand, extend_forest, plan_fore
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import make_solver
-from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from hierdiff_core.standing import (
+    Founder,
+    StandingForest,
+    StandingSegment,
+    make_standing,
+    without_founders,
+)
 from tests.core.gaussian import KANDINSKY, Gaussian
 from tests.core.recipes import bare_recipe
 
@@ -243,3 +249,26 @@ def test_a_picture_that_a_night_under_way_is_making_is_waited_for_and_not_planne
 def replace_coming(forest: StandingForest, night: Forest, segments: list[int]) -> StandingForest:
     keys = {night.keys[each] for each in segments}
     return replace(forest, coming=np.array([key in keys for key in forest.keys]))
+
+
+def test_a_lost_founder_counts_as_the_mean_of_those_it_steered_its_smallest_segment_with() -> None:
+    a, b, c = (Founder(name, name) for name in "abc")
+    forest = make_standing(
+        [
+            StandingSegment("top", None, 0, 2, (a, b, c), stored=True),
+            StandingSegment("pair", "top", 2, 4, (a, b), stored=True),
+            StandingSegment("own", "pair", 4, 6, (a,), stored=True),
+        ]
+    )
+    rows = {founder: row for row, founder in enumerate(forest.prompts)}
+    vectors = np.zeros((3, 2))
+    vectors[rows[b]], vectors[rows[c]] = (2.0, 4.0), (8.0, 8.0)
+    found, filled = without_founders(forest, vectors, [rows[a]])
+    assert filled[rows[a]].tolist() == [2.0, 4.0]
+    assert filled[rows[b]].tolist() == [2.0, 4.0]
+    assert dict(zip(found.keys, found.stored.tolist(), strict=True)) == {
+        "top": True,
+        "pair": True,
+        "own": False,
+    }
+    assert forest.stored.all()

@@ -51,6 +51,8 @@ WRONG = [
     (("calibrate", "--height", "tall"), "'tall' is not a valid integer"),
     (("calibrate", "--option", "prior"), "'prior' is not of the form NAME=VALUE"),
     (("gc", "--keep-nights", "few"), "'few' is not a valid integer"),
+    (("forget",), "Give a reference or --prompt"),
+    (("forget", "A1", "--prompt", "a red mug"), "Give a reference or --prompt"),
     (("gc", "shop"), "Got unexpected extra argument (shop)"),
     (("retry", "a", "b"), "Got unexpected extra argument (b)"),
 ]  # fmt: skip

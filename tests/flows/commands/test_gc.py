@@ -1,4 +1,4 @@
-"""`hierdiff gc` shows first, removes when told to, and says the same in both."""
+"""`hierdiff gc` and `forget` show first, remove when told to, and say the same in both."""
 
 from __future__ import annotations
 
@@ -48,3 +48,22 @@ def test_it_shows_what_would_go_and_removes_it_with_yes(
         with stores.session() as session:
             assert len(ledger.list_runs(session)) == 1
     assert "HIERDIFF_KEEP_NIGHTS is 0" in refused(told, "gc", "--keep-nights", "0")
+
+
+def test_a_row_is_forgotten_with_yes_and_what_remains_is_said(settings: Settings) -> None:
+    told = environment(settings)
+    with open_stores(settings) as stores:
+        make_nights(stores, (1, 2, 3, 4))
+        shown = hierdiff(told, "forget", "SKU-2")
+        assert shown.returncode == 0, shown.stderr
+        assert "would be erased:\n  rows          1: SKU-2 of shop 2026-11-22" in shown.stdout
+        assert "say --yes to erase it" in shown.stdout
+        assert count(stores, "prompts") == 4
+        done = hierdiff(told, "forget", "SKU-2", "--yes")
+        assert "0 removed, 1 written anew; 1 manifests written anew" in done.stdout
+        assert "digests (SHA-256) of its prompt in the plans of 1 nights" in done.stdout
+        assert "backups" in done.stdout
+        assert count(stores, "prompts") == 3
+        listed = json.loads(hierdiff(told, "forget", "--prompt", "mug 1", "--json").stdout)
+        assert (listed["erased"], listed["rows"], listed["pictures"]) == (False, 1, 1)
+    assert "No night has a row 'SKU-2'" in refused(told, "forget", "SKU-2", "--yes")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from uuid import UUID
 
+from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -84,8 +86,9 @@ def finish(stores: Stores, night: StoredNight, state: RunState = RunState.COMPLE
     for segment in plan.segments:
         if segment.id in done:
             continue
-        body = f"{night.plan.keys[segment.id]}".encode()
-        sha256, leaf = hashlib.sha256(body).hexdigest(), plan.order[segment.first]
+        leaf, key = plan.order[segment.first], night.plan.keys[segment.id]
+        body = picture(key) if plan.is_leaf(segment) else key.encode()
+        sha256 = hashlib.sha256(body).hexdigest()
         key = picture_key(sha256) if plan.is_leaf(segment) else checkpoint_key(sha256)
         stores.bucket.put(key, body)
         made[segment.id] = ledger.Stored(sha256, len(body))
@@ -104,6 +107,14 @@ def finish(stores: Stores, night: StoredNight, state: RunState = RunState.COMPLE
             {"state": SubtreeState.COMPLETED.value, "run": run},
         )
         ledger.set_run_state(session, run, state)
+
+
+def picture(key: str) -> bytes:
+    """Return a small picture of one colour, other for other keys."""
+    file = io.BytesIO()
+    colour = tuple(hashlib.sha256(key.encode()).digest()[:3])
+    Image.new("RGB", (8, 8), colour).save(file, "PNG")
+    return file.getvalue()
 
 
 def make_nights(stores: Stores, *rows: Sequence[int]) -> list[StoredNight]:
