@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from benchmarks.__main__ import RESULTS, store_outcome
-from benchmarks.faults.kills import KilledNight, killed_nights
+from benchmarks.faults.collecting import KilledCollection, killed_collections
+from benchmarks.faults.kills import KilledNight, killed_nights, undisturbed_nights
 from benchmarks.faults.services import TITLE, Served, served_nights, tell
 from benchmarks.faults.two_workers import TwoWorkers, trials
 from benchmarks.lab import Lab
@@ -31,7 +32,7 @@ NIGHT = {
 def main() -> int:
     """Run trials; return 1 where one is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("name", choices=["workers", "kills", "services"])
+    parser.add_argument("name", choices=["workers", "kills", "gc", "services"])
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="services: faults whose name holds this")
@@ -63,7 +64,13 @@ def _services(only: str) -> int:
     return 0 if all(each.good for each in found) else 1
 
 
-def _trials(lab: Lab, name: str, count: int, seed: int) -> Iterator[TwoWorkers | KilledNight]:
+def _trials(
+    lab: Lab, name: str, count: int, seed: int
+) -> Iterator[TwoWorkers | KilledNight | KilledCollection]:
+    if name == "gc":
+        with undisturbed_nights(lab, NIGHT) as nights:
+            yield from killed_collections(nights[-1], count, seed)
+        return
     if name == "kills":
         yield from killed_nights(lab, count, seed, NIGHT)
         return

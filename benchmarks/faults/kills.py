@@ -57,13 +57,13 @@ class KilledNight:
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """A ledger and a bucket after some nights."""
 
     settings: Settings
     url: URL
 
-    def copy(self, name: str) -> _State:
+    def copy(self, name: str) -> State:
         """Return a copy of both under another name."""
         self._administer(f'CREATE DATABASE "{name}" TEMPLATE "{self.url.database}"')
         url = self.url.set(database=name)
@@ -72,7 +72,7 @@ class _State:
         here, other = connect_bucket(self.settings), connect_bucket(settings, create=True)
         for key in here.list():
             other.put(key, here.get(key))
-        return _State(settings, url)
+        return State(settings, url)
 
     def drop(self) -> None:
         """Remove both."""
@@ -89,10 +89,11 @@ class _State:
 
 
 @dataclass(frozen=True)
-class _Reference:
-    """A night that nobody disturbed."""
+class Undisturbed:
+    """A night that nobody disturbed, and what was before and after it."""
 
-    before: _State
+    before: State
+    after: State
     file: Path
     day: date
     seconds: float
@@ -104,8 +105,7 @@ def killed_nights(
 ) -> Iterator[KilledNight]:
     """Yield the outcome of each trial: kills of one night's process at random moments."""
     chance = random.Random(seed)
-    with _stack(lab, given) as (start, home):
-        references = _references(start, home)
+    with undisturbed_nights(lab, given) as references:
         for number in range(count):
             night = number % _NIGHTS
             state = references[night].before.copy(f"kill{number}")
@@ -136,7 +136,7 @@ def _run_open(stores: Stores, settings: Settings, run: UUID) -> None:
         denoise_shard(stores, settings, run, shard, "worker")
 
 
-def _killed(reference: _Reference, state: _State, night: int, chance: random.Random) -> KilledNight:
+def _killed(reference: Undisturbed, state: State, night: int, chance: random.Random) -> KilledNight:
     kills = 0
     for _ in range(chance.randint(1, _KILLS)):
         after = chance.uniform(0.0, reference.seconds)
@@ -144,7 +144,7 @@ def _killed(reference: _Reference, state: _State, night: int, chance: random.Ran
     if _start_and_kill(reference, state, None)[0]:
         raise NightFailed(day=reference.day)
     with open_stores(state.settings) as stores:
-        run = _run_of(stores, reference.day)
+        run = run_of(stores, reference.day)
         found = pictures(stores, run)
         with stores.session() as session:
             plan, done = load_plan(session, run).plan, stored_segments(session, run)
@@ -153,7 +153,7 @@ def _killed(reference: _Reference, state: _State, night: int, chance: random.Ran
 
 
 def _start_and_kill(
-    reference: _Reference, state: _State, after: float | None
+    reference: Undisturbed, state: State, after: float | None
 ) -> tuple[bool, float]:
     """Start the night, and kill it so many seconds later; return whether it died, and its time."""
     mine, its = CONTEXT.Pipe(duplex=False)
@@ -178,24 +178,31 @@ def _in_process(given: Mapping[str, str], file: str, day: str, line: object) -> 
     carry_out(read_settings(), Path(file), date.fromisoformat(day))
 
 
-def _references(start: _State, home: Path) -> list[_Reference]:
-    texts, before, found = make_texts(), start, list[_Reference]()
+@contextmanager
+def undisturbed_nights(lab: Lab, given: Mapping[str, object]) -> Iterator[list[Undisturbed]]:
+    """Make the nights for the block, one after the other, with nobody in the way."""
+    with _stack(lab, given) as (start, home):
+        yield _references(start, home)
+
+
+def _references(start: State, home: Path) -> list[Undisturbed]:
+    texts, before, found = make_texts(), start, list[Undisturbed]()
     for night in range(_NIGHTS):
         file = home / f"night{night}.tsv"
         rows = texts[night * _CHANGED : night * _CHANGED + _ROWS]
         file.write_text("\n".join(["prompt", *rows]) + "\n")
         after, day = before.copy(f"reference{night}"), _FIRST + timedelta(days=night)
-        died, seconds = _start_and_kill(_Reference(after, file, day, 0.0, {}), after, None)
+        died, seconds = _start_and_kill(Undisturbed(before, after, file, day, 0.0, {}), after, None)
         if died:
             raise NightFailed(day=day)
         with open_stores(after.settings) as stores:
-            made = pictures(stores, _run_of(stores, day))
-        found.append(_Reference(before, file, day, seconds, made))
+            made = pictures(stores, run_of(stores, day))
+        found.append(Undisturbed(before, after, file, day, seconds, made))
         before = after
     return found
 
 
-def _run_of(stores: Stores, day: date) -> UUID:
+def run_of(stores: Stores, day: date) -> UUID:
     with stores.session() as session:
         night = find_night(session, _CATALOGUE, day)
     if night is None or night.run is None:
@@ -204,7 +211,7 @@ def _run_of(stores: Stores, day: date) -> UUID:
 
 
 @contextmanager
-def _stack(lab: Lab, given: Mapping[str, object]) -> Iterator[tuple[_State, Path]]:
+def _stack(lab: Lab, given: Mapping[str, object]) -> Iterator[tuple[State, Path]]:
     with (
         tempfile.TemporaryDirectory(prefix="hierdiff-bench-") as folder,
         standalone(Path(folder), stores_only=True, announce=lab.say) as stack,
@@ -212,4 +219,4 @@ def _stack(lab: Lab, given: Mapping[str, object]) -> Iterator[tuple[_State, Path
         settings = read_settings(home=stack.home, device="cpu", shards=2, **given)
         if settings.database_url is None:
             raise LookupError("the stack has no database")
-        yield _State(settings, make_url(settings.database_url.get_secret_value())), stack.home
+        yield State(settings, make_url(settings.database_url.get_secret_value())), stack.home
