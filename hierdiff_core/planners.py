@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hierdiff_core.branching import make_branches
-from hierdiff_core.budget import Budget
+from hierdiff_core.budget import Budget, largest_saving
 from hierdiff_core.clustering.tree import EXACT, ClusterTree, build_tree
 from hierdiff_core.clustering.vectors import check_vectors
 from hierdiff_core.errors import InvalidSetting, UnknownModel
@@ -21,7 +21,7 @@ from hierdiff_core.forest import Forest, Group, key_forest, key_grafted
 from hierdiff_core.grafting import Branch, graft
 from hierdiff_core.plan import CALIBRATED, PAPER, Plan, PlannedTree, make_plan
 from hierdiff_core.prices import step_prices
-from hierdiff_core.schedule import make_schedule, solve_tau
+from hierdiff_core.schedule import least_evaluations, make_schedule, solve_tau
 from hierdiff_core.standing import Founder, StandingForest
 from hierdiff_core.variants import plan_variants
 
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 Vectors = npt.NDArray[np.floating]
 
 LOSS = 0.05
+# Saved by the paper's tree where nothing else is asked for: the largest measured saving at which
+# the mean score over the development sets did not fall (docs/sharing.md).
+SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class PlanSettings:
     """How a batch is planned."""
 
     budget: Budget = field(default_factory=Budget)
-    tau: float = 0.25  # scale of the paper's thresholds, where no budget is set
+    # Scale of the paper's thresholds, where no budget is set; None: what saves SHARE.
+    tau: float | None = None
     linkage: str = "average"  # of the paper's trees; chosen in benchmarks/results/evaluation.md
     exact: int = EXACT  # prompts up to which a tree, or a plan, is exact
     planner: str = "auto"  # a name of PLANNERS; auto: calibrated where every recipe's model is
@@ -131,8 +135,12 @@ def plan_by_paper(
         build_tree(rows, settings.linkage, group.content_keys, exact=settings.exact)
         for group, rows in zip(groups, vectors, strict=True)
     ]
-    recipe = groups[0].recipe
-    return cut_by_tau(trees, recipe.evaluations, settings.budget, settings.tau, step_prices(recipe))
+    recipe, budget = groups[0].recipe, settings.budget
+    steps, prices = recipe.evaluations, step_prices(recipe)
+    if not budget.is_set and settings.tau is None:
+        images, least = sum(map(len, vectors)), least_evaluations(trees, steps, prices)
+        budget = Budget(saving=min(SHARE, largest_saving(least, images, steps)))
+    return cut_by_tau(trees, steps, budget, settings.tau or 0.0, prices)
 
 
 def cut_by_tau(

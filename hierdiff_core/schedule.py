@@ -63,7 +63,7 @@ def solve_tau(
     standard = _leaves(trees) * steps
     merges = _merge_heights(trees)
     prices = np.ones(steps) if prices is None else prices
-    least = math.ceil(standard - len(merges) * prices[:-1].sum() - _ROUNDING)
+    least = least_evaluations(trees, steps, prices)
     wanted = standard - budget.require(least, _leaves(trees), steps) - _ROUNDING
     if wanted <= 0:
         return make_schedule(steps, 0.0)
@@ -76,6 +76,15 @@ def solve_tau(
     while _merged(merges, make_schedule(steps, tau)) @ prices < wanted:
         tau = float(np.nextafter(tau, np.inf))
     return make_schedule(steps, tau)
+
+
+def least_evaluations(
+    trees: Sequence[ClusterTree], steps: int, prices: npt.NDArray[np.float64] | None = None
+) -> int:
+    """Return the price if all steps but the last are shared by all the leaves of each tree."""
+    merges = _leaves(trees) - len(trees)
+    shared = steps - 1 if prices is None else prices[:-1].sum()
+    return math.ceil(_leaves(trees) * steps - merges * shared - _ROUNDING)
 
 
 def _merged(heights: npt.NDArray[np.float64], schedule: Schedule) -> npt.NDArray[np.int64]:

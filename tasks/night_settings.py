@@ -23,7 +23,7 @@ from pydantic_settings import NoDecode
 
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.miniature import MODEL
-from hierdiff_core.planners import PLANNERS, PlanSettings
+from hierdiff_core.planners import PLANNERS, SHARE, PlanSettings
 from hierdiff_core.prompt import MOST_VARIANTS
 from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
@@ -150,11 +150,12 @@ class NightSettings(SourceSettings):
         description=f"linkage of the paper's trees: {', '.join(LINKAGES)}",
         json_schema_extra={"enum": [*LINKAGES]},
     )
-    tau: float = Field(
+    tau: float | None = Field(
         default=_PLANNED.tau,
         ge=0,
         allow_inf_nan=False,
-        description="scale of the paper's thresholds, where no budget is set",
+        description="scale of the paper's thresholds, where no budget is set; empty: that which "
+        f"saves {SHARE:.0%}",
     )
     saving: float | None = Field(
         default=None, ge=0, lt=1, description="budget: share of the evaluations to save"

@@ -123,6 +123,7 @@ def _quality_lines(quoted: dict[str, Any]) -> Iterator[str]:
     losses = losses_of(quoted)
     if losses is None:
         yield "quality       not predicted, the model has no calibration; look at a first night"
+        yield "              (what savings cost another model without one: docs/sharing.md)"
         return
     yield f"quality       predicted to lose {losses.mean:.1%} of what plain pictures miss"
     if losses.beyond:
