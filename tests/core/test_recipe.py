@@ -15,6 +15,7 @@ from hierdiff_core.models.families import Option
 from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from hierdiff_core.prompt import Prompt, content_key, embedding_key, negative_key
 from hierdiff_core.recipe import Options, Recipe, compatibility_key
+from hierdiff_core.solvers import SOLVERS
 from tests.core.recipes import CHANGES, bare_recipe, change
 
 RECIPE = bare_recipe()
@@ -36,7 +37,7 @@ def keys(recipe: Recipe, text: str = "a") -> tuple[str, str, str]:
         (
             "solver",
             "heun",
-            "Setting solver is 'heun': use one of ddim, ddpm, euler, flow_euler, dpmsolver++.",
+            f"Setting solver is 'heun': use one of {', '.join(SOLVERS)}.",
         ),
         ("initial_noise", "x", "Setting initial_noise is 'x': use one of root, shared."),
         ("dtype", "int8", "Setting dtype is 'int8': use one of float32, bfloat16, float16."),

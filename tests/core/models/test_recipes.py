@@ -11,6 +11,7 @@ import pytest
 
 from hierdiff_core.errors import InvalidSetting, UnknownModel, WrongRevision
 from hierdiff_core.miniature import MODEL, PRIOR_MODEL
+from hierdiff_core.models.families import FAMILIES
 from hierdiff_core.models.family import Parts
 from hierdiff_core.models.recipes import check_revision, make_recipe, pin_recipe
 from hierdiff_core.recipe import compatibility_key
@@ -29,11 +30,16 @@ def refusal(model: object, kind: type[Exception] = InvalidSetting, **asked: Any)
     return line
 
 
+# Of the options that guidance has where it takes a second pass.
+UNGUIDED = {"guidance_start": 0.0, "guidance_stop": 1.0, "guidance_rescale": 0.0}
+
+
 def test_the_shipped_models_name_is_enough() -> None:
     recipe = make_recipe(MODEL)
     assert (recipe.family, recipe.model, recipe.solver) == ("kandinsky22", MODEL, "ddim")
     assert (recipe.height, recipe.width, recipe.steps, recipe.guidance) == (64, 64, 8, 4.0)
-    assert recipe.options == {"prior": PRIOR_MODEL, "prior_steps": 25, "prior_guidance": 4.0}
+    prior = {"prior": PRIOR_MODEL, "prior_steps": 25, "prior_guidance": 4.0}
+    assert dict(recipe.options) == prior | UNGUIDED
     assert (recipe.revision, recipe.text_revision, recipe.seed) == ("", "", 0)
 
 
@@ -45,9 +51,9 @@ def test_a_folder_is_enough_and_its_configs_say_the_size(
     assert (kandinsky.height, kandinsky.width) == (16, 16)  # four latents, each of four pixels
     assert (kandinsky.steps, kandinsky.guidance) == (40, 4.0)
     recipe = make_recipe(str(stable_diffusion))
-    assert (recipe.family, recipe.solver) == ("stable_diffusion", "ddim")
+    assert (recipe.family, recipe.solver) == ("stable_diffusion", "pndm")
     assert (recipe.height, recipe.width) == (32, 32)
-    assert (recipe.steps, recipe.guidance, dict(recipe.options)) == (50, 7.5, {})
+    assert (recipe.steps, recipe.guidance, dict(recipe.options)) == (50, 7.5, UNGUIDED)
 
 
 def test_a_model_that_names_no_prior_takes_the_published_one(folders: Any) -> None:
@@ -70,7 +76,8 @@ def test_options_are_read_from_text() -> None:
     text = make_recipe(MODEL, {"prior_steps": "9", "prior_guidance": "3"})
     number = make_recipe(MODEL, {"prior_steps": 9, "prior_guidance": 3.0})
     assert text == number
-    assert [type(each) for each in text.options.values()] == [str, float, int]
+    types = {name: type(text.options[name]) for name in ("prior", "prior_guidance", "prior_steps")}
+    assert list(types.values()) == [str, float, int]
     assert compatibility_key(text) == compatibility_key(number)
     assert compatibility_key(make_recipe(MODEL, {"prior_steps": 9, "prior_guidance": 3})) == (
         compatibility_key(number)
@@ -102,9 +109,10 @@ def test_an_option_that_a_family_does_not_have_is_refused_with_the_nearest_name(
     assert "prior_step " in line
     assert line.endswith("kandinsky22 has no such option; did you mean prior_steps.")
     line = refusal(MODEL, options={"colour": "red"})
-    assert line.endswith("has no such option; it has prior, prior_steps, prior_guidance.")
+    named = "prior, prior_steps, prior_guidance, guidance_start, guidance_stop, guidance_rescale"
+    assert line.endswith(f"has no such option; it has {named}.")
     line = refusal(stable_diffusion, options={"prior": PRIOR_MODEL})
-    assert line.endswith("stable_diffusion has no such option; it has none.")
+    assert line.endswith("no such option; it has guidance_start, guidance_stop, guidance_rescale.")
 
 
 def test_a_field_that_cannot_be_followed_is_refused() -> None:
@@ -127,11 +135,11 @@ def test_a_prior_whose_embeddings_do_not_fit_is_refused_before_weights_are_read(
 
 def test_a_model_of_an_unknown_class_is_refused_with_those_that_are_known(decoder: Path) -> None:
     index = decoder / "model_index.json"
-    fields = json.loads(index.read_text()) | {"_class_name": "FluxPipeline"}
+    fields = json.loads(index.read_text()) | {"_class_name": "WanPipeline"}
     index.write_text(json.dumps(fields))
     assert refusal(decoder, UnknownModel) == (
-        f"Model '{decoder}' cannot be loaded: it is a FluxPipeline; "
-        "known are KandinskyV22Pipeline, StableDiffusionPipeline."
+        f"Model '{decoder}' cannot be loaded: it is a WanPipeline; "
+        f"known are {', '.join(sorted(FAMILIES))}."
     )
 
 

@@ -238,7 +238,7 @@ def test_decoded_pictures_equal_the_stock_pipelines_to_the_byte(sd: Loaded) -> N
 
 
 def test_a_rows_bits_do_not_depend_on_its_neighbours(sd: Loaded) -> None:
-    recipe = sd.recipe()
+    recipe = sd.recipe(solver="ddim")
     job, denoiser = make_job(sd, recipe, 0.9), sd.denoiser(recipe)
     solver = make_solver("ddim", denoiser.noise_schedule, K)
     assert len(job.plan.segments) > len(TEXTS)
