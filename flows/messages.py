@@ -78,7 +78,6 @@ def messages(block: UUID, settings: MachineSettings) -> Iterable[AutomationCore]
         f"{_NIGHT} is not done {settings.notify_hours:g} hours after its start.",
         after={f"{_RUN}Running"},
         expect=_ENDS,
-        posture=Posture.Proactive,
         within=timedelta(hours=settings.notify_hours),
     )
     yield _message(
@@ -97,21 +96,21 @@ def _message(
     *,
     expect: set[str],
     after: frozenset[str] | set[str] = frozenset(),
-    posture: Posture = Posture.Reactive,
-    within: timedelta = timedelta(0),
+    within: timedelta | None = None,
 ) -> AutomationCore:
+    """Return what tells of an expected event, or, with `within`, of one that stays away so long."""
     return AutomationCore(
         name=_NAME + what,
         description="Made by `hierdiff deploy`; HIERDIFF_NOTIFY names the block.",
         trigger=EventTrigger(
-            posture=posture,
+            posture=Posture.Reactive if within is None else Posture.Proactive,
             after=set(after),
             expect=expect,
             match=ResourceSpecification({"prefect.resource.id": f"{_RUN}*"}),
             match_related=_NIGHTLY,
             for_each={"prefect.resource.id"},
             threshold=1,
-            within=within,
+            within=within or timedelta(0),
         ),
         actions=[
             SendNotification(
