@@ -69,8 +69,9 @@ class Tuned:
 
     def differs(self, recipe: Recipe) -> str:
         """Return the first difference of a pinned recipe from `measured_on`; empty for none."""
-        for name, now in _measured_on(recipe).items():
-            then = self.measured_on.get(name)
+        here = _measured_on(recipe)
+        for name in dict.fromkeys((*here, *self.measured_on)):
+            then, now = self.measured_on.get(name), here.get(name)
             if then != now:
                 return f"{name.replace('_', ' ')} {then}, not {now}"
         return ""
@@ -95,8 +96,13 @@ def chosen_fields(setting: Setting, recipe: Recipe) -> dict[str, Any]:
 
 def _measured_on(recipe: Recipe) -> dict[str, Any]:
     names = ("revision", "text_revision", "guidance", "height", "width", "initial_noise")
-    weights = {option.name for option in options_of(recipe.family) if option.weights}
-    options = {name: value for name, value in recipe.options.items() if name not in weights}
+    options = {
+        option.name: recipe.option(option.name)
+        for option in options_of(recipe.family)
+        # One that a family was given later is in no earlier record.
+        if not option.weights
+        and not (option.added and recipe.option(option.name) == option.default)
+    }
     return {name: getattr(recipe, name) for name in names} | options
 
 

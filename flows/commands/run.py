@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,6 +21,7 @@ from flows.commands.asked import (
 from flows.commands.client import ledger, prefect
 from flows.commands.export import export_stored, take_plan, write_export
 from flows.commands.options import catalogue_argument, reading_options, remake_options
+from flows.commands.progress import progress_bar
 from flows.commands.quote import from_nothing, price, price_text
 from flows.commands.watch import report_end, show_link, watch
 from flows.names import night_name
@@ -161,9 +164,9 @@ def plan(
                 prompts, rejected = load_prompts(session, night), load_rejected(session, night)
         with stores.session() as session:
             prompts = stages.recall(session, catalogue, prompts, remake)
-        with click.progressbar(length=len(prompts), label="embedding", hidden=as_json) as bar:
+        with progress_bar(quiet=as_json or not sys.stderr.isatty()) as report:
             models = open_models(tonight.settings)
-            embed_prompts(stores, prompts, models, lambda done, _: bar.update(done))
+            embed_prompts(stores, prompts, models, partial(report, "embedding"))
         planned = plan_catalogue(stores, prompts, tonight, catalogue)
         quoted = price(stores, settings, planned, len(prompts))
         quoted["refused"] = refusal(tonight, planned) is not None

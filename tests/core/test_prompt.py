@@ -116,7 +116,7 @@ SEED = 2**53 + 1  # a float cannot hold it
 
 @pytest.mark.parametrize("seed", [SEED, str(SEED), f"{SEED}.0", Decimal(SEED), np.int64(SEED)])
 def test_a_long_seed_is_read_to_the_last_digit(seed: object) -> None:
-    assert read(prompt="a mug", seed=seed).recipe.seed == SEED
+    assert read(prompt="a mug", seed=seed).own_seed == SEED
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_a_steps_price_is_the_rows_that_the_network_is_given(
     with hook, torch.no_grad():
         denoiser.predict(latents, torch.full((rows,), 500), conditioning)
     forwards = loaded.family.forwards(denoiser.recipe)
-    assert len(forwards) == denoiser.recipe.steps
+    assert len(forwards) == denoiser.recipe.evaluations
     assert sum(given) == rows * forwards[0]
 
 

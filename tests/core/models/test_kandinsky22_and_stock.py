@@ -19,6 +19,7 @@ from diffusers import (
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning
 from hierdiff_core.keys import node_keys
+from hierdiff_core.models.guidance import make_guidance
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.noise import initial_noise, step_noise
 from hierdiff_core.plan import Plan, make_plan
@@ -107,7 +108,9 @@ def theirs(
 
 
 def _guided_by(denoiser: Decoder, guidance: float) -> Decoder:
-    return replace(denoiser, recipe=replace(denoiser.recipe, guidance=guidance))
+    recipe = replace(denoiser.recipe, guidance=guidance)
+    made = make_guidance(recipe, denoiser.noise_schedule)
+    return replace(denoiser, recipe=recipe, guidance=made)
 
 
 def _inject(monkeypatch: pytest.MonkeyPatch, noises: Iterator[torch.Tensor]) -> None:

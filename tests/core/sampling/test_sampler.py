@@ -318,7 +318,7 @@ class _Watching:
     def __init__(self, denoiser: Decoder) -> None:
         self.denoiser = denoiser
         self.latent_shape, self.device = denoiser.latent_shape, denoiser.device
-        self.slots = denoiser.slots
+        self.slots, self.noise_schedule = denoiser.slots, denoiser.noise_schedule
         self.first: set[bytes] = set()
 
     def predict(

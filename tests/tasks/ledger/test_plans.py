@@ -14,7 +14,7 @@ from hierdiff_core.plan import Plan, Segment, join_plans
 from hierdiff_core.recipe import compatibility_key
 from tasks import ledger
 from tasks.database import session_scope
-from tasks.errors import UnknownRun
+from tasks.errors import GroundLost, UnknownRun
 from tasks.records import Run, SegmentRow
 from tasks.states import SegmentState, SubtreeState
 from tests.tasks.conftest import NIGHT, RECIPE, make_night_plan, make_prompts, store_night
@@ -110,7 +110,7 @@ def test_a_plan_whose_embeddings_are_missing_is_not_stored_at_all(database: Engi
     with session_scope(database) as session:
         batch = ledger.claim_night(session, "shop", NIGHT).batch
     with (
-        pytest.raises(Exception, match="fk_leaves_embedding_key"),
+        pytest.raises(GroundLost, match="3 splits or embeddings"),
         session_scope(database) as session,
     ):
         ledger.store_plan(session, batch, plan)
