@@ -28,6 +28,7 @@ _ALIASES = {
     "negative": "negative_prompt",
 }
 _SURE = 0.85  # likeness from which a long name is a misspelling
+_EXACT = ("variants",)  # shops have a Variant SKU, a Variant Price and more that are none of ours
 _NEAR = 0.75  # likeness from which a name is worth a note
 _LONG = 6  # letters from which a name can be misspelt and still be no other word
 _KEPT = 1000  # headers and names that are remembered
@@ -207,7 +208,11 @@ def _meaning(name: str, wanted: Sequence[str]) -> str:
     alias = _ALIASES.get(folded, "")
     if alias in wanted:
         return alias
-    near = [ours for ours in wanted if ours[:1] == folded[:1] and _likeness(folded, ours) >= _NEAR]
+    near = [
+        ours
+        for ours in wanted
+        if ours not in _EXACT and ours[:1] == folded[:1] and _likeness(folded, ours) >= _NEAR
+    ]
     return max(near, key=lambda ours: _likeness(folded, ours), default="")
 
 

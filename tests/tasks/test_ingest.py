@@ -38,7 +38,8 @@ def test_good_rows_go_on_and_bad_ones_are_listed() -> None:
     assert "empty" in batch.rejected[0].reason
     assert "'guidance' holds 'much'" in batch.rejected[1].reason
     recipe = batch.prompts[1].recipe
-    assert (recipe.guidance, recipe.seed, recipe.height, recipe.width) == (2.5, 9, 128, 64)
+    assert (recipe.guidance, recipe.height, recipe.width) == (2.5, 128, 64)
+    assert batch.prompts[1].own_seed == 9
 
 
 def test_a_line_that_could_not_be_taken_apart_is_listed() -> None:

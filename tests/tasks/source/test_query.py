@@ -202,7 +202,7 @@ def test_values_keep_their_meaning_from_every_type_of_a_database(postgres_url: s
             f"{part} AS seed, 'a' AS prompt, {value} AS reference UNION ALL SELECT NULL, 'b', NULL"
         )
         batch = read_batch(read_query(postgres_url, query), RECIPE)
-        seeds = [prompt.own_seed for prompt in batch.prompts if prompt.text == "a"]
+        seeds = [prompt.own_seed or 0 for prompt in batch.prompts if prompt.text == "a"]
         assert [prompt.text for prompt in batch.prompts][-1] == "b"
         found[value] = seeds[0] if seeds else None
     assert found == POSTGRES_VALUES
