@@ -9,7 +9,7 @@ import torch
 
 from hierdiff_core.checkpoint import State
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning
+from hierdiff_core.embedding import Members
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.keys import node_key
 from hierdiff_core.noise import initial_noise, step_noise
@@ -50,7 +50,7 @@ class RowBatch:
         slots: int,
         denoiser: Denoiser,
         solver: Solver,
-        conditioning: Conditioning,
+        conditioning: Members,
         draws: NoiseSource,
     ) -> None:
         self.denoiser, self.solver = denoiser, solver.to(denoiser.device)
@@ -62,7 +62,7 @@ class RowBatch:
         self.history = tuple(torch.zeros_like(self.latents) for _ in range(solver.history_size))
         self.steering = {
             name: torch.zeros(slots, *tensor.shape[1:], dtype=tensor.dtype, device=self.device)
-            for name, tensor in conditioning.tensors.items()
+            for name, tensor in conditioning.blank().tensors.items()
         }
 
     def place(self, row: Row, above: State | None) -> None:

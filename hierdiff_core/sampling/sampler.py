@@ -14,7 +14,7 @@ import torch
 
 from hierdiff_core.checkpoint import State
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning
+from hierdiff_core.embedding import Members
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.sampling.batch import NoiseSource, RowBatch
@@ -50,7 +50,7 @@ class Job:
     """
 
     plan: Plan
-    conditioning: Conditioning  # N rows, in the order of the leaves' numbers
+    conditioning: Members  # N rows, in the order of the leaves' numbers
     content_keys: Sequence[str]  # per leaf
     seed: int = 0
     initial_noise: str = "root"  # one draw per root segment, or one "shared" by all roots

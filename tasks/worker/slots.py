@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable
 
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning
+from hierdiff_core.embedding import Members
 from hierdiff_core.plan import Plan
 from hierdiff_core.probe import Probe, probe_slots
 from tasks.ledger import find_slots, keep_slots, record_metric
@@ -43,18 +43,12 @@ def settle_slots(
         return keep_slots(session, run, slots)
 
 
-def probe(denoiser: Denoiser, conditioning: Conditioning, plan: Plan) -> Probe:
+def probe(denoiser: Denoiser, conditioning: Members, plan: Plan) -> Probe:
     """Try a device out; a plan is not given more slots than its steps fill on average."""
     most = max(1, plan.evaluations // plan.steps)
-    return probe_slots(denoiser, _blank(conditioning), most, time.perf_counter)
+    return probe_slots(denoiser, conditioning.blank(), most, time.perf_counter)
 
 
-def probe_one(denoiser: Denoiser, conditioning: Conditioning) -> None:
+def probe_one(denoiser: Denoiser, conditioning: Members) -> None:
     """Evaluate one blank row; raises what the device raises."""
-    probe_slots(denoiser, _blank(conditioning), 1, time.perf_counter)
-
-
-def _blank(conditioning: Conditioning) -> Conditioning:
-    # A row that fails must not keep the others from being tried.
-    tensors = conditioning.tensors.items()
-    return Conditioning({name: each.new_zeros(1, *each.shape[1:]) for name, each in tensors})
+    probe_slots(denoiser, conditioning.blank(), 1, time.perf_counter)

@@ -8,7 +8,17 @@ import safetensors.torch
 import torch
 
 from hierdiff_core.clustering.vectors import check_vectors
-from hierdiff_core.embedding import Conditioning, Embedding, Slot, pack, stack, unpack
+from hierdiff_core.embedding import (
+    Conditioning,
+    Embedding,
+    Slot,
+    as_read,
+    mean_of,
+    pack,
+    pack_vector,
+    stack,
+    unpack,
+)
 from hierdiff_core.errors import InvalidEmbedding
 
 
@@ -135,6 +145,65 @@ def test_the_order_of_members_changes_no_bit_of_any_kind() -> None:
     conditioning = make_masked(torch.rand(40, 7, generator=torch.Generator().manual_seed(3)) < 0.5)
     forth, back = conditioning.mean(range(40), SLOTS), conditioning.mean(range(39, -1, -1), SLOTS)
     assert all(torch.equal(forth.tensors[slot.name], back.tensors[slot.name]) for slot in SLOTS)
+
+
+@pytest.mark.parametrize("size", [2, 16, 40, 300])
+def test_a_mean_from_one_row_after_the_other_has_the_bits_of_one_from_all_at_once(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    conditioning = make_masked(torch.rand(size, 7) < 0.5)
+    rows = [conditioning.take([row]) for row in range(size)]
+    at_once = mean_of(iter(rows), size, SLOTS)
+    monkeypatch.setattr("hierdiff_core.embedding._AT_ONCE", 0)
+    for found in (mean_of(iter(rows), size, SLOTS), conditioning.mean(range(size), SLOTS)):
+        for name, tensor in at_once.tensors.items():
+            assert torch.equal(found.tensors[name], tensor)
+            assert found.tensors[name].dtype == tensor.dtype
+
+
+def test_tokens_of_half_precision_and_padding_take_no_room_and_come_back() -> None:
+    tokens = torch.randn(1, 64, 32, generator=torch.Generator().manual_seed(4))
+    mask = torch.arange(64)[None] < 10
+    slots = (Slot("states", "tokens", mask="mask"), Slot("mask", "mask"))
+    whole = Conditioning({"states": tokens, "mask": mask})
+    sizes = []
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        row = as_read(whole, slots, dtype)
+        packed = pack(Embedding(np.ones(4, np.float32), row))
+        again = unpack(packed).conditioning.tensors
+        assert torch.equal(again["states"], row.tensors["states"])
+        assert again["states"].dtype == torch.float32
+        assert torch.equal(again["mask"], mask)
+        sizes.append(safetensors.torch.load(packed)["states"].nbytes)
+    assert sizes == [10 * 32 * 4, 10 * 32 * 2, 10 * 32 * 2]
+
+
+def test_tokens_that_no_half_precision_holds_keep_their_bits_and_their_room() -> None:
+    row = make_conditioning(1)
+    stored = safetensors.torch.load(pack(Embedding(np.ones(4, np.float32), row)))
+    assert torch.equal(stored["states"], row.tensors["states"])
+
+
+def test_tokens_that_are_all_zero_come_back() -> None:
+    row = Conditioning({"states": torch.zeros(1, 5, 4)})
+    again = unpack(pack(Embedding(np.ones(4, np.float32), row))).conditioning
+    assert torch.equal(again.tensors["states"], torch.zeros(1, 5, 4))
+
+
+def test_what_a_network_reads_is_rounded_and_masked_in_its_tokens_alone() -> None:
+    rows = make_masked(mask_of(torch.int64))
+    read = as_read(rows, SLOTS, torch.bfloat16).tensors
+    for name in ("pooled", "mask", "size"):
+        assert torch.equal(read[name], rows.tensors[name])
+    assert torch.equal(read["plain"], rows.tensors["plain"].bfloat16().float())
+    assert not read["states"][~mask_of(torch.bool)].any()
+    again = as_read(Conditioning(read), SLOTS, torch.bfloat16).tensors
+    assert all(torch.equal(again[name], read[name]) for name in read)
+
+
+def test_a_vector_is_packed_alone() -> None:
+    packed = pack_vector(np.arange(5, dtype=np.float32))
+    np.testing.assert_array_equal(unpack(packed).vector, np.arange(5))
 
 
 def test_an_embedding_comes_back_with_its_own_tree_vector() -> None:
