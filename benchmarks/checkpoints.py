@@ -19,11 +19,11 @@ from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
 from benchmarks.pairs import Laps, Spread, alternate
 from hierdiff_core.checkpoint import unpack
 from hierdiff_core.embedding import stack
-from hierdiff_core.embedding import unpack as unpack_embedding
 from hierdiff_core.models.kandinsky22 import fit, load_encoder, load_networks
 from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
-from tasks.ledger import find_embeddings, load_plan, summarise
+from tasks.embed import read_conditionings
+from tasks.ledger import load_plan, summarise
 from tasks.settings import Settings
 from tasks.storage import Bucket
 from tasks.stores import open_stores
@@ -102,18 +102,14 @@ def _run(planned: PlannedNight, settings: Settings, *, keep: bool = True) -> dic
 
 def _bare(planned: PlannedNight, name: str) -> dict[str, float]:
     """Make the same latents and pictures with the sampler alone."""
-    with (
-        planned.copy(name) as settings,
-        open_stores(settings) as stores,
-        stores.session() as session,
-    ):
-        night = load_plan(session, planned.run)
-        packed = find_embeddings(session, [leaf.embedding_key for leaf in night.leaves])
+    with planned.copy(name) as settings, open_stores(settings) as stores:
+        with stores.session() as session:
+            night = load_plan(session, planned.run)
+        found = read_conditionings(stores, [leaf.embedding_key for leaf in night.leaves])
     recipe, device = night.recipe, settings.device
     negative = load_encoder(recipe, device).embed_negative(recipe)
     decoder = fit(load_networks(recipe, device), recipe, negative)
-    rows = [unpack_embedding(packed[leaf.embedding_key]) for leaf in night.leaves]
-    conditioning = stack([row.conditioning for row in rows])
+    conditioning = stack([found[leaf.embedding_key] for leaf in night.leaves])
     keys = [leaf.content_key for leaf in night.leaves]
     job = Job(night.plan, conditioning, keys, recipe.seed, recipe.initial_noise, SLOTS)
     began = clock()

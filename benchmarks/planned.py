@@ -78,10 +78,12 @@ def make_night(size: int) -> tuple[ledger.NightPlan, ClusterTree]:
     return night, tree
 
 
-def _embeddings(night: ledger.NightPlan, dimensions: int) -> dict[str, bytes]:
+def _embeddings(night: ledger.NightPlan, dimensions: int) -> dict[str, ledger.StoredEmbedding]:
     rng = np.random.default_rng(0)
     return {
-        leaf.embedding_key: pack(Embedding(row, Conditioning({"y": torch.from_numpy(row[None])})))
+        leaf.embedding_key: ledger.StoredEmbedding(
+            pack(Embedding(row, Conditioning({"y": torch.from_numpy(row[None])})))
+        )
         for leaf in night.leaves
         if (row := rng.random(dimensions, dtype=np.float32)) is not None
     }

@@ -115,11 +115,11 @@ def nightly(
                     return Completed(message=f"The night was done already, as run {claimed.run}.")
                 run = plan_everything(stores, tonight, claimed, asked)
                 hold.check()
-                run_everything(stores, run, night_name(catalogue, day))
+                run_everything(stores, tonight, run, night_name(catalogue, day))
                 hold.check()
                 checked = check_night(stores, run)
                 if checked.damaged:  # made again now, from the last good split above
-                    run_everything(stores, run, night_name(catalogue, day))
+                    run_everything(stores, tonight, run, night_name(catalogue, day))
                     hold.check()
                 publish_night(stores, tonight, run, checked)
     except NightTaken as taken:
@@ -170,11 +170,29 @@ def plan_everything(
     return run
 
 
-def run_everything(stores: Stores, run: uuid.UUID, night: str) -> None:
-    """Run the trunk, then all other subtrees that are open; the report lists what failed."""
+def run_everything(stores: Stores, settings: Settings, run: uuid.UUID, night: str) -> None:
+    """Run all open subtrees, once more where one of them found embeddings that are lost.
+
+    They are made here, on the text side: who denoises has no text encoder.
+    """
     with stores.session() as session:
         set_run_state(session, run, RunState.RUNNING)
         note_flow_run(session, run, owner())
+    stages.remake_lost(stores, settings, run)
+    try:
+        run_open(stores, run, night)
+    except SubtreeFailed:
+        if not stages.remake_lost(stores, settings, run):
+            raise
+    else:
+        if not stages.remake_lost(stores, settings, run):
+            return
+    run_open(stores, run, night)
+
+
+def run_open(stores: Stores, run: uuid.UUID, night: str) -> None:
+    """Run the trunk, then all other subtrees that are open; the report lists what failed."""
+    with stores.session() as session:
         waiting = open_subtrees(session, run)
     if 0 in waiting:
         run_trunk(stores, run, f"{night} {child_name(0)}")

@@ -28,6 +28,7 @@ from flows.children import queue_ended
 from flows.quiet import quiet_libraries
 from tasks.errors import (
     LeaseLost,
+    LostEmbeddings,
     NightReplaced,
     RowsSetAside,
     UnreachableDatabase,
@@ -59,19 +60,24 @@ def subtree(run_id: str, shard: int, name: str = "subtree") -> None:
         name: Name in the UI.
     """
     quiet_libraries()
-    denoise(run_id, shard, name)
-    finish_night(uuid.UUID(run_id))
+    try:
+        denoise(run_id, shard, name)
+    except LostEmbeddings:
+        resume_night(uuid.UUID(run_id), mended=False)
+        raise
+    resume_night(uuid.UUID(run_id))
 
 
-def finish_night(run: uuid.UUID) -> None:
-    """Have the night's own flow run close it, where it had ended and nothing is missing any more.
+def resume_night(run: uuid.UUID, *, mended: bool = True) -> None:
+    """Have the night's own flow run go on, where it had ended and has something to do.
 
-    So a retry of the last failed subtree alone makes the night whole.
+    That is to close the night where nothing is missing any more, so that a retry of the last failed
+    subtree alone makes it whole; or to make embeddings that are lost, which this side cannot.
     """
     with open_patiently(read_settings()) as stores, stores.session() as session:
         state, carrier = find_carrier(session, run)
         missing = open_subtrees(session, run)
-    if state is RunState.FAILED and not missing and carrier is not None:
+    if state is RunState.FAILED and carrier is not None and not (mended and missing):
         queue_ended(uuid.UUID(carrier))
 
 

@@ -32,6 +32,14 @@ Item = TypeVar("Item")
 class EmbeddingCache(Protocol):
     """Packed embeddings by key, wherever they are kept."""
 
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """Return the keys of embeddings that the cache holds, without reading what steers."""
+        ...
+
+    def vectors(self, keys: Collection[str]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """Return the vectors (D,) that the cache holds, by key."""
+        ...
+
     def find(self, keys: Collection[str]) -> Mapping[str, bytes]:
         """Return the embeddings that the cache holds, by key."""
         ...
@@ -47,15 +55,30 @@ class FolderCache:
 
     folder: Path
 
+    def known(self, keys: Collection[str]) -> Collection[str]:
+        """See EmbeddingCache."""
+        return {key for key in keys if self._file(key).is_file()}
+
+    def vectors(self, keys: Collection[str]) -> Mapping[str, npt.NDArray[np.float32]]:
+        """See EmbeddingCache."""
+        vectors: dict[str, npt.NDArray[np.float32]] = {}
+        for chunk in _chunks(sorted(keys), _FOUND):
+            # Copied, since a view would hold the whole embedding.
+            vectors |= {key: unpack(row).vector.copy() for key, row in self.find(chunk).items()}
+        return vectors
+
     def find(self, keys: Collection[str]) -> Mapping[str, bytes]:
         """See EmbeddingCache."""
-        files = {key: self.folder / f"{key}.safetensors" for key in keys}
+        files = {key: self._file(key) for key in keys}
         return {key: file.read_bytes() for key, file in files.items() if file.is_file()}
 
     def keep(self, rows: Mapping[str, bytes]) -> None:
         """See EmbeddingCache; an interruption loses no file that is already written."""
         for key, body in rows.items():
-            write_whole(self.folder / f"{key}.safetensors", body)
+            write_whole(self._file(key), body)
+
+    def _file(self, key: str) -> Path:
+        return self.folder / f"{key}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -109,24 +132,10 @@ def find_embeddings(cache: EmbeddingCache, prompts: Iterable[Prompt]) -> dict[Pr
 def find_vectors(
     cache: EmbeddingCache, prompts: Iterable[Prompt]
 ) -> dict[Prompt, npt.NDArray[np.float32]]:
-    """Return the vectors (D,) that are known.
-
-    What steers may be a thousand times as large, so no more than a chunk of it is held at once.
-    """
+    """Return the vectors (D,) that are known; what steers may be a thousand times as large."""
     keys = {prompt: embedding_key(prompt) for prompt in prompts}
-    vectors = find_vectors_of(cache, set(keys.values()))
+    vectors = cache.vectors(set(keys.values()))
     return {prompt: vectors[key] for prompt, key in keys.items() if key in vectors}
-
-
-def find_vectors_of(
-    cache: EmbeddingCache, keys: Collection[str]
-) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the vectors (D,) of the keys that are known, by key."""
-    vectors: dict[str, npt.NDArray[np.float32]] = {}
-    for chunk in _chunks(sorted(keys), _FOUND):
-        # Copied, since a view would hold the whole embedding.
-        vectors |= {key: unpack(row).vector.copy() for key, row in cache.find(chunk).items()}
-    return vectors
 
 
 def find_negative(cache: EmbeddingCache, recipe: Recipe) -> Conditioning | None:
@@ -138,7 +147,7 @@ def find_negative(cache: EmbeddingCache, recipe: Recipe) -> Conditioning | None:
 
 def _missing(prompts: Sequence[Prompt], cache: EmbeddingCache) -> list[Prompt]:
     distinct = {embedding_key(prompt): prompt for prompt in prompts}
-    known = {key for chunk in _chunks(list(distinct), _FOUND) for key in cache.find(chunk)}
+    known = cache.known(distinct.keys())
     return [prompt for key, prompt in sorted(distinct.items()) if key not in known]
 
 
@@ -151,9 +160,9 @@ def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache
     """Keep the negative embeddings; return by key why there is none that can be used."""
     failed: dict[str, str] = {}
     keys = {negative_key(recipe): recipe for recipe in recipes}
-    found = cache.find(keys.keys())
+    known = cache.known(keys.keys())
     for key, recipe in sorted(keys.items()):
-        if key not in found:
+        if key not in known:
             encoder = models.encoder(recipe)
             negative = try_call(partial(encoder.embed_negative, recipe))
             if isinstance(negative, Exception):

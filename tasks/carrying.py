@@ -11,6 +11,7 @@ from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.prompt import negative_key
 from hierdiff_core.recipe import Options, Recipe
 from tasks.catalogue_settings import PlannedCatalogue
+from tasks.embed import LedgerCache
 from tasks.errors import MissingEmbedding, NightDiffers
 from tasks.exported_night import ExportedNight
 from tasks.ingest import Ingested
@@ -18,7 +19,6 @@ from tasks.ledger import (
     Night,
     NightPlan,
     digest_rows,
-    find_embeddings,
     find_request,
     find_slots,
     keep_slots,
@@ -26,7 +26,6 @@ from tasks.ledger import (
     note_remakes,
     note_rows,
     note_settings,
-    store_embeddings,
     store_plan,
     store_prompts,
 )
@@ -71,6 +70,7 @@ def import_night(
     _check_revision(own, exported.plan.recipe)
     asked = _settings_here(exported, settings)
     here = _relocate(exported, own)
+    LedgerCache(stores).keep(here.embeddings)
     with stores.session() as session:
         if night.run is not None and load_plan(session, night.run).keys != here.plan.keys:
             difference = "it has another plan than the file"
@@ -81,7 +81,6 @@ def import_night(
             note_settings(session, night.batch, asked.model_dump(mode="json"))
             note_rows(session, night.batch, digest_rows(here.prompts, len(here.rejected)))
             note_remakes(session, night.batch, here.prompts)
-        store_embeddings(session, here.embeddings)
         wanted = uuid.UUID(here.run) if here.run else None
         run = store_plan(session, night.batch, here.plan, wanted=wanted)
         if here.slots is not None:
@@ -92,11 +91,10 @@ def import_night(
 def _embeddings(stores: Stores, plan: NightPlan) -> dict[str, bytes]:
     leaves = (*plan.leaves, *plan.guests)
     needed = {leaf.embedding_key for leaf in leaves}
-    with stores.session() as session:
-        found = find_embeddings(session, needed | {negative_key(t.recipe) for t in plan.trees})
+    found = LedgerCache(stores).find(needed | {negative_key(t.recipe) for t in plan.trees})
     for key in sorted(needed - found.keys()):
         raise MissingEmbedding(key=key)
-    return found
+    return dict(found)
 
 
 def _check_revision(own: Recipe, wanted: Recipe) -> None:

@@ -171,7 +171,7 @@ class GroundLost(HierdiffError):
 
 
 class LostEmbeddings(HierdiffError):
-    """{count} embeddings of earlier nights are lost or damaged; the next night makes them anew."""
+    """{count} embeddings are lost or damaged; retry the night, which makes them anew first."""
 
     @property
     def keys(self) -> frozenset[str]:

@@ -33,16 +33,22 @@ class ObjectKind:
 CHECKPOINTS = ObjectKind("checkpoints", _SHA256, ".safetensors", ("segments.sha256",))
 # A leaf's segment names the picture that an earlier run made; it is drawn again from that one.
 PICTURES = ObjectKind("images", _SHA256, ".png", ("images.sha256", "segments.sha256"))
+EMBEDDINGS = ObjectKind("embeddings", _SHA256, ".safetensors", ("embeddings.object",))
 PREVIEWS = ObjectKind("previews", _SHA256, ".webp", ("segments.preview",))
 MANIFESTS = ObjectKind("manifests", _UUID, ".json", ("runs.id",))
 REPORTS = ObjectKind("reports", _UUID, "/index.html", ("runs.id",))
 
-KINDS = (CHECKPOINTS, PICTURES, PREVIEWS, MANIFESTS, REPORTS)
+KINDS = (CHECKPOINTS, EMBEDDINGS, PICTURES, PREVIEWS, MANIFESTS, REPORTS)
 
 
 def checkpoint_key(sha256: str) -> str:
     """Return the key of the states of splits that were stored together."""
     return CHECKPOINTS.key(sha256)
+
+
+def embedding_object_key(sha256: str) -> str:
+    """Return the key of an embedding that is too large for the ledger."""
+    return EMBEDDINGS.key(sha256)
 
 
 def picture_key(sha256: str) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from hierdiff_core.budget import Budget
-from hierdiff_core.embedding_cache import find_vectors, find_vectors_of
 from hierdiff_core.forest import Forest, Group, group_prompts
 from hierdiff_core.planners import PlanSettings, Stand, Vectors, extend_forest, plan_forest
 from hierdiff_core.prompt import Prompt, embedding_key
@@ -62,16 +61,17 @@ def plan_prompts(
     from nothing. Raises EmptyBatch, LostEmbeddings where one of an earlier night is gone, and what
     `plan_forest` raises.
     """
-    groups, vectors = _read_groups(stores, prompts)
+    groups = _known_groups(stores, prompts)
     with stores.snapshot() as session:  # of which nothing is removed meanwhile
         forests = load_standing(session, {compatibility_key(group.recipe) for group in groups})
         like = find_like(session, catalogue, settings)
     if not forests:
-        return plan_forest(groups, vectors, settings)
-    stands = [_stand(stores, forests, *each) for each in zip(groups, vectors, strict=True)]
-    kept, images = sum(len(stand.kept) for stand in stands), sum(map(len, vectors))
+        return plan_forest(groups, _all_vectors(stores, groups), settings)
+    stands = [_stand(stores, forests, group) for group in groups]
+    kept = sum(len(stand.kept) for stand in stands)
+    images = sum(len(group.prompts) for group in groups)
     if like is None or like.steps != groups[0].recipe.evaluations or kept < _MOST * images:
-        like = plan_forest(groups, vectors, settings).plan
+        like = plan_forest(groups, _all_vectors(stores, groups), settings).plan
     return extend_forest(groups, stands, settings, like)
 
 
@@ -82,24 +82,35 @@ def plan_afresh(stores: Stores, prompts: Sequence[Prompt], settings: PlanSetting
 
 def planning_afresh(stores: Stores, prompts: Sequence[Prompt]) -> Callable[[PlanSettings], Forest]:
     """Return a function that plans prompts as `plan_afresh` does; their embeddings are read now."""
-    groups, vectors = _read_groups(stores, prompts)
+    groups = _known_groups(stores, prompts)
+    vectors = _all_vectors(stores, groups)
     return lambda settings: plan_forest(groups, vectors, settings)
 
 
-def _read_groups(
-    stores: Stores, prompts: Sequence[Prompt]
-) -> tuple[tuple[Group, ...], list[Vectors]]:
-    found = find_vectors(LedgerCache(stores), prompts)
-    groups = group_prompts(list(found))
+def _known_groups(stores: Stores, prompts: Sequence[Prompt]) -> tuple[Group, ...]:
+    keys = {prompt: embedding_key(prompt) for prompt in prompts}
+    known = LedgerCache(stores).known(set(keys.values()))
+    groups = group_prompts([prompt for prompt, key in keys.items() if key in known])
     if not groups:
         raise EmptyBatch(reason="no prompt has an embedding")
-    return groups, [np.stack([found[prompt] for prompt in group.prompts]) for group in groups]
+    return groups
 
 
-def _stand(
-    stores: Stores, forests: Mapping[str, StandingForest], group: Group, vectors: Vectors
-) -> Stand:
-    """Return what a group stands on; the vectors (N, D) are its leaves'."""
+def _all_vectors(stores: Stores, groups: Sequence[Group]) -> list[Vectors]:
+    return [_read_vectors(stores, map(embedding_key, group.prompts)) for group in groups]
+
+
+def _read_vectors(stores: Stores, keys: Iterable[str]) -> Vectors:
+    """Return the vectors (N, D) of keys in their order; raises LostEmbeddings."""
+    wanted = list(keys)
+    found = LedgerCache(stores).vectors(set(wanted))
+    if lost := set(wanted) - found.keys():
+        raise LostEmbeddings(count=len(lost), keys=frozenset(lost))
+    return np.stack([found[key] for key in wanted]) if wanted else np.zeros((0, 0), np.float32)
+
+
+def _stand(stores: Stores, forests: Mapping[str, StandingForest], group: Group) -> Stand:
+    """Return what a group stands on; vectors are read of new prompts and founders alone."""
     forest = forests.get(compatibility_key(group.recipe)) or make_standing(())
     pictures = forest.pictures(group.recipe.evaluations)
     kept = {
@@ -108,19 +119,21 @@ def _stand(
         if key in pictures and not group.prompts[leaf].anew
     }
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
+    vectors = _read_vectors(stores, (embedding_key(group.prompts[leaf]) for leaf in new))
     keys = [prompt.embedding_key for prompt in forest.prompts]
-    found = find_vectors_of(LedgerCache(stores), set(keys))
+    found = LedgerCache(stores).vectors(set(keys))
     lost = set(keys) - found.keys()
     if again := _remade(stores, lost):
         raise LostEmbeddings(count=len(again), keys=frozenset(again))
-    founders = np.zeros((len(keys), vectors.shape[1]), vectors.dtype)
+    width = len(next(iter(found.values()), ()))
+    founders = np.zeros((len(keys), width), np.float32)
     for row, key in enumerate(keys):
         founders[row] = found.get(key, 0.0)
     if lost:  # for good: their rows are gone
         forest, founders = without_founders(
             forest, founders, [row for row, key in enumerate(keys) if key in lost]
         )
-    return Stand(forest, founders, kept, new, vectors[list(new)])
+    return Stand(forest, founders, kept, new, vectors)
 
 
 def _remade(stores: Stores, lost: Collection[str]) -> set[str]:

@@ -19,7 +19,7 @@ from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
-from tasks.embed import embed_prompts, remake_embeddings
+from tasks.embed import embed_prompts, remake_embeddings, remake_run_embeddings
 from tasks.errors import GroundLost, LostEmbeddings
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
@@ -221,6 +221,11 @@ def _plan(stores: Stores, settings: Settings, batch: int, chosen: CatalogueSetti
         note_settings(session, batch, settings.night.model_dump(mode="json"))
     forest, budget = planned.forest, planned.budget
     return store_forest(stores, batch, forest, budget, settings.shards, planned.tuned)
+
+
+def remake_lost(stores: Stores, settings: Settings, run: uuid.UUID) -> bool:
+    """Make anew what is lost or damaged of a run's embeddings; return whether any was."""
+    return remake_run_embeddings(stores, run, open_models(settings))
 
 
 def record_stages(

@@ -53,6 +53,15 @@ def choose_dtype(recipe: Recipe, device: str) -> torch.dtype:
     return dtype
 
 
+def choose_text_dtype(recipe: Recipe, device: str) -> torch.dtype:
+    """Return the precision of the text side: the recipe's, or float32 where a CPU has none of it.
+
+    What it makes is rounded to the recipe's precision, see `embedding.as_read`.
+    """
+    on_cpu = choose_device(device).type == "cpu"
+    return torch.float32 if on_cpu and recipe.dtype == "float16" else choose_dtype(recipe, device)
+
+
 def prepare_network(network: Any, autoencoder: Any, *, compiled: bool) -> None:
     """Lay out a network and an autoencoder for the device that they are on; compile the network.
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning, Embedding
+from hierdiff_core.embedding import Conditioning, Embedding, Slot
 from hierdiff_core.models.families import Option, load_module
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
@@ -58,6 +58,7 @@ class Encoder(Protocol):
     def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
         """Return an embedding for each prompt, which does not depend on the others.
 
+        Tensors have one row; their numbers are float32, masks may be of any type.
         Prompts agree in the options of the text side; their seeds may differ.
         """
         ...
@@ -70,6 +71,7 @@ class Encoder(Protocol):
 class Family(Protocol):
     """A module with these constants and functions."""
 
+    SLOTS: tuple[Slot, ...]  # the tensors of its conditioning
     OPTIONS: tuple[Option, ...]
     TEXT_DRAWS: bool  # whether embedding a prompt draws noise, so that the seed changes it
 

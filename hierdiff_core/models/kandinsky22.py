@@ -20,7 +20,7 @@ from transformers import CLIPTokenizer
 from hierdiff_core.embedding import Conditioning, Embedding, Slot
 from hierdiff_core.errors import UnknownModel
 from hierdiff_core.models.autoencoder import made_size, to_pixels
-from hierdiff_core.models.device import choose_dtype, prepare_network, put_on
+from hierdiff_core.models.device import choose_dtype, choose_text_dtype, prepare_network, put_on
 from hierdiff_core.models.families import Option
 from hierdiff_core.models.family import Defaults, Parts
 from hierdiff_core.models.folder import load_part, load_pipeline, read_config, read_number
@@ -88,7 +88,7 @@ def load_schedule(recipe: Recipe) -> NoiseSchedule:
 
 
 def load_encoder(recipe: Recipe, device: str) -> Prior:
-    dtype = choose_dtype(recipe, device)
+    dtype = choose_text_dtype(recipe, device)
     pipeline = load_pipeline(KandinskyV22PriorPipeline, recipe.option("prior"), (), dtype)
     return Prior(put_on(pipeline, device))
 

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from hierdiff_core.denoiser import Denoiser
-from hierdiff_core.embedding import Conditioning
-from hierdiff_core.models.family import Encoder, Parts, load_family
+from hierdiff_core.embedding import Conditioning, Embedding, Slot, as_read
+from hierdiff_core.models.family import EmbedPictures, Encoder, Parts, load_family
 from hierdiff_core.models.recipes import check_revision
+from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class AsRead:
+    """A text side whose embeddings are as the networks of a recipe read them; an Encoder."""
+
+    encoder: Encoder
+    slots: Sequence[Slot]
+    dtype: torch.dtype
+
+    @property
+    def embed_pictures(self) -> EmbedPictures | None:
+        """See Encoder."""
+        return self.encoder.embed_pictures
+
+    def embed(self, prompts: Sequence[Prompt]) -> list[Embedding]:
+        """See Encoder."""
+        rows = self.encoder.embed(prompts)
+        return [replace(row, conditioning=self._read(row.conditioning)) for row in rows]
+
+    def embed_negative(self, recipe: Recipe) -> Conditioning:
+        """See Encoder."""
+        return self._read(self.encoder.embed_negative(recipe))
+
+    def _read(self, conditioning: Conditioning) -> Conditioning:
+        return as_read(conditioning, self.slots, self.dtype)
 
 
 @dataclass
@@ -30,7 +60,8 @@ class Models:
         key = ("text", recipe.family, parts, recipe.text_revision, recipe.dtype)
         if key not in self._loaded:
             self._check(parts, recipe.text_revision)
-            self._loaded[key] = family.load_encoder(recipe, self.device)
+            loaded = family.load_encoder(recipe, self.device)
+            self._loaded[key] = AsRead(loaded, family.SLOTS, getattr(torch, recipe.dtype))
         encoder: Encoder = self._loaded[key]
         return encoder
 

@@ -13,7 +13,7 @@ import torch
 from hierdiff_core.embedding import Conditioning, Slot
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.autoencoder import to_pixels
-from hierdiff_core.models.device import choose_dtype, prepare_network, put_on
+from hierdiff_core.models.device import choose_dtype, choose_text_dtype, prepare_network, put_on
 from hierdiff_core.models.folder import load_pipeline
 from hierdiff_core.models.guidance import Guidance, Network, guide
 from hierdiff_core.noise_schedule import NoiseSchedule
@@ -68,7 +68,8 @@ def load_picture_side(
 
 def load_text_side(kind: Any, recipe: Recipe, parts: tuple[str, ...], device: str) -> Any:
     """Return a pipeline of these parts; raises UnknownModel."""
-    return put_on(load_pipeline(kind, recipe.model, parts, choose_dtype(recipe, device)), device)
+    dtype = choose_text_dtype(recipe, device)
+    return put_on(load_pipeline(kind, recipe.model, parts, dtype), device)
 
 
 def refuse_caches(pipeline: Any) -> None:

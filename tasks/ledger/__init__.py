@@ -17,7 +17,13 @@ from tasks.ledger.claims import (
     load_run_prompts,
     store_prompts,
 )
-from tasks.ledger.embeddings import find_embeddings, lost_embeddings, store_embeddings
+from tasks.ledger.embeddings import (
+    StoredEmbedding,
+    find_embeddings,
+    lose_embeddings,
+    lost_embeddings,
+    store_embeddings,
+)
 from tasks.ledger.failures import (
     MOST,
     SegmentFailure,
@@ -119,6 +125,7 @@ __all__ = [
     "SegmentFailure",
     "SetAside",
     "Stored",
+    "StoredEmbedding",
     "StoredImage",
     "StoredSegment",
     "SubtreeLine",
@@ -169,6 +176,7 @@ __all__ = [
     "load_rejected",
     "load_run_prompts",
     "load_standing",
+    "lose_embeddings",
     "lost_embeddings",
     "note_flow_run",
     "note_progress",

@@ -109,6 +109,8 @@ class EmbeddingRow(Base):
     __tablename__ = "embeddings"
 
     key: Mapped[str] = mapped_column(primary_key=True)
-    content: Mapped[bytes]  # safetensors
-    sha256: Mapped[str]
+    content: Mapped[bytes]  # safetensors: all of it, or its vector where an object holds all
+    sha256: Mapped[str]  # of the content; one that does not match marks it as lost
+    object: Mapped[str | None] = mapped_column(index=True)  # its sha256, which names it
+    object_bytes: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())

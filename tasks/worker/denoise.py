@@ -37,15 +37,15 @@ from tasks.states import Stage
 from tasks.stores import Stores
 from tasks.worker.attempt import Attempt, Progress
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
-from tasks.worker.loading import load_denoiser, steer
+from tasks.worker.loading import load_denoiser
 from tasks.worker.missing_previews import make_previews
 from tasks.worker.seconds import record_seconds
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
 from tasks.worker.shard import (
     StoredStates,
     by_tree,
-    load_conditioning,
     load_work,
+    open_conditioning,
     parts_of,
 )
 from tasks.worker.slots import probe, probe_one, settle_slots
@@ -71,8 +71,8 @@ def denoise_shard(
 
     Safe to call again after anything, on any machine: finished segments are not evaluated again.
     A row that fails alone is set aside, and everything else is made. Raises LeaseHeld while another
-    worker has the shard, WrongRevision where this machine's weights are not those of the plan, and
-    RowsSetAside at the end.
+    worker has the shard, WrongRevision where this machine's weights are not those of the plan,
+    LostEmbeddings where the text side has to make some anew, and RowsSetAside at the end.
     """
     seconds = settings.lease_seconds
     with leased_subtree(stores, run, shard, owner, seconds, flow_run_id) as hold:
@@ -135,7 +135,7 @@ def _try_tree(attempt: Attempt, tree: Tree, only: Collection[int], states: Store
 
     def try_other(other: Tree) -> None:
         segment = attempt.work.plan.leaf_segment(other.first_leaf).id
-        conditioning = load_conditioning(attempt.stores, attempt.work, [segment])
+        conditioning = open_conditioning(attempt.stores, attempt.work, [segment])
         probe_one(load_denoiser(attempt, other.recipe), conditioning)
 
     set_tree_aside(
@@ -153,7 +153,7 @@ def _denoise_tree(
     work = attempt.work
     denoiser = load_denoiser(attempt, tree.recipe)
     solver = make_solver(tree.recipe.solver, denoiser.noise_schedule, tree.recipe.steps)
-    conditioning = steer(attempt, only)
+    conditioning = open_conditioning(attempt.stores, work, only)
     with attempt.watch.timed(Stage.PROBE):
         slots = settle_slots(
             attempt.stores,

@@ -6,27 +6,24 @@ import hashlib
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from hierdiff_core.bypass import bypass
 from hierdiff_core.checkpoint import State, unpack
-from hierdiff_core.embedding import Conditioning, stack
-from hierdiff_core.embedding import unpack as unpack_embedding
 from hierdiff_core.errors import CorruptCheckpoint
 from hierdiff_core.plan import Plan
 from hierdiff_core.png import encode_png, trace
 from hierdiff_core.prompt import Prompt, content_key
-from tasks.errors import MissingEmbedding
+from hierdiff_core.streamed import StreamedConditioning
+from tasks.embed import read_conditionings
 from tasks.ledger import (
     NightPlan,
     SegmentFailure,
     StoredSegment,
     Tree,
-    find_embeddings,
     load_failures,
     load_images,
     load_plan,
@@ -144,28 +141,15 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
     )
 
 
-def load_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> Conditioning:
-    """Return a row for each leaf and founder; those that steer no named segment are empty.
+def open_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> StreamedConditioning:
+    """Return what steers the named segments, of which no more is held than there is room for.
 
-    Raises MissingEmbedding.
+    Here, and where more is read later, raises LostEmbeddings.
     """
-    plan, leaves = work.plan, (*work.night.leaves, *work.night.guests)
-    needed = sorted({leaf for each in segments for leaf in plan.founders(plan.segments[each])})
-    with stores.session() as session:
-        packed = find_embeddings(session, {leaves[leaf].embedding_key for leaf in needed})
-    rows = stack([_read_conditioning(packed, leaves[leaf].embedding_key) for leaf in needed])
-    # Zeros are not written before they are needed, so that a large plan costs a shard no memory.
-    tensors: dict[str, torch.Tensor] = {}
-    for name, found in rows.tensors.items():
-        tensors[name] = found.new_zeros(len(leaves), *found.shape[1:])
-        tensors[name][needed] = found
-    return Conditioning(tensors)
-
-
-def _read_conditioning(packed: Mapping[str, bytes], key: str) -> Conditioning:
-    if key not in packed:
-        raise MissingEmbedding(key=key)
-    return unpack_embedding(packed[key]).conditioning
+    plan = work.plan
+    needed = {leaf for each in segments for leaf in plan.founders(plan.segments[each])}
+    keys = [leaf.embedding_key for leaf in (*work.night.leaves, *work.night.guests)]
+    return StreamedConditioning(keys, partial(read_conditionings, stores), sorted(needed))
 
 
 class StoredStates(Mapping[int, State]):

@@ -217,7 +217,7 @@ def test_recipes_that_differ_in_seed_alone_are_embedded_by_one_encoder_in_one_ca
     prompts = [prompt for each in seeds for prompt in prompts_of(each)]
     assert embed_missing(prompts, models, cache).made == 12
     (encoder,) = {id(models.encoder(each)): models.encoder(each) for each in seeds}.values()
-    assert isinstance(encoder, Prior)
+    assert isinstance(encoder.encoder, Prior)
     found = find_embeddings(cache, prompts)
     assert len({found[prompt].vector.tobytes() for prompt in prompts}) == 12
     for prompt in prompts:  # each as if it had been alone

@@ -71,7 +71,9 @@ def store_night(
     with session_scope(database) as session:
         night = ledger.claim_night(session, catalogue, NIGHT)
         ledger.store_prompts(session, night.batch, prompts, [])
-        embeddings = {leaf.embedding_key: b"embedding" for leaf in plan.leaves}
+        embeddings = {
+            leaf.embedding_key: ledger.StoredEmbedding(b"embedding") for leaf in plan.leaves
+        }
         ledger.store_embeddings(session, embeddings)
         nodes = list(ledger.tree_nodes([tree]))
         return ledger.store_plan(session, night.batch, plan, nodes), plan

@@ -49,7 +49,9 @@ def planned(stores: Stores, rows: tuple[Prompt, ...] = ROWS) -> ledger.Night:
     night = ingested(stores, rows)
     plan, _ = make_night_plan(rows)
     with stores.session() as session:
-        embeddings = {leaf.embedding_key: b"embedding" for leaf in plan.leaves}
+        embeddings = {
+            leaf.embedding_key: ledger.StoredEmbedding(b"embedding") for leaf in plan.leaves
+        }
         ledger.store_embeddings(session, embeddings)
         ledger.store_plan(session, night.batch, plan)
     return claim(stores)

@@ -58,7 +58,9 @@ def draft_night(
     with stores.session() as session:
         night = ledger.claim_night(session, catalogue, date_of(day))
         ledger.store_prompts(session, night.batch, prompts, [])
-        embeddings = {leaf.embedding_key: b"embedding" for leaf in plan.leaves}
+        embeddings = {
+            leaf.embedding_key: ledger.StoredEmbedding(b"embedding") for leaf in plan.leaves
+        }
         ledger.store_embeddings(session, embeddings)
     return StoredNight(UUID(int=0), plan, prompts)
 

@@ -223,7 +223,9 @@ def test_a_planned_night_finds_forgotten_splits_done_and_makes_none_of_them_agai
 def test_embeddings_go_with_the_last_plan_that_names_them(stores: Stores) -> None:
     make_nights(stores, (1, 2, 3, 4), (1, 2, 3, 5))
     with stores.session() as session:
-        ledger.store_embeddings(session, {"embedding-of-nobody": b"embedding"})
+        ledger.store_embeddings(
+            session, {"embedding-of-nobody": ledger.StoredEmbedding(b"embedding")}
+        )
     assert count(stores, "embeddings") == 6
     gone = {lot.kind: (lot.count, lot.bytes) for lot in collect_garbage(stores, ONE)}
     assert gone["embeddings"] == (2, 18)
@@ -233,7 +235,8 @@ def test_embeddings_go_with_the_last_plan_that_names_them(stores: Stores) -> Non
 def test_negative_prompts_keep_their_embeddings(stores: Stores) -> None:
     (night,) = make_nights(stores, (1, 2, 3, 4))
     with stores.session() as session:
-        ledger.store_embeddings(session, {negative_key(night.plan.recipe): b"embedding"})
+        negative = ledger.StoredEmbedding(b"embedding")
+        ledger.store_embeddings(session, {negative_key(night.plan.recipe): negative})
     assert find_garbage(stores, ONE) == ()
 
 

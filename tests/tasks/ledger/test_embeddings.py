@@ -8,18 +8,24 @@ import pytest
 from sqlalchemy import Engine, update
 
 from tasks.database import session_scope
-from tasks.ledger import find_embeddings, store_embeddings
+from tasks.ledger import (
+    StoredEmbedding,
+    find_embeddings,
+    lose_embeddings,
+    lost_embeddings,
+    store_embeddings,
+)
 from tasks.records import EmbeddingRow
 
 
 def _find(database: Engine, *keys: str) -> dict[str, bytes]:
     with session_scope(database) as session:
-        return find_embeddings(session, keys)
+        return {key: row.content for key, row in find_embeddings(session, keys).items()}
 
 
 def _store(database: Engine, contents: dict[str, bytes]) -> None:
     with session_scope(database) as session:
-        store_embeddings(session, contents)
+        store_embeddings(session, {key: StoredEmbedding(body) for key, body in contents.items()})
 
 
 def test_only_known_keys_are_found(database: Engine) -> None:
@@ -50,6 +56,21 @@ def test_a_damaged_embedding_counts_as_unknown_and_is_replaced(
     assert "Embedding a" in caplog.text
     _store(database, {"a": b"whole again"})
     assert _find(database, "a") == {"a": b"whole again"}
+
+
+def test_an_embedding_whose_object_is_lost_counts_as_lost_until_it_is_stored_again(
+    database: Engine,
+) -> None:
+    whole, other = StoredEmbedding(b"vector", "0a", 7), StoredEmbedding(b"vector", "0b", 8)
+    with session_scope(database) as session:
+        store_embeddings(session, {"a": whole, "b": whole})
+        lose_embeddings(session, {"a": "0a", "b": "of another one"})
+    with session_scope(database) as session:
+        assert lost_embeddings(session, ["a", "b"]) == {"a"}
+        assert find_embeddings(session, ["a", "b"]) == {"b": whole}
+        store_embeddings(session, {"a": other, "b": other})
+    with session_scope(database) as session:
+        assert find_embeddings(session, ["a", "b"]) == {"a": other, "b": whole}
 
 
 def test_nights_that_store_the_same_keys_do_not_block_each_other(database: Engine) -> None:

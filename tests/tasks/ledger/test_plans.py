@@ -95,7 +95,9 @@ def test_plans_stored_at_the_same_moment_make_one_run(database: Engine) -> None:
     plan, tree = make_night_plan(prompts)
     with session_scope(database) as session:
         batch = ledger.claim_night(session, "shop", NIGHT).batch
-        ledger.store_embeddings(session, {leaf.embedding_key: b"" for leaf in plan.leaves})
+        ledger.store_embeddings(
+            session, {leaf.embedding_key: ledger.StoredEmbedding(b"") for leaf in plan.leaves}
+        )
 
     def store(_: int) -> UUID:
         with session_scope(database) as session:
@@ -202,7 +204,9 @@ def test_a_night_of_twenty_thousand_prompts_goes_in_whole(database: Engine) -> N
     with session_scope(database) as session:
         batch = ledger.claim_night(session, "shop", NIGHT).batch
         ledger.store_prompts(session, batch, prompts, [])
-        ledger.store_embeddings(session, {leaf.embedding_key: b"e" * 512 for leaf in leaves})
+        ledger.store_embeddings(
+            session, {leaf.embedding_key: ledger.StoredEmbedding(b"e" * 512) for leaf in leaves}
+        )
         run = ledger.store_plan(session, batch, night, nodes)
     with session_scope(database) as session:
         assert ledger.load_plan(session, run) == night
@@ -217,5 +221,7 @@ def test_a_night_of_twenty_thousand_prompts_goes_in_whole(database: Engine) -> N
 def _store(database: Engine, night: ledger.NightPlan) -> UUID:
     with session_scope(database) as session:
         batch = ledger.claim_night(session, "shop", NIGHT).batch
-        ledger.store_embeddings(session, {leaf.embedding_key: b"" for leaf in night.leaves})
+        ledger.store_embeddings(
+            session, {leaf.embedding_key: ledger.StoredEmbedding(b"") for leaf in night.leaves}
+        )
         return ledger.store_plan(session, batch, night)

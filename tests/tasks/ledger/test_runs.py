@@ -112,7 +112,9 @@ def test_a_summary_says_what_the_plan_says(database: Engine) -> None:
     with session_scope(database) as session:
         night = ledger.claim_night(session, "shop", NIGHT)
         ledger.store_prompts(session, night.batch, prompts, rejected)
-        ledger.store_embeddings(session, {leaf.embedding_key: b"" for leaf in plan.leaves})
+        ledger.store_embeddings(
+            session, {leaf.embedding_key: ledger.StoredEmbedding(b"") for leaf in plan.leaves}
+        )
         run = ledger.store_plan(session, night.batch, plan, list(ledger.tree_nodes([tree])))
         ledger.record_images(session, run, {0: PICTURE})
     with session_scope(database) as session:

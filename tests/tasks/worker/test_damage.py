@@ -18,6 +18,9 @@ import torch
 from PIL import Image
 from sqlalchemy import text
 
+from tasks import stages
+from tasks.embed import read_conditionings
+from tasks.errors import LostEmbeddings
 from tasks.ledger import load_images, load_plan, load_previews, open_subtrees, summarise
 from tasks.object_keys import manifest_key, preview_key, report_key
 from tasks.report.check import check_night, is_published
@@ -103,7 +106,11 @@ def run_open(night: SmallNight) -> int:
     with night.stores.session() as session:
         waiting = open_subtrees(session, night.run)
     settings, run = night.settings, night.run
-    done = [denoise_shard(night.stores, settings, run, shard, "worker") for shard in waiting]
+    try:
+        done = [denoise_shard(night.stores, settings, run, shard, "worker") for shard in waiting]
+    except LostEmbeddings:
+        assert stages.remake_lost(night.stores, settings, run)
+        return run_open(night)
     return sum(each.evaluations for each in done)
 
 
@@ -265,6 +272,37 @@ def test_damaged_embeddings_are_made_anew_where_they_are_found(
     assert make(again).complete  # found in planning, founders of the first night among them
     with planned.stores.session() as session:
         assert summarise(session, again.run).images == 3
+
+
+@pytest.mark.parametrize("damage", [flip, swap, delete])
+def test_embeddings_in_the_object_store_that_are_damaged_are_made_anew_where_they_are_found(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Damage
+) -> None:
+    monkeypatch.setattr("tasks.embed.HELD", 0)
+    short = small(settings, planner="paper", shards=2)
+    with open_stores(short) as stores:
+        night = plan_small_night(stores, short, write_catalogue(tmp_path))
+        kept = list(stores.bucket.list("embeddings/"))
+        assert len(kept) == 13  # of twelve prompts and the negative one
+        assert make(night).complete
+        reference = end_states(stores, night.run)
+        start_over(night)  # empties the bucket
+        stages.remake_lost(stores, short, night.run)
+        assert make(night).complete
+        assert end_states(stores, night.run) == reference
+        damage(stores.bucket, list(stores.bucket.list("embeddings/")))
+        again = plan_small_night(
+            stores, short, write_catalogue(tmp_path, [("yellow", "mug")]), day=date(2026, 11, 23)
+        )
+        assert make(again).complete
+        assert_objects_whole(again)
+
+
+def assert_objects_whole(night: SmallNight) -> None:
+    """Every object that an embedding of a night is in can be read."""
+    with night.stores.session() as session:
+        plan = load_plan(session, night.run)
+    read_conditionings(night.stores, [leaf.embedding_key for leaf in plan.leaves])
 
 
 def assert_pictures(night: SmallNight, wanted: dict[str, Pixels], *, within: int = 0) -> None:

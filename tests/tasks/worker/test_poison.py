@@ -20,12 +20,12 @@ import pytest
 import torch
 from sqlalchemy import text
 
-from hierdiff_core.embedding import unpack
 from hierdiff_core.keys import segment_keys
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from hierdiff_core.sampling.sampler import Finished
+from tasks.embed import read_conditionings
 from tasks.errors import RowsSetAside
-from tasks.ledger import find_embeddings, load_plan, summarise
+from tasks.ledger import load_plan, summarise
 from tasks.report.publish import publish
 from tasks.settings import Settings
 from tasks.states import RunState, SubtreeState
@@ -33,7 +33,7 @@ from tasks.stores import open_stores
 from tasks.worker import decode
 from tasks.worker.decode import DecodeQueue
 from tasks.worker.denoise import denoise_shard
-from tasks.worker.shard import load_conditioning, load_work
+from tasks.worker.shard import load_work, open_conditioning
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,
@@ -88,10 +88,10 @@ def embeddings_of(night: SmallNight, count: int) -> dict[int, torch.Tensor]:
     """Return what steers the poisoned rows, by leaf."""
     with night.stores.session() as session:
         plan = load_plan(session, night.run)
-        packed = find_embeddings(session, [leaf.embedding_key for leaf in plan.leaves])
     leaves = leaves_of(night, references(count))
     keys = {leaf: plan.leaves[leaf].embedding_key for leaf in leaves}
-    return {leaf: unpack(packed[key]).conditioning.tensors[EMBEDDING] for leaf, key in keys.items()}
+    found = read_conditionings(night.stores, keys.values())
+    return {leaf: found[key].tensors[EMBEDDING] for leaf, key in keys.items()}
 
 
 def leaves_of(night: SmallNight, wanted: list[str]) -> list[int]:
@@ -289,8 +289,8 @@ def test_a_cluster_that_fails_is_gone_around_and_its_members_get_their_pictures(
     leaf = next(iter(embeddings_of(planned, 1)))
     cluster = plan.path(plan.leaf_segment(leaf))[-2]
     work = load_work(planned.stores, planned.run, 0)
-    every = load_conditioning(planned.stores, work, range(len(plan.segments)))
-    mean = every.tensors[EMBEDDING][list(plan.members(cluster))].mean(dim=0)
+    every = open_conditioning(planned.stores, work, range(len(plan.segments)))
+    mean = every.mean(plan.members(cluster)).tensors[EMBEDDING][0]
     nearest = float(mean @ marked[0] / mean.norm()) - 1e-4
     monkeypatch.setattr(Decoder, "predict", faulty)
     told = run_all(planned)
