@@ -18,7 +18,7 @@ from prefect.events.schemas.events import ResourceSpecification
 from flows.stack.orchestrator import HEARTBEAT
 
 MISSED = 3  # heartbeats missed before a run counts as dead
-FLOWS = ["nightly", "subtree"]
+FLOWS = ["nightly", "subtree", "embed"]
 BREATH = 15  # seconds between a crash and the next try
 ENDS = ["Completed", "Failed", "Cancelled", "Crashed"]
 MOVES = ["AwaitingRetry", "Scheduled", "Pending", "Running", "Completed", "Cancelled"]

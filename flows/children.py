@@ -36,7 +36,12 @@ def child_name(shard: int) -> str:
 
 def ensure_child(run_id: str, shard: int, name: str) -> UUID:
     """Make sure that a child is queued or running for an incomplete shard; return its id."""
-    key = child_key(run_id, shard)
+    parameters: dict[str, object] = {"run_id": run_id, "shard": shard, "name": name}
+    return start_child(DEPLOYMENT, child_key(run_id, shard), parameters, name)
+
+
+def start_child(deployment: str, key: str, parameters: dict[str, object], name: str) -> UUID:
+    """Make sure that the one flow run of a key is queued or running; return its id."""
     with get_client(sync_client=True) as client:
         known = find_child(client, key)
         if known is not None:
@@ -44,8 +49,8 @@ def ensure_child(run_id: str, shard: int, name: str) -> UUID:
                 queue_again(client, known.id)
             return known.id
     started = run_deployment(
-        DEPLOYMENT,
-        parameters={"run_id": run_id, "shard": shard, "name": name},
+        deployment,
+        parameters=parameters,
         idempotency_key=key,
         flow_run_name=name,
         timeout=0,

@@ -1,4 +1,4 @@
-"""What this package needs on a Prefect server: two pools, two deployments, two automations.
+"""What this package needs on a Prefect server: pools, deployments and two automations.
 
 They are registered the same way on the embedded server and on any other; `prefect.yaml` defines the
 deployments. Flows are named by module, so a worker finds them wherever the package is installed,
@@ -18,6 +18,7 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.automations import register_automations
+from flows.embedding import NIGHTS, move_text_side
 from flows.errors import MissingDeployments, ServiceFailed
 from flows.schedules import set_form_defaults
 from tasks.night_settings import NightSettings
@@ -26,6 +27,7 @@ POOLS = {
     "cpu": "Parent runs: each plans a night and has all its subtrees run.",
     "gpu": "Subtrees: one worker per GPU, one run at a time.",
 }
+TEXT = "Embedding: prompts are read here, where only text sides are loaded."
 
 
 def prefect_file() -> Path:
@@ -37,8 +39,8 @@ def prefect_file() -> Path:
     raise MissingDeployments(folders=" or ".join(str(folder) for folder in folders))
 
 
-def register_pools() -> None:
-    """Create the two process pools where they do not exist; other types of pool are left alone.
+def register_pools(text_pool: str = NIGHTS) -> None:
+    """Create the process pools where they do not exist; other types of pool are left alone.
 
     The server is the one of Prefect's own settings, here as everywhere: address, credentials, TLS.
     """
@@ -46,7 +48,7 @@ def register_pools() -> None:
     # and the server's SQLite then refuses one of them.
     template = ProcessWorker.get_default_base_job_template()
     with get_client(sync_client=True) as client:
-        for name, description in POOLS.items():
+        for name, description in ({text_pool: TEXT} | POOLS).items():
             pool = WorkPoolCreate(
                 name=name, type="process", description=description, base_job_template=template
             )
@@ -58,13 +60,17 @@ def register_pools() -> None:
 
 
 def register_deployments(
-    environment: dict[str, str], log: Path, settings: NightSettings, file: Path | None = None
+    environment: dict[str, str],
+    log: Path,
+    settings: NightSettings,
+    file: Path | None = None,
+    text_pool: str = NIGHTS,
 ) -> None:
     """Run `prefect deploy --all` on prefect.yaml against the server named in `environment`.
 
     A process of its own, because deploying imports the flows and all they need. Its output goes to
     `log`; raises ServiceFailed with that log's name. The form of a new night then starts from
-    `settings`.
+    `settings`, and prompts are embedded in `text_pool`.
     """
     file = file or prefect_file()
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
@@ -84,3 +90,4 @@ def register_deployments(
     if file == prefect_file():
         with get_client(sync_client=True) as client:
             set_form_defaults(client, settings)
+            move_text_side(client, text_pool)

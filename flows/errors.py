@@ -36,6 +36,11 @@ class SubtreeFailed(HierdiffError):
     night to make what is missing."""
 
 
+class EmbeddingFailed(HierdiffError):
+    """Flow run {child} ({name}) ended as {state}; its page in the UI says why. Retry the night to
+    embed what is missing."""
+
+
 class NightIncomplete(HierdiffError):
     """Run {run} is missing {missing} images{aside}; retry it in the UI or with
     `hierdiff retry {run}`."""

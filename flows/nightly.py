@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import date
+from functools import partial
 from typing import Annotated, Any
 
 from prefect import Flow, flow, get_run_logger, task
@@ -23,6 +24,7 @@ from pydantic import Field, WithJsonSchema
 from flows.agreement import agree
 from flows.artifacts import show_plan, show_result
 from flows.children import await_child, cancel_children, child_name, ensure_child
+from flows.embedding import embed_night, run_with_embeddings
 from flows.errors import NightIncomplete, SubtreeFailed
 from flows.messages import emit_rejected
 from flows.names import night_name
@@ -171,23 +173,11 @@ def plan_everything(
 
 
 def run_everything(stores: Stores, settings: Settings, run: uuid.UUID, night: str) -> None:
-    """Run all open subtrees, once more where one of them found embeddings that are lost.
-
-    They are made here, on the text side: who denoises has no text encoder.
-    """
+    """Run all open subtrees, once more where one of them found embeddings that are lost."""
     with stores.session() as session:
         set_run_state(session, run, RunState.RUNNING)
         note_flow_run(session, run, owner())
-    stages.remake_lost(stores, settings, run)
-    try:
-        run_open(stores, run, night)
-    except SubtreeFailed:
-        if not stages.remake_lost(stores, settings, run):
-            raise
-    else:
-        if not stages.remake_lost(stores, settings, run):
-            return
-    run_open(stores, run, night)
+    run_with_embeddings(stores, settings, run, partial(run_open, stores, run, night))
 
 
 def run_open(stores: Stores, run: uuid.UUID, night: str) -> None:
@@ -267,9 +257,10 @@ def embed_prompts(stores: Stores, settings: Settings, batch: int) -> None:
         if isinstance(bar, uuid.UUID):
             update_progress_artifact(bar, progress=100.0 * done / max(total, 1))
 
-    made = stages.embed(stores, settings, batch, report)
+    made = embed_night(stores, settings, batch, report)
     report(1, 1)
-    get_run_logger().info("%d embeddings made, the others were cached", made)
+    if made is not None:
+        get_run_logger().info("%d embeddings made, the others were cached", made)
 
 
 @task(name="plan", task_run_name="plan", cache_policy=NO_CACHE)

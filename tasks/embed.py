@@ -25,6 +25,7 @@ from hierdiff_core.models.loaded import Models
 from hierdiff_core.prompt import Prompt, negative_key
 from tasks.errors import CorruptObject, LostEmbeddings, MissingEmbedding, MissingObject
 from tasks.ledger import (
+    NightPlan,
     StoredEmbedding,
     find_embeddings,
     find_prompts,
@@ -155,13 +156,18 @@ def remake_run_embeddings(stores: Stores, run: uuid.UUID, models: Models) -> boo
     """
     with stores.session() as session:
         night = load_plan(session, run)
-        negatives = {negative_key(tree.recipe): tree for tree in night.trees}
-        leaves = {leaf.embedding_key for leaf in (*night.leaves, *night.guests)}
-        lost = lost_embeddings(session, {*leaves, *negatives})
-        prompts = load_run_prompts(session, run) if lost & negatives.keys() else ()
+        lost = lost_embeddings(session, embeddings_of(night))
+        negatives = lost & {negative_key(tree.recipe) for tree in night.trees}
+        prompts = load_run_prompts(session, run) if negatives else ()
     if lost:
-        remake_embeddings(stores, leaves, models)
+        remake_embeddings(stores, lost - negatives, models)
         # One prompt of each recipe, whose own embedding is there, has the negative one made.
         embed_prompts(stores, list({each.recipe: each for each in prompts}.values()), models)
         models.forget_encoders()
     return bool(lost)
+
+
+def embeddings_of(night: NightPlan) -> set[str]:
+    """Return the keys of a plan's embeddings, negative ones too."""
+    negatives = {negative_key(tree.recipe) for tree in night.trees}
+    return negatives | {leaf.embedding_key for leaf in (*night.leaves, *night.guests)}

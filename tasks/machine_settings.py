@@ -61,6 +61,11 @@ class MachineSettings(BaseModel):
     device: str = Field(
         default="auto", description="cuda, cuda:N or cpu; auto: a GPU if there is one"
     )
+    text_pool: str = Field(
+        default="cpu",
+        description="pool whose workers embed prompts, read by `hierdiff deploy`; `cpu`: the "
+        "night's own flow run does",
+    )
     lease_seconds: float = Field(
         default=60.0, ge=1, description="seconds until a silent worker counts as gone"
     )

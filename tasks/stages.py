@@ -19,7 +19,12 @@ from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.solver import make_solver
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
-from tasks.embed import embed_prompts, remake_embeddings, remake_run_embeddings
+from tasks.embed import (
+    embed_prompts,
+    embeddings_of,
+    remake_embeddings,
+    remake_run_embeddings,
+)
 from tasks.errors import GroundLost, LostEmbeddings
 from tasks.ingest import Ingested, read_batch
 from tasks.ledger import (
@@ -27,6 +32,7 @@ from tasks.ledger import (
     catalogue_of,
     digest_rows,
     find_replaced,
+    load_plan,
     load_prompts,
     load_rejected,
     lost_embeddings,
@@ -226,6 +232,12 @@ def _plan(stores: Stores, settings: Settings, batch: int, chosen: CatalogueSetti
 def remake_lost(stores: Stores, settings: Settings, run: uuid.UUID) -> bool:
     """Make anew what is lost or damaged of a run's embeddings; return whether any was."""
     return remake_run_embeddings(stores, run, open_models(settings))
+
+
+def lacks_embeddings(stores: Stores, run: uuid.UUID) -> bool:
+    """Return whether any of a run's embeddings is known to be lost or damaged."""
+    with stores.session() as session:
+        return bool(lost_embeddings(session, embeddings_of(load_plan(session, run))))
 
 
 def record_stages(

@@ -42,13 +42,14 @@ def deploy() -> None:
     """Register pools, deployments and automations on the server at PREFECT_API_URL."""
     settings = read_settings()
     with prefect(settings) as url:
-        register_pools()
+        register_pools(settings.text_pool)
         with get_client(sync_client=True) as client:
             register_messages(client, settings)
         log = Path(tempfile.gettempdir()) / f"hierdiff-deploy-{os.getpid()}.log"
-        register_deployments({"PREFECT_API_URL": url}, log, settings.night)
+        told, pool = {"PREFECT_API_URL": url}, settings.text_pool
+        register_deployments(told, log, settings.night, text_pool=pool)
         log.unlink(missing_ok=True)
-    click.echo(f"nightly and subtree are deployed on {url}")
+    click.echo(f"nightly, subtree and embed are deployed on {url}")
 
 
 @click.command()
@@ -71,12 +72,12 @@ def schedule(catalogue: str, reading: dict[str, object], cron: str, off: bool) -
 
 
 @click.command()
-@click.option("--pool", type=click.Choice(["gpu", "cpu"]), default="gpu", show_default=True)
+@click.option("--pool", default="gpu", show_default=True, help="gpu, cpu or HIERDIFF_TEXT_POOL")
 @click.option("--gpu", default=0, show_default=True, help="number of the GPU to use")
 @click.option("--limit", default=1, show_default=True, help="flow runs at a time")
 def worker(pool: str, gpu: int, limit: int) -> None:
     """Serve a pool from this machine; start one worker per GPU."""
-    device = str(gpu) if pool == "gpu" else ""
+    device = "" if pool == "cpu" else str(gpu)
     # Without heartbeats the server never learns of a flow run that died with its machine.
     beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
     # A supervisor's journal is no terminal, and is to show a line when it is written.

@@ -183,7 +183,7 @@ class _Start:
         from flows.deployments import register_pools
 
         with orchestrator.pointed_at(self.stack.api_url):
-            register_pools()
+            register_pools(read_settings(home=self.stack.home).text_pool)
         self._done("Prefect")
 
     def _start_workers(self) -> None:
@@ -212,9 +212,10 @@ class _Start:
     def _register(self) -> None:
         from flows.deployments import register_deployments
 
-        night = read_settings(home=self.stack.home).night
+        settings, log = read_settings(home=self.stack.home), self._log("deployments")
+        pool, file = settings.text_pool, self.prefect_yaml
         with orchestrator.pointed_at(self.stack.api_url):
-            register_deployments(self.base, self._log("deployments"), night, self.prefect_yaml)
+            register_deployments(self.base, log, settings.night, file, text_pool=pool)
         self._done("deployments")
 
     def _service(

@@ -21,12 +21,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowFilter,
+    FlowFilterName,
+)
 from prefect.client.schemas.objects import Artifact, FlowRun
 from prefect.states import Scheduled
 
 from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
+from flows.embedding import move_text_side
 from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
 from flows.starts import NightStart, read_deployment, start_night
@@ -132,6 +138,27 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     assert "nothing is missing" in run_command("retry", told["run"])
     priced = json.loads(run_command("plan", "again", "--file", str(file), "--json"))
     assert (priced["kept"], priced["device_seconds"]) == (12, 0.0)  # every picture is there by now
+
+
+def test_prompts_are_embedded_in_the_pool_that_is_set(
+    stack: Stack, stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HIERDIFF_SEED", "71")  # nothing is embedded already
+    monkeypatch.setenv("HIERDIFF_SHARDS", "1")
+    file = write_catalogue(tmp_path, [("red", "mug"), ("blue", "mug")])
+    with get_client(sync_client=True) as client:
+        move_text_side(client, "gpu")
+    try:
+        told = json.loads(run_command("run", "elsewhere", "--file", str(file), "--json"))
+    finally:
+        with get_client(sync_client=True) as client:
+            move_text_side(client, "cpu")
+    assert (told["state"], told["images"]) == ("completed", 2)
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["embed"])))
+    (child,) = runs
+    assert child.state_name == "Completed"
+    assert child.work_pool_name == "gpu"
 
 
 def test_a_night_that_exists_answers_only_for_the_same_request(

@@ -1,0 +1,108 @@
+"""The text side: a night's prompts are embedded by the night's own flow run, or by a child.
+
+Which of them is decided where `hierdiff deploy` registers the deployment `embed`: in the pool of
+the nights there is no child, and in any other the child loads the text side and nothing else.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from prefect import flow, get_run_logger
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentUpdate
+from prefect.exceptions import ObjectNotFound
+
+from flows.children import await_child, start_child
+from flows.errors import EmbeddingFailed, SubtreeFailed
+from flows.quiet import quiet_libraries
+from tasks import stages
+from tasks.settings import Settings, read_settings
+from tasks.stores import Stores, open_stores
+
+DEPLOYMENT = "embed/embed"
+NIGHTS = "cpu"  # the pool of the nights
+
+
+@flow(name="embed", flow_run_name="{name}", log_prints=False)
+def embed(batch: int, run_id: str | None = None, name: str = "embed") -> None:
+    """Embed a night's prompts, or make anew what a run's embeddings are missing.
+
+    Args:
+        batch: Number of the night; 0 where a run is named.
+        run_id: Run that the embeddings are of; `hierdiff status` lists them.
+        name: Name in the UI.
+    """
+    quiet_libraries()
+    machine = read_settings()
+    with open_stores(machine) as stores:
+        if run_id is not None:
+            stages.remake_lost(stores, machine, uuid.UUID(run_id))
+            return
+        made = stages.embed(stores, machine, batch, lambda done, total: None)
+    get_run_logger().info("%d embeddings made, the others were cached", made)
+
+
+def embed_night(
+    stores: Stores, settings: Settings, batch: int, report: Callable[[int, int], None]
+) -> int | None:
+    """Embed a night's prompts; return how many were made, or None where a child made them."""
+    if runs_here():
+        return stages.embed(stores, settings, batch, report)
+    _run_child(f"batch/{batch}", {"batch": batch, "name": f"embed night {batch}"})
+    return None
+
+
+def remake_lost(stores: Stores, settings: Settings, run: uuid.UUID) -> bool:
+    """Make anew what is lost of a run's embeddings; return whether any was."""
+    if runs_here():
+        return stages.remake_lost(stores, settings, run)
+    lost = stages.lacks_embeddings(stores, run)
+    if lost:
+        _run_child(f"run/{run}", {"batch": 0, "run_id": str(run), "name": f"embed {run}"})
+    return lost
+
+
+def run_with_embeddings(
+    stores: Stores, settings: Settings, run: uuid.UUID, carry_out: Callable[[], None]
+) -> None:
+    """Carry a run out, once more where a subtree found embeddings that are lost.
+
+    They are made on the text side: who denoises has no text encoder.
+    """
+    remake_lost(stores, settings, run)
+    try:
+        carry_out()
+    except SubtreeFailed:
+        if not remake_lost(stores, settings, run):
+            raise
+    else:
+        if not remake_lost(stores, settings, run):
+            return
+    carry_out()
+
+
+def runs_here() -> bool:
+    """Return whether the text side is loaded where nights are run."""
+    with get_client(sync_client=True) as client:
+        try:
+            return client.read_deployment_by_name(DEPLOYMENT).work_pool_name == NIGHTS
+        except ObjectNotFound:  # deployed by an earlier version
+            return True
+
+
+def move_text_side(client: SyncPrefectClient, pool: str) -> None:
+    """Have prompts embedded by the workers of a pool."""
+    deployment = client.read_deployment_by_name(DEPLOYMENT)
+    if deployment.work_pool_name != pool:
+        client.update_deployment(deployment.id, DeploymentUpdate(work_pool_name=pool))
+
+
+def _run_child(key: str, parameters: dict[str, object]) -> None:
+    name = str(parameters["name"])
+    started = start_child(DEPLOYMENT, f"hierdiff/embed/{key}", parameters, name)
+    child = await_child(started, read_settings().patience_seconds)
+    if child.state is None or not child.state.is_completed():
+        state = child.state.name if child.state else "unknown"
+        raise EmbeddingFailed(name=name, state=state, child=child.name)
