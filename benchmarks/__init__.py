@@ -17,6 +17,7 @@ ORDER = (
     "equality",
     "planning",
     "churn",
+    "conditionings",
     "levels",
     "calibrated",
     "own",

@@ -45,16 +45,7 @@ def make_networks(scale: Scale, device: torch.device, dtype: torch.dtype) -> Any
     with torch.device(device):
         torch.manual_seed(0)
         unet = make_unet(scale)
-        movq: Any = VQModel(
-            down_block_types=_blocks(scale, "DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
-            up_block_types=_blocks(scale, "UpDecoderBlock2D", "AttnUpDecoderBlock2D")[::-1],
-            block_out_channels=scale.autoencoder,
-            layers_per_block=2,
-            latent_channels=4,
-            num_vq_embeddings=scale.codes,
-            vq_embed_dim=4,
-            norm_type="spatial",
-        )
+        movq = make_autoencoder(scale)
     # A random network would amplify rounding far more than a trained one does.
     unet.conv_out.weight.data.mul_(0.1)
     scheduler = DDPMScheduler(variance_type="fixed_small", **NOISE)
@@ -80,6 +71,20 @@ def make_unet(scale: Scale) -> Any:
         encoder_hid_dim_type="image_proj",
         addition_embed_type="image",
         resnet_time_scale_shift="scale_shift",
+    )
+
+
+def make_autoencoder(scale: Scale) -> Any:
+    """Return the MoVQ, four levels at the real size, two at the shrunk one."""
+    return VQModel(
+        down_block_types=_blocks(scale, "DownEncoderBlock2D", "AttnDownEncoderBlock2D"),
+        up_block_types=_blocks(scale, "UpDecoderBlock2D", "AttnUpDecoderBlock2D")[::-1],
+        block_out_channels=scale.autoencoder,
+        layers_per_block=2,
+        latent_channels=4,
+        num_vq_embeddings=scale.codes,
+        vq_embed_dim=4,
+        norm_type="spatial",
     )
 
 

@@ -113,7 +113,8 @@ def pack(embedding: Embedding) -> bytes:
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in embedding.conditioning.tensors.items():
         tensors |= _packed(name, tensor.contiguous())
-    vector = torch.from_numpy(np.ascontiguousarray(embedding.vector))
+    # Copied: it may be a view of a tensor that steers, and safetensors refuses shared memory.
+    vector = torch.from_numpy(np.array(embedding.vector))
     if not _is_only(vector, tensors):
         tensors[_VECTOR] = vector
     return safetensors.torch.save(tensors)

@@ -24,6 +24,7 @@ FIGURES = {
     "choice": "budgets at which the highest score is at least the best tree",
     "risk": "score of the default night less that of plain pictures, shop",
     "churn": "unchanged rows with another picture",
+    "conditionings": "ledger at 2,000 prompts",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",
 }

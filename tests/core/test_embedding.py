@@ -201,6 +201,14 @@ def test_what_a_network_reads_is_rounded_and_masked_in_its_tokens_alone() -> Non
     assert all(torch.equal(again[name], read[name]) for name in read)
 
 
+def test_a_vector_that_is_a_view_of_what_steers_is_packed_beside_it() -> None:
+    pooled, tokens = torch.randn(1, 8), torch.randn(1, 3, 4)
+    row = Conditioning({"pooled": pooled, "tokens": tokens})
+    again = unpack(pack(Embedding(pooled[0].numpy(), row)))
+    np.testing.assert_array_equal(again.vector, pooled[0].numpy())
+    assert torch.equal(again.conditioning.tensors["pooled"], pooled)
+
+
 def test_a_vector_is_packed_alone() -> None:
     packed = pack_vector(np.arange(5, dtype=np.float32))
     np.testing.assert_array_equal(unpack(packed).vector, np.arange(5))
