@@ -80,5 +80,5 @@ def test_a_bad_value_is_one_line_that_names_the_setting(
 def test_every_setting_that_can_be_wrong_has_its_cases() -> None:
     free = {"home", "database_url", "s3_endpoint_url", "s3_bucket", "s3_prefix", "s3_access_key",
             "s3_secret_key", "public_url", "source_url", "source_query", "source_file", "model",
-            "options", "device", "currency"}  # fmt: skip
+            "options", "device", "currency", "text_pool"}  # fmt: skip
     assert set(Settings.model_fields) - set(BAD) == free
