@@ -24,6 +24,7 @@ from hierdiff_core.whole_file import write_whole
 
 # Prompts per write to the cache: a crash repeats at most these.
 _CHUNK = 64
+_NOWHERE = np.zeros(1, np.float32)  # the vector of a negative prompt, which is in no tree
 _FOUND = 512  # embeddings that are read from a cache at once
 
 Item = TypeVar("Item")
@@ -169,8 +170,7 @@ def _embed_negatives(recipes: set[Recipe], models: Models, cache: EmbeddingCache
                 encoder.embed_negative(replace(recipe, negative_prompt=""))  # or it is to blame
                 failed[key] = f"of the negative prompt could not be made ({reason_of(negative)})"
                 continue
-            stand_in = next(iter(negative.tensors.values())).flatten().float().numpy()
-            cache.keep({key: pack(Embedding(stand_in, negative))})
+            cache.keep({key: pack(Embedding(_NOWHERE, negative))})
     return failed
 
 

@@ -111,6 +111,19 @@ def test_every_prompt_and_the_negative_are_embedded_and_found(
     assert torch.equal(negative.tensors[EMBEDDING], prior.embed_negative(recipe).tensors[EMBEDDING])
 
 
+def test_a_negative_prompt_is_in_no_tree_and_takes_the_room_of_what_steers_alone(
+    models: WatchedModels, recipe: Recipe, cache: FolderCache
+) -> None:
+    wide = Conditioning({"tokens": torch.randn(1, 64, 128)})
+    models.watched.embed_negative = lambda recipe: wide
+    embed_missing(prompts_of(recipe), models, cache)
+    (packed,) = cache.find([negative_key(recipe)]).values()
+    assert len(packed) < 64 * 128 * 4 + 500
+    found = find_negative(cache, recipe)
+    assert found is not None
+    assert torch.equal(found.tensors["tokens"], wide.tensors["tokens"])
+
+
 def test_what_is_known_is_not_embedded_again(
     models: WatchedModels, recipe: Recipe, cache: FolderCache
 ) -> None:
