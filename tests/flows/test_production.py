@@ -50,7 +50,6 @@ TONIGHT = {
     "HIERDIFF_STEPS": "4",
     "HIERDIFF_OPTION_PRIOR_STEPS": "3",
     "HIERDIFF_SHARDS": "1",
-    "HIERDIFF_SAVING": "0.3",
     "HIERDIFF_SOURCE_QUERY": "SELECT title AS prompt, sku AS reference FROM products ORDER BY sku",
 }
 
@@ -163,7 +162,7 @@ def test_a_production_is_set_up_and_makes_nights_as_its_page_says(
     assert_one_line(machine.run("migrate", code=2, HIERDIFF_DATABASE_URL=plain), "SSL")
     # 4. Register.
     assert "deployed" in machine.run("deploy")
-    unknown = machine.run("deploy", code=2, PREFECT_API_KEY="pnu_wrong")
+    unknown = machine.run("schedule", "mugs", code=2, PREFECT_API_KEY="pnu_wrong")
     assert_one_line(unknown, "PREFECT_API_KEY")
     untrusted = machine.run("deploy", code=2, PREFECT_API_SSL_CERT_FILE="")
     assert_one_line(untrusted, "certificate")
