@@ -141,14 +141,16 @@ def unpack(packed: bytes) -> Embedding:
 def as_read(conditioning: Conditioning, slots: Sequence[Slot], dtype: torch.dtype) -> Conditioning:
     """Return a conditioning as a network of a precision reads it, in float32.
 
-    Its tokens are rounded to that precision, and zero where their mask hides them.
+    Its tokens are rounded to that precision, and zero where their mask hides them; where it hides
+    all of them they stay, since attention that is to read nothing reads all alike.
     """
     tensors = dict(conditioning.tensors)
     for slot in slots:
         if slot.kind == "tokens" and slot.name in tensors:
             tokens = tensors[slot.name].to(dtype).float()
             if slot.mask:
-                tokens = tokens * (tensors[slot.mask] != 0).unsqueeze(-1)
+                seen = tensors[slot.mask] != 0  # (N, L)
+                tokens = tokens * (seen | ~seen.any(dim=1, keepdim=True)).unsqueeze(-1)
             tensors[slot.name] = tokens
     return Conditioning(tensors)
 

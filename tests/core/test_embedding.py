@@ -201,6 +201,15 @@ def test_what_a_network_reads_is_rounded_and_masked_in_its_tokens_alone() -> Non
     assert all(torch.equal(again[name], read[name]) for name in read)
 
 
+def test_a_network_reads_all_tokens_where_a_mask_hides_every_one() -> None:
+    slots = (Slot("states", "tokens", "mask"), Slot("mask", "mask"))
+    states, mask = torch.randn(2, 3, 4), torch.tensor([[True, False, True], [False] * 3])
+    read = as_read(Conditioning({"states": states, "mask": mask}), slots, torch.float32).tensors
+    assert torch.equal(read["states"][1], states[1])
+    assert not read["states"][0, 1].any()
+    assert torch.equal(read["states"][0, ::2], states[0, ::2])
+
+
 def test_a_vector_that_is_a_view_of_what_steers_is_packed_beside_it() -> None:
     pooled, tokens = torch.randn(1, 8), torch.randn(1, 3, 4)
     row = Conditioning({"pooled": pooled, "tokens": tokens})
