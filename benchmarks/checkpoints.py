@@ -117,7 +117,7 @@ def _bare(planned: PlannedNight, name: str) -> dict[str, float]:
     for each in rounds(job, decoder, solver):
         for done in each.finished:
             if night.plan.is_leaf(done.segment):
-                decoder.decode(done.state.latents[None])
+                decoder.decode(done.state.latents[None], [""])
     return {"seconds": clock() - began}
 
 

@@ -123,7 +123,7 @@ def _slots_table(plan: Plan, decoder: Decoder, slots: Mapping[int, States]) -> T
 
 def _pictures(plan: Plan, decoder: Decoder, found: States) -> np.ndarray[Any, Any]:
     leaves = [found[plan.leaf_segment(leaf).id].latents for leaf in range(plan.size)]
-    return np.concatenate([decoder.decode(each[None]) for each in leaves])
+    return np.concatenate([decoder.decode(each[None], [""]) for each in leaves])
 
 
 def _levels(found: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> int:

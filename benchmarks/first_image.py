@@ -53,7 +53,7 @@ def _first(catalogue: Catalogue, plan: Plan, decoder: Decoder) -> float:
     for each in rounds(catalogue.job(plan, SLOTS), decoder, solver):
         for done in each.finished:
             if plan.is_leaf(done.segment):
-                decoder.decode(done.state.latents[None])
+                decoder.decode(done.state.latents[None], [""])
                 return clock(decoder.device) - began
     return float("nan")
 

@@ -10,7 +10,7 @@ import ctypes
 import gc
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Idle:
         """Return zeros."""
         return torch.zeros_like(latents)
 
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
+    def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Return black pictures."""
         return np.zeros((len(latents), 8, 8, 3), dtype=np.uint8)
 

@@ -91,7 +91,7 @@ def seconds_per_picture(lab: Lab, decoder: Decoder) -> float:
     latents, seconds = torch.randn(1, *decoder.latent_shape), []
     for _ in range(3 if lab.quick else 21):
         began = clock(decoder.device)
-        decoder.decode(latents)
+        decoder.decode(latents, [""])
         seconds.append(clock(decoder.device) - began)
     return Spread(tuple(seconds)).median
 

@@ -56,12 +56,13 @@ class Sides:
         for each in rounds(self.catalogue.job(self.plan, slots), decoder, solver):
             if each.finished:
                 at = clock(decoder.device)
-                decoder.decode(torch.stack([done.state.latents for done in each.finished]))
+                latents = [done.state.latents for done in each.finished]
+                decoder.decode(torch.stack(latents), [""] * len(latents))
                 decoding += clock(decoder.device) - at
                 ended += each.finished
         then = clock(decoder.device)
         denoise = then - began - decoding
-        decode_latents(decoder, [done.state.latents for done in ended])
+        decode_latents(decoder, [done.state.latents for done in ended], [""] * len(ended))
         night = denoise + clock(decoder.device) - then
         return {"denoise": denoise, "whole": denoise + decoding, "whole, as at night": night}
 

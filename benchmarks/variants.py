@@ -100,8 +100,9 @@ def _draw(subject: Subject, texts: Sequence[str], name: str, share: float, eyes:
             slots=PICTURES,
             text_keys=group.text_keys,
         )
-        ends = (end for end in run(job, denoiser, solver) if plan.is_leaf(end.segment))
-        pixels = np.stack(decode_latents(denoiser, [end.state.latents for end in ends]))
+        ends = [end for end in run(job, denoiser, solver) if plan.is_leaf(end.segment)]
+        names = [group.content_keys[plan.order[end.segment.first]] for end in ends]
+        pixels = np.stack(decode_latents(denoiser, [end.state.latents for end in ends], names))
         alike.append(eyes.clip.diversity(pixels))
         scores.append(float(eyes.judge.scores(pixels, [text] * PICTURES).mean()))
     return Alike(np.array(alike), np.array(scores))

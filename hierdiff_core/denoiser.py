@@ -53,9 +53,11 @@ class Denoiser(Protocol):
         """
         ...
 
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
+    def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         """Return pictures (B, height, width, 3) of final latents (B, *latent_shape).
 
-        Draws no noise; a picture depends on its own latents alone.
+        A picture depends on its own latents and its own name alone, which stands for all that the
+        family draws while it decodes: the content key of the prompt or cluster, and the recipe's
+        seed.
         """
         ...

@@ -19,6 +19,7 @@ from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, stack
 from hierdiff_core.errors import InvalidSetting, RowFailed
 from hierdiff_core.forest import Group, group_prompts
+from hierdiff_core.keys import node_key
 from hierdiff_core.models.family import load_family
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.models.recipes import load_prompt_check, make_recipe, pin_recipe
@@ -121,7 +122,8 @@ def generate(
         forwards=load_family(recipe.family).forwards(recipe),
     )
     latents = _denoise(job, denoiser, group, progress)
-    pictures = decode_latents(denoiser, latents)
+    names = [node_key(plan, plan.leaf_segment(leaf), job.content_keys) for leaf in range(plan.size)]
+    pictures = decode_latents(denoiser, latents, names)
     return Made(
         np.stack([pictures[leaf] for leaf in leaves]),
         np.stack([latents[leaf].numpy() for leaf in leaves]),

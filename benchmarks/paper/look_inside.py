@@ -78,14 +78,15 @@ class Family:
 def watch_run(watch: Watch, subject: Subject, panel: Panel, report: Report) -> Outcome:
     """Follow a standard run, and judge the picture that is predicted at every step."""
     steps = list(_follow(watch, subject, report))
-    frames = set(watch.frames())
+    frames, keys = set(watch.frames()), _drawing_keys(watch)
     shown, scores, features = [], [], []
     for at, (latents, predicted) in enumerate(steps):
         if at in frames:
-            shown.append((decode(list(latents[: watch.kept]), subject),
-                          decode(list(predicted[: watch.kept]), subject)))  # fmt: skip
+            kept = keys[: watch.kept]
+            shown.append((decode(list(latents[: watch.kept]), kept, subject),
+                          decode(list(predicted[: watch.kept]), kept, subject)))  # fmt: skip
         if at:  # before the first step nothing is predicted yet
-            pictures = decode(list(predicted), subject)
+            pictures = decode(list(predicted), keys, subject)
             scores.append(panel.verdicts(pictures, watch.texts)[0])
             features.append(panel.features(pictures))
     strips = [pair[row][prompt] for prompt in range(min(watch.kept, len(watch.texts)))
@@ -155,7 +156,8 @@ def show_family(family: Family, subject: Subject, panel: Panel, report: Report) 
     for each in rounds(job, subject.denoiser(), subject.solver(family.solver, family.steps)):
         report(each.evaluations)
         found |= {plan.order[end.segment.first]: end.state.latents for end in each.finished}
-    pictures = decode([found[at] for at in range(len(clusters))], subject)
+    same = ["shared"] * len(clusters)
+    pictures = decode([found[at] for at in range(len(clusters))], same, subject)
     facts = {f"leaf.{at}": float(leaf) for at, leaf in enumerate(leaves)}
     facts |= {"left": float(len(left)), "evaluations": float(plan.evaluations), "images": 1.0}
     return Outcome({panel.judges[0].name: np.zeros(len(clusters))}, None, {}, pictures, facts)

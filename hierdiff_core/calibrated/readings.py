@@ -179,7 +179,9 @@ class _Measurements:
         return self._embed(self._walk(solver, start, self.conditioning.take(places), 0))
 
     def _embed(self, state: _State) -> Reading:
-        return self.embed_pictures(self.denoiser.decode(state.latents)).astype(np.float32)
+        return self.embed_pictures(self.denoiser.decode(state.latents, state.keys)).astype(
+            np.float32
+        )
 
     def _start(self, solver: Solver, places: Sequence[int]) -> _State:
         keys = [f"calibration/party-{at // self.design.together}" for at in places]

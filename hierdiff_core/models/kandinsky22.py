@@ -190,7 +190,7 @@ class Decoder:
         return guide(self._unet, self.guidance, latents, timesteps, conditioning, negative)
 
     @torch.no_grad()
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
+    def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         movq = self.pipeline.movq  # needs no scaling factor
         decoded = movq.decode(latents.to(movq.device, movq.dtype), force_not_quantize=True)
         return to_pixels(decoded["sample"], self.recipe.height, self.recipe.width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,8 +49,8 @@ class PictureSide:
         return guide(self.network, self.guidance, latents, timesteps, conditioning, self.negative)
 
     @torch.no_grad()
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
-        """See Denoiser."""
+    def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
+        """See Denoiser; no noise is drawn."""
         return to_pixels(self.decoder(latents), self.recipe.height, self.recipe.width)
 
 

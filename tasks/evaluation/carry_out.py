@@ -101,8 +101,8 @@ def _judge(
         nothing = np.full(len(prompts), np.nan)
         pictures = np.zeros((0, subject.recipe.height, subject.recipe.width, 3), np.uint8)
         return Outcome({judge.name: nothing for judge in panel.judges}, None, {}, pictures, facts)
-    pictures = decode([latents[at] for at in made], subject)
     texts = [prompts[at] for at in made]
+    pictures = decode([latents[at] for at in made], list(map(noise_key, texts)), subject)
     # Asking for the embedding loads the text side, which only a calibrated model's misfit needs.
     if "predicted" in facts and (embed_pictures := subject.embed_pictures) is not None:
         misfits = ((embed_pictures(pictures) - subject.vectors(texts)) ** 2).sum(axis=1)
@@ -125,13 +125,12 @@ def _spread(values: NDArray[np.float64], made: Sequence[int], count: int) -> NDA
     return found
 
 
-def decode(latents: Sequence[torch.Tensor], subject: Subject) -> Pictures:
-    """Return pictures (P, height, width, 3) of final latents."""
-    denoiser = subject.denoiser()
-    parts = [
-        denoiser.decode(torch.stack(list(latents[at : at + SLOTS])).to(denoiser.device))
-        for at in range(0, len(latents), SLOTS)
-    ]
+def decode(latents: Sequence[torch.Tensor], names: Sequence[str], subject: Subject) -> Pictures:
+    """Return pictures (P, height, width, 3) of final latents and the names that they draw by."""
+    denoiser, parts = subject.denoiser(), []
+    for at in range(0, len(latents), SLOTS):
+        rows = torch.stack(list(latents[at : at + SLOTS])).to(denoiser.device)
+        parts.append(denoiser.decode(rows, names[at : at + SLOTS]))
     return np.concatenate(parts)
 
 

@@ -28,7 +28,7 @@ from hierdiff_core.sampling.sampler import Finished
 from hierdiff_core.solver import Solver
 from tasks.object_keys import preview_key
 from tasks.settings import Settings
-from tasks.worker.shard import Work, picture
+from tasks.worker.shard import Work, name_noise, picture
 from tasks.worker.write_batch import Maker, Object, Picture, Preview, Split, Unmade
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,8 @@ class DecodeQueue:
         """Return makers for all that wait."""
         if not self.waiting:
             return []
-        call = _Call(self.denoiser, self.waiting, self.lock, self._warn)
+        names = [name_noise(self.work, done.segment) for done in self.waiting]
+        call = _Call(self.denoiser, self.waiting, names, self.lock, self._warn)
         self.waiting = []
         if self.denoiser.device.type != "cuda":
             call.pixels()
@@ -102,10 +103,12 @@ class _Call:
         self,
         denoiser: Denoiser,
         finished: Sequence[Finished],
+        names: Sequence[str],
         lock: Lock,
         warn: Callable[[int], None],
     ) -> None:
-        self.denoiser, self.finished, self.lock, self.warn = denoiser, finished, lock, warn
+        self.denoiser, self.lock, self.warn = denoiser, lock, warn
+        self.finished, self.names = finished, names
         self.decoded: Decoded | None = None
 
     def pixels(self) -> tuple[Pixels | Exception, ...]:
@@ -113,7 +116,7 @@ class _Call:
         with self.lock:
             if self.decoded is None:
                 latents = [done.state.latents for done in self.finished]
-                self.decoded = decode_each(self.denoiser, latents)
+                self.decoded = decode_each(self.denoiser, latents, self.names)
                 self.warn(self.decoded.width)
             return self.decoded.pictures
 

@@ -14,7 +14,8 @@ import numpy.typing as npt
 from hierdiff_core.bypass import bypass
 from hierdiff_core.checkpoint import State, unpack
 from hierdiff_core.errors import CorruptCheckpoint
-from hierdiff_core.plan import Plan
+from hierdiff_core.keys import node_key
+from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.png import encode_png, trace
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.streamed import StreamedConditioning
@@ -182,6 +183,11 @@ class StoredStates(Mapping[int, State]):
 
     def __len__(self) -> int:
         return len(self.done)
+
+
+def name_noise(work: Work, segment: Segment) -> str:
+    """Return the name by which a segment draws noise, here and in the sampler alike."""
+    return node_key(work.plan, segment, work.content_keys, work.night.text_keys)
 
 
 def picture(work: Work, leaf: int, pixels: npt.NDArray[np.uint8], *, with_prompt: bool) -> Picture:

@@ -96,7 +96,7 @@ class Gaussian:
         found = epsilon - x0 if self.flow else kinds[kind]
         return torch.cat([found, torch.tanh(x)], dim=1).float()
 
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
+    def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         raise NotImplementedError
 
     def _levels(self, timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -174,7 +174,7 @@ def test_the_first_picture_is_the_old_one(name: str) -> None:
     negative = Conditioning({EMBEDDING: _stored(name)["negative"]})
     denoiser = fit(load_networks(recipe, "cpu"), recipe, negative)
     state = _made(name)[forest.keys[forest.plan.leaf_segment(0).id]]
-    picture = denoiser.decode(state.latents[None])[0]
+    picture = denoiser.decode(state.latents[None], ["it"])[0]
     with Image.open(GOLDEN / f"{name}.png") as image:
         old = np.asarray(image.convert("RGB"))
     _assert_equal(facts, torch.tensor(picture).int(), torch.tensor(old).int(), within=1)

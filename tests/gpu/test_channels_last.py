@@ -24,5 +24,5 @@ def test_weights_lie_channels_last_and_predict_what_contiguous_ones_do(
     found, wanted = (predict(each, conditioning, 4) for each in (decoder, contiguous))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     latents = found[:, : decoder.latent_shape[0]]
-    one, other = (each.decode(latents).astype(int) for each in (decoder, contiguous))
+    one, other = (each.decode(latents, "abcd").astype(int) for each in (decoder, contiguous))
     assert abs(one - other).max() <= 1  # of 255

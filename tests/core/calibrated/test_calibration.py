@@ -51,7 +51,7 @@ class Uneven(Gaussian):
         x0 = y + spread * alpha * (x - alpha * y) / (spread * alpha**2 + sigma**2)
         return ((x - alpha * x0) / sigma).float()
 
-    def decode(self, latents: torch.Tensor):  # type: ignore[no-untyped-def]
+    def decode(self, latents: torch.Tensor, names: Sequence[str]):  # type: ignore[no-untyped-def]
         return latents.numpy()
 
 

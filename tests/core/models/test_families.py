@@ -294,15 +294,15 @@ def test_a_rows_prediction_is_its_own_at_any_step(loaded: Loaded, guidance: floa
 def test_a_picture_has_the_size_that_was_asked(loaded: Loaded) -> None:
     for height, width in loaded.sizes:
         denoiser = loaded.denoiser(height=height, width=width)
-        pictures = denoiser.decode(torch.zeros(2, *denoiser.latent_shape))
+        pictures = denoiser.decode(torch.zeros(2, *denoiser.latent_shape), "ab")
         assert (pictures.shape, pictures.dtype) == ((2, height, width, 3), np.uint8)
 
 
 def test_a_picture_does_not_depend_on_its_neighbours(loaded: Loaded) -> None:
     denoiser = loaded.denoiser()
     latents = torch.randn(3, *denoiser.latent_shape, generator=torch.Generator().manual_seed(1))
-    turned = denoiser.decode(latents.flip(0))[::-1]
-    np.testing.assert_array_equal(denoiser.decode(latents), turned)
+    turned = denoiser.decode(latents.flip(0), "cba")[::-1]
+    np.testing.assert_array_equal(denoiser.decode(latents, "abc"), turned)
 
 
 def test_prompts_of_the_house_pass_the_check_and_endless_ones_do_not(loaded: Loaded) -> None:

@@ -150,7 +150,7 @@ def test_a_picture_has_the_size_that_was_asked(
     recipe = folders.recipe(height=height, width=width)
     fitted = fit(denoiser.pipeline, recipe, Conditioning({EMBEDDING: denoiser.negative}))
     assert fitted.latent_shape == shape
-    assert fitted.decode(torch.zeros(2, *shape)).shape == (2, height, width, 3)
+    assert fitted.decode(torch.zeros(2, *shape), "ab").shape == (2, height, width, 3)
 
 
 def test_a_rows_prediction_is_its_own_at_any_step(denoiser: Decoder) -> None:
@@ -176,7 +176,7 @@ def test_networks_are_loaded_in_the_precision_of_the_recipe(folders: Any) -> Non
         embeds = {EMBEDDING: torch.ones(1, 16)}
         prediction = fitted.predict(torch.ones(1, 4, 4, 4), torch.tensor([1]), embeds)
     assert prediction.dtype == torch.float32
-    assert fitted.decode(torch.zeros(1, 4, 4, 4)).shape == (1, 16, 16, 3)
+    assert fitted.decode(torch.zeros(1, 4, 4, 4), "a").shape == (1, 16, 16, 3)
 
 
 def test_half_precision_on_a_cpu_is_refused(folders: Any) -> None:

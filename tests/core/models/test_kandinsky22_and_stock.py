@@ -170,7 +170,7 @@ def test_pictures_equal_the_stock_pipelines_to_the_byte(denoiser: Decoder) -> No
         decoded = denoiser.pipeline.movq.decode(latents, force_not_quantize=True)["sample"]
     stock = (decoded * 0.5 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).numpy()
     wanted = np.stack([np.asarray(each) for each in denoiser.pipeline.numpy_to_pil(stock)])
-    np.testing.assert_array_equal(denoiser.decode(latents), wanted)
+    np.testing.assert_array_equal(denoiser.decode(latents, "abc"), wanted)
 
 
 def test_guidance_above_one_steers_away_from_the_negative(denoiser: Decoder) -> None:

@@ -234,7 +234,7 @@ def test_decoded_pictures_equal_the_stock_pipelines_to_the_byte(sd: Loaded) -> N
     with torch.no_grad():
         decoded = vae.decode(latents / vae.config.scaling_factor).sample
     wanted = [np.asarray(each) for each in sd.stock.image_processor.postprocess(decoded)]
-    np.testing.assert_array_equal(denoiser.decode(latents), np.stack(wanted))
+    np.testing.assert_array_equal(denoiser.decode(latents, "abc"), np.stack(wanted))
 
 
 def test_a_rows_bits_do_not_depend_on_its_neighbours(sd: Loaded) -> None:
@@ -395,7 +395,7 @@ def test_networks_are_loaded_in_the_precision_of_the_recipe(sd: Loaded) -> None:
     with torch.no_grad():
         latents, timesteps = torch.ones(1, *denoiser.latent_shape), torch.tensor([1])
         assert denoiser.predict(latents, timesteps, row.conditioning.tensors).dtype is torch.float32
-    assert denoiser.decode(latents).shape == (1, 32, 32, 3)
+    assert denoiser.decode(latents, "a").shape == (1, 32, 32, 3)
 
 
 def test_a_row_that_asks_for_a_size_that_cannot_be_made_is_refused_by_its_number(

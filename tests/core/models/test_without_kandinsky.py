@@ -63,7 +63,7 @@ denoiser = models.denoiser(recipe, models.encoder(recipe).embed_negative(recipe)
 job = Job(plan, stack([row.conditioning for row in rows]), group.content_keys)
 solver = make_solver(recipe.solver, denoiser.noise_schedule, recipe.steps)
 ends = [done for done in run(job, denoiser, solver) if plan.is_leaf(done.segment)]
-pictures = [denoiser.decode(end.state.latents[None])[0] for end in ends]
+pictures = [denoiser.decode(end.state.latents[None], ["it"])[0] for end in ends]
 print([picture.shape for picture in pictures], BLOCKED in sys.modules)
 """
 

@@ -38,7 +38,7 @@ def pictures(dtype: str, rows: Conditioning, negative: Conditioning) -> npt.NDAr
     states = {each.segment.id: each.state for each in done}
     assert all(state.latents.dtype is torch.float32 for state in states.values())
     ends = [states[plan.leaf_segment(leaf).id].latents for leaf in range(len(TEXTS))]
-    return decoder.decode(torch.stack(ends))
+    return decoder.decode(torch.stack(ends), TEXTS)
 
 
 def test_pictures_in_half_precision_stay_close() -> None:

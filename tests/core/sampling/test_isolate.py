@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,6 +25,7 @@ from hierdiff_core.schedule import solve_tau
 from hierdiff_core.solver import make_solver
 
 K, SIZE = 6, 14
+NAMES = tuple("abcdefg")  # of seven latents
 MARK = 90.0  # a poisoned row's first number; that of a cluster that it is in is this by its size
 
 
@@ -54,13 +55,13 @@ class Poisoned:
         bad = conditioning[EMBEDDING][:, 0].abs() > MARK / SIZE / 2
         return prediction if self.fault is None else self.fault(prediction, bad)
 
-    def decode(self, latents: torch.Tensor) -> npt.NDArray[np.uint8]:
+    def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         self.widths.append(len(latents))
         if len(latents) >= self.refuses:
             raise torch.OutOfMemoryError("CUDA out of memory")
         if (latents > MARK / 2).any():
             raise ValueError("no such latents")
-        return self.denoiser.decode(latents)
+        return self.denoiser.decode(latents, names)
 
 
 def raises(prediction: torch.Tensor, bad: torch.Tensor) -> torch.Tensor:
@@ -250,11 +251,11 @@ def test_latents_that_cannot_be_decoded_cost_their_own_picture(denoiser: Decoder
     latents = list(
         torch.randn(7, *denoiser.latent_shape, generator=torch.Generator().manual_seed(4))
     )
-    wanted = decode_latents(denoiser, latents)
+    wanted = decode_latents(denoiser, latents, NAMES)
     broken = [*latents]
     broken[2] = torch.full_like(latents[2], MARK)
     decoder = Poisoned(denoiser)
-    found = decode_each(decoder, broken)
+    found = decode_each(decoder, broken, NAMES)
     assert isinstance(found.pictures[2], ValueError)
     assert found.width == AT_ONCE
     for place in {0, 1, 3, 4, 5, 6}:
@@ -262,10 +263,10 @@ def test_latents_that_cannot_be_decoded_cost_their_own_picture(denoiser: Decoder
 
 
 def test_a_decoder_that_fails_for_blank_latents_is_given_up(denoiser: Decoder) -> None:
-    latents = [torch.zeros(denoiser.latent_shape)] * 2
+    latents, names = [torch.zeros(denoiser.latent_shape)] * 2, NAMES[:2]
     with pytest.raises(torch.OutOfMemoryError):
-        decode_each(Poisoned(denoiser, refuses=1), latents)  # type: ignore[arg-type]
-    assert decode_each(Poisoned(denoiser, refuses=2), latents).width == 1  # type: ignore[arg-type]
+        decode_each(Poisoned(denoiser, refuses=1), latents, names)  # type: ignore[arg-type]
+    assert decode_each(Poisoned(denoiser, refuses=2), latents, names).width == 1  # type: ignore[arg-type]
 
 
 def test_a_reason_is_one_short_line() -> None:
