@@ -18,6 +18,7 @@ ORDER = (
     "planning",
     "churn",
     "conditionings",
+    "real_sizes",
     "levels",
     "calibrated",
     "own",

@@ -25,6 +25,7 @@ FIGURES = {
     "risk": "score of the default night less that of plain pictures, shop",
     "churn": "unchanged rows with another picture",
     "conditionings": "ledger at 2,000 prompts",
+    "real_sizes": "models that resume with the same bits",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",
 }
