@@ -14,6 +14,7 @@ from hierdiff_core.grafting import Grafted
 from hierdiff_core.keys import segment_keys
 from hierdiff_core.parting import Siblings, find_siblings
 from hierdiff_core.plan import Plan, join_plans
+from hierdiff_core.prices import step_forwards
 from hierdiff_core.prompt import Prompt, content_key, text_key
 from hierdiff_core.recipe import Recipe, compatibility_key
 from hierdiff_core.standing import Founder
@@ -91,6 +92,31 @@ class Forest:
         ]
         left = (each for each in plan.segments if each.id not in self.stored)
         return sum(each.steps * area[plan.order[each.first]] for each in left)
+
+    @property
+    def forwards(self) -> int:
+        """Forward passes of the network that the plan takes: a guided pair counts as two."""
+        plan, until = self.plan, self._forwards_until
+        return sum(
+            int(passes[each.stop] - passes[each.start])
+            for each in plan.segments
+            for passes in [until[plan.order[each.first]]]
+        )
+
+    @property
+    def forwards_standard(self) -> int:
+        """Forward passes without sharing."""
+        return sum(int(passes[-1]) for passes in self._forwards_until)
+
+    @property
+    def _forwards_until(self) -> list[npt.NDArray[np.int64]]:
+        """For each leaf, the forward passes before each step, (K + 1,)."""
+        return [
+            passes
+            for group in self.groups
+            for passes in [np.cumsum([0, *step_forwards(group.recipe)])]
+            for _ in group.prompts
+        ]
 
     @property
     def standing(self) -> Standing:

@@ -14,5 +14,10 @@ def step_prices(recipe: Recipe) -> npt.NDArray[np.float64]:
 
     A budget of evaluations buys as many forward passes as that many evaluations of the mean price.
     """
-    forwards = np.asarray(load_module(recipe.family).forwards(recipe), dtype=np.float64)
-    return forwards / forwards.mean()
+    forwards = step_forwards(recipe).astype(np.float64)
+    return np.asarray(forwards / forwards.mean())
+
+
+def step_forwards(recipe: Recipe) -> npt.NDArray[np.int64]:
+    """Return the forward passes of the network that an evaluation of each step takes, (K,)."""
+    return np.asarray(load_module(recipe.family).forwards(recipe), dtype=np.int64)

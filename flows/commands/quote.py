@@ -35,6 +35,8 @@ def price(
         "evaluations_tonight": forest.evaluations,
         "evaluations": plan.evaluations,
         "evaluations_standard": plan.evaluations_standard,
+        "forwards": forest.forwards,
+        "forwards_standard": forest.forwards_standard,
         "saving": plan.saving,
         "steps_per_image": plan.evaluations / plan.size,
         "planner": plan.planner,
@@ -80,6 +82,7 @@ def price_text(quoted: dict[str, object]) -> str:
         f"{get('prompts')} prompts, {get('images')} distinct images, {get('trees')} tree(s)",
         *_tonight(quoted),
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
+        *_forwards_lines(quoted),
         f"saving        {get('saving'):.1%}",
         *([f"              {get('nothing_shared')}"] if get("nothing_shared") else []),
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
@@ -150,6 +153,12 @@ def _within(quoted: dict[str, Any]) -> str:
     if quoted["saving_within"] is not None:
         keeps = f"a saving of {quoted['saving_within']:.1%} keeps it"
     return f"{keeps}, --accept-loss makes it all the same" if quoted["refused"] else keeps
+
+
+def _forwards_lines(quoted: dict[str, object]) -> Iterator[str]:
+    """Yield the passes of the network where guidance takes a second one in some evaluations."""
+    if quoted["forwards_standard"] != quoted["evaluations_standard"]:
+        yield "forwards      {forwards:,} instead of {forwards_standard:,}".format(**quoted)
 
 
 def _tonight(quoted: dict[str, object]) -> list[str]:

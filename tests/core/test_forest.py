@@ -12,6 +12,7 @@ from hierdiff_core.forest import Forest, group_prompts
 from hierdiff_core.noise import initial_noise
 from hierdiff_core.planners import PlanSettings, plan_forest
 from hierdiff_core.prompt import Prompt
+from hierdiff_core.recipe import Options
 from hierdiff_core.schedule import evaluations, make_schedule
 from tests.core.recipes import bare_recipe
 
@@ -60,6 +61,33 @@ def test_an_evaluation_counts_for_every_pixel_of_its_picture() -> None:
     shared = make_forest(make_prompts())
     small = RECIPE.width * RECIPE.height * shared.evaluations
     assert small < shared.pixel_evaluations < alone.pixel_evaluations
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "passes"), [(0.0, 1.0, 20), (0.5, 1.0, 15), (0.0, 0.2, 12), (0.3, 0.4, 11)]
+)
+def test_forward_passes_follow_the_interval_of_guidance(
+    start: float, stop: float, passes: int
+) -> None:
+    options = Options({**RECIPE.options, "guidance_start": start, "guidance_stop": stop})
+    recipe = dataclasses.replace(RECIPE, options=options)
+    plain = dataclasses.replace(RECIPE, guidance=1.0)
+    prompts = [dataclasses.replace(each, recipe=recipe) for each in make_prompts()[:5]]
+    prompts.append(dataclasses.replace(prompts[0], row=9, recipe=plain))
+    forest = make_forest(prompts)
+    assert forest.forwards_standard == 5 * passes + plain.steps
+    first, last = int(start * recipe.steps), int(stop * recipe.steps)
+    taken = [
+        (segment, step)
+        for segment in forest.plan.segments
+        for step in range(segment.start, segment.stop)
+    ]
+    groups = [group.recipe for group in forest.groups for _ in group.prompts]
+    doubled = sum(
+        first <= step < last and groups[forest.plan.order[segment.first]] == recipe
+        for segment, step in taken
+    )
+    assert forest.forwards == len(taken) + doubled < forest.forwards_standard
 
 
 def test_the_order_of_prompts_changes_no_key_and_no_segment() -> None:

@@ -37,6 +37,8 @@ def test_a_night_without_a_budget_saves_what_its_bound_allows(shop: Shop) -> Non
     assert found["planner"] == "calibrated"
     assert 0.01 < float(str(found["loss"])) <= 0.05
     assert float(str(found["saving"])) > 0.1
+    assert found["forwards"] == 2 * int(str(found["evaluations"]))
+    assert f"forwards      {found['forwards']} instead of {12 * 8 * 2}" in text
     assert re.search(r"quality +predicted to lose [1-5]\.\d% of what plain pictures miss", text)
     assert "beyond" not in text
     nothing, text = quote(shop, HIERDIFF_LOSS="0")
