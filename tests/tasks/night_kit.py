@@ -99,9 +99,9 @@ def _pixels(stores: Stores, leaf: StoredSegment) -> bytes:
 
 
 def forget_results(small_night: SmallNight) -> None:
-    """Empty the object store."""
+    """Empty the object store of all but embeddings, which are no result."""
     bucket = small_night.stores.bucket
-    for key in list(bucket.list()):
+    for key in [each for each in bucket.list() if not each.startswith("embeddings/")]:
         bucket.client.delete_object(Bucket=bucket.name, Key=bucket.prefix + key)
 
 
