@@ -89,7 +89,7 @@ def denoise(recipe: Recipe, folder: Path) -> Report:
     later = models.denoiser(recipe, negative)  # as another shard asks for it
     again = {each.segment.id: each.state for each in run(job, later, solver, {0: split})}
     began = time.monotonic()
-    later.decode(whole[1].latents[None])
+    later.decode(whole[1].latents[None], TEXTS[:1])
     decoded = time.monotonic() - began
     same = all(_equal(whole[each], again[each]) for each in (1, 2))
     step = worked / PLAN.evaluations
