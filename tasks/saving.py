@@ -53,7 +53,7 @@ def why_nothing(
         return "a picture of one step has nothing to share"
     if trees == images:
         return (
-            "every row has a recipe of its own, such as a seed, and rows share only within an "
+            "every row has a recipe of its own, such as a guidance, and rows share only within an "
             "equal one; leave that column out"
         )
     if tuned:

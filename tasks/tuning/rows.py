@@ -40,7 +40,7 @@ def check_solvers(grid: TuneGrid, solvers: Sequence[str]) -> None:
 
 
 def read_tunable(settings: Settings, source: Source) -> Rows:
-    """Return the rows of a source that ask for nothing of their own.
+    """Return the rows of a source that ask for nothing of their own but a seed, which is left out.
 
     Raises what `read_rows` raises, and EmptyBatch where there are none.
     """
@@ -49,7 +49,8 @@ def read_tunable(settings: Settings, source: Source) -> Rows:
     recipe = replace(found[0].recipe, **plain)
     matching = [each for each in found if each.recipe == recipe]
     if not matching:
-        raise EmptyBatch(reason=f"every row has a {', '.join(OWN_COLUMNS[:-1])} or seed of its own")
+        *names, last = (name for name in OWN_COLUMNS if name != "seed")
+        raise EmptyBatch(reason=f"every row has a {', '.join(names)} or {last} of its own")
     distinct = {content_key(each.first): each.first for each in matching}
     prompts = tuple(sorted(distinct.values(), key=lambda each: each.text))
     return Rows(recipe, prompts, len(found) - len(matching))

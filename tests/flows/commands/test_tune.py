@@ -199,7 +199,7 @@ def test_what_is_wrong_is_named_before_anything_is_spent(
         ("prompt\n", "no rows"),
         ("prompt\na red mug\na blue mug\n", "at least 8 different prompts"),
         ("prompt\n" + "\n".join(f"a nameless thing {n}" for n in range(9)), "another judge"),
-        ("prompt,seed\n" + "\n".join(f"a red mug {n},7" for n in range(9)), "of its own"),
+        ("prompt,guidance\n" + "\n".join(f"a red mug {n},7" for n in range(9)), "of its own"),
     ],
 )
 def test_rows_that_cannot_be_tuned_on_are_refused_before_anything_is_spent(
