@@ -5,6 +5,7 @@ What the servers need is imported when they are, so that tests of the core run w
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from tasks.settings import Settings
     from tasks.storage import Bucket
     from tests.servers import Place, S3Server
+
+# As the command line does before it imports the library, which reads it once for a process.
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 @pytest.fixture(scope="session")
