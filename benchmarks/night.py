@@ -72,7 +72,7 @@ def open_night(lab: Lab, prompts: int, **given: object) -> Iterator[PlannedNight
         file = stack.home / "catalogue.tsv"
         file.write_text("\n".join(["prompt", *make_texts()[:prompts]]) + "\n")
         settings = read_settings(
-            home=stack.home, device=lab.device, shards=1, accept_loss=True, **given
+            home=stack.home, **{"device": lab.device, "shards": 1, "accept_loss": True} | given
         )
         yield _plan(settings, file)
 
