@@ -44,9 +44,10 @@ def claim_segments(
     those that are asked for anew.
     """
     session.execute(select(func.pg_advisory_xact_lock(_TURN)))
+    # In this order: what its maker ends between the two looks is seen by both, and never by neither.
+    busy = _busy(session, run, wanted)
     found = _adopt(session, run, set(wanted) - set(damaged))
-    left = set(wanted) - found
-    busy = _busy(session, run, left)
+    left, busy = set(wanted) - found, busy - found
     number = select(Subtree.attempts).where(Subtree.run_id == run, Subtree.shard == shard)
     session.execute(
         update(SegmentRow)
