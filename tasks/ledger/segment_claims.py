@@ -44,7 +44,7 @@ def claim_segments(
     those that are asked for anew.
     """
     session.execute(select(func.pg_advisory_xact_lock(_TURN)))
-    # In this order: what its maker ends between the two looks is seen by both, and never by neither.
+    # In this order, what its maker ends between the two looks is seen by both, never by neither.
     busy = _busy(session, run, wanted)
     found = _adopt(session, run, set(wanted) - set(damaged))
     left, busy = set(wanted) - found, busy - found
