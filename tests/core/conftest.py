@@ -45,7 +45,8 @@ from hierdiff_core.models.kandinsky22 import (
 from hierdiff_core.models.recipes import make_recipe
 from hierdiff_core.recipe import Recipe
 from tests.core.stable_diffusion_folder import save_stable_diffusion
-from tests.core.tiny.pipelines import MODELS, redraw
+from tests.core.tiny.model import redraw
+from tests.core.tiny.pipelines import MODELS
 
 WIDTH = 16  # of an embedding
 TOKENS = 24

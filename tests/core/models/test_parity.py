@@ -20,7 +20,8 @@ from hierdiff_core.library import generate
 from hierdiff_core.models.family import load_family
 from hierdiff_core.models.recipes import make_recipe
 from tests.core.gaussian import STOCK, draw, stock_config
-from tests.core.tiny.pipelines import MODELS, Tiny
+from tests.core.tiny.model import Tiny
+from tests.core.tiny.pipelines import MODELS
 
 K = 3
 TEXTS = ("a red cup", "two pots, a hat", "a cup")

@@ -1,0 +1,57 @@
+"""What is said of a small model: its pipeline, and how the stock class is called for a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+LENGTH = 24  # tokens of CLIP
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """One model of a family."""
+
+    family: str
+    make: Callable[[], Any]  # the stock pipeline
+    side: int = 32  # pixels
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the recipe
+    stock: Mapping[str, Any] = field(default_factory=dict)  # arguments of the stock call
+    guidance: float = 3.0
+    unguided: float = 1.0
+    scale_name: str = "guidance_scale"  # of the argument that guides
+    no_negative: str | None = None  # what stands for no negative prompt
+    negative: bool = True  # whether there are negative prompts
+    others: tuple[str, ...] = ()  # solvers beside its own that the stock pipeline can be given
+    packed: Callable[[torch.Tensor], torch.Tensor] = lambda latents: latents  # as stock's are
+
+
+def reads(count: int, **stock: Any) -> dict[str, Any]:
+    """Return the fields of a model whose text encoder reads so many tokens."""
+    return {
+        "options": {"max_tokens": count},
+        "stock": {"max_sequence_length": count, **stock},
+    }
+
+
+def redraw(pipeline: Any, seed: int = 0) -> Any:
+    """Return the pipeline with all weights drawn anew, so that no input is without effect."""
+    draws = torch.Generator().manual_seed(seed)
+    for part in pipeline.components.values():
+        if not isinstance(part, torch.nn.Module):
+            continue
+        for name, weight in part.named_parameters():
+            drawn = torch.randn(weight.shape, generator=draws)
+            wide = weight[0].numel() if weight.dim() > 1 else 0
+            if weight.dim() > 1 and "embed" in name and "proj" not in name:
+                weight.data = 0.5 * drawn
+            elif weight.dim() > 1:
+                weight.data = 0.7 * drawn / wide**0.5
+            else:
+                is_scale = "norm" in name and name.endswith("weight")
+                weight.data = is_scale + 0.1 * drawn
+        part.eval()
+    return pipeline
