@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
@@ -117,8 +118,25 @@ def load_pipeline(kind: Any, model: str, parts: tuple[str, ...], dtype: torch.dt
 
 
 def load_part(kind: Any, model: str, part: str) -> Any:
-    """Return one part of a pipeline; raises UnknownModel."""
+    """Return one part of a pipeline that has no weights; raises UnknownModel."""
     return _load(kind, model, (part,), subfolder=part)
+
+
+def load_parts(kind: Any, model: str, parts: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """Return what `load_pipeline` does, loading each part by its class.
+
+    It is for pipelines whose classes diffusers does not find by the names in their index.
+    """
+    find_folder(model, tuple(parts))
+    made = {}
+    for part, of_part in parts.items():
+        weights = {"dtype": dtype, "use_safetensors": True}
+        options = weights if issubclass(of_part, torch.nn.Module) else {}
+        made[part] = _load(of_part, model, (part,), subfolder=part, **options)
+    wanted = inspect.signature(kind.__init__).parameters.keys() - {"self"}
+    pipeline = kind(**{part: made.get(part) for part in wanted})
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
 
 
 def _locate(model: str, parts: tuple[str, ...] | None) -> Path:

@@ -41,20 +41,27 @@ class TextSide:
         if self.negative is not None:
             with torch.no_grad():
                 made = self.negative(recipe)
-            return Conditioning({name: _on_cpu(each) for name, each in made.items()})
+            return Conditioning(on_cpu(made))
         return self._encode([recipe.negative_prompt], recipe)[0].conditioning
 
     @torch.no_grad()
     def _encode(self, texts: list[str], recipe: Recipe) -> list[Embedding]:
         rows: list[Embedding] = []
         for call, count in equal_calls(texts, BATCH):
-            vectors, tensors = self.encode(call, recipe)
-            places = vectors.float().cpu().numpy()
-            kept = {name: _on_cpu(each) for name, each in tensors.items()}
-            for row in range(count):
-                one = {name: each[row : row + 1].clone() for name, each in kept.items()}
-                rows.append(Embedding(places[row].copy(), Conditioning(one)))
+            rows += part(*self.encode(call, recipe))[:count]
         return rows
+
+
+def part(vectors: torch.Tensor, tensors: Mapping[str, torch.Tensor]) -> list[Embedding]:
+    """Return the embeddings of a call, of vectors (B, D) and tensors (B, ...)."""
+    places, kept = vectors.float().cpu().numpy(), on_cpu(tensors)
+    return [
+        Embedding(
+            place.copy(),
+            Conditioning({name: each[row : row + 1].clone() for name, each in kept.items()}),
+        )
+        for row, place in enumerate(places)
+    ]
 
 
 def last_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -73,5 +80,9 @@ def mean_states(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states.float() * valid).sum(dim=1) / valid.sum(dim=1).clamp(min=1)
 
 
-def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
-    return (tensor.float() if tensor.is_floating_point() else tensor).cpu()
+def on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return tensors as embeddings hold them: numbers in float32, masks as they are."""
+    return {
+        name: (each.float() if each.is_floating_point() else each).cpu()
+        for name, each in tensors.items()
+    }

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partialmethod
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from hierdiff_core.models import karlo
 from hierdiff_core.models.picture_side import PictureSide
 from tasks.ledger import StoredSegment, load_plan, stored_segments, summarise
 from tasks.report.publish import publish
@@ -23,7 +25,8 @@ from tasks.stores import open_stores
 from tasks.worker.denoise import denoise_shard
 from tests.core.stable_diffusion_folder import save_stable_diffusion
 from tests.core.tiny import tokenizers
-from tests.core.tiny.pipelines import LENGTH, MODELS, redraw
+from tests.core.tiny.model import LENGTH, redraw
+from tests.core.tiny.pipelines import MODELS
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,
@@ -34,7 +37,7 @@ from tests.tasks.night_kit import (
 
 pytestmark = pytest.mark.slow
 
-FAMILIES = ("stable_diffusion", "stable_diffusion_xl", "flux", "flux2")
+FAMILIES = ("stable_diffusion", "stable_diffusion_xl", "flux", "flux2", "karlo")
 ROWS = "reference,prompt\n1,a red mug\n2,a red hat\n3,two blue mugs\n4,two blue hats\n"
 STEPS = 4
 
@@ -108,16 +111,17 @@ def killed_at_the_end(night: SmallNight, evaluations: int) -> int:
 
 def die_at(night: SmallNight, evaluation: int) -> None:
     """Arrange for SIGKILL at an evaluation, once the table has a segment that ended before it."""
-    calls, predict = count(1), PictureSide.predict
+    calls = count(1)
 
-    def dying(*given: Any) -> torch.Tensor:
+    def dying(self: Any, predict: Callable[..., torch.Tensor], *given: Any) -> torch.Tensor:
         if next(calls) == evaluation:
             while not stood_segments(night):
                 time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
-        return predict(*given)
+        return predict(self, *given)
 
-    PictureSide.predict = dying  # type: ignore[method-assign, assignment]
+    for kind in (PictureSide, karlo.PixelDecoder):
+        kind.predict = partialmethod(dying, kind.predict)  # type: ignore[method-assign, assignment]
 
 
 def stood_segments(night: SmallNight) -> Mapping[int, StoredSegment]:

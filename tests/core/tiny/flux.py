@@ -87,7 +87,7 @@ def flux2_klein() -> Flux2KleinPipeline:
 
 
 def _pack(latents: torch.Tensor) -> torch.Tensor:
-    """Return FLUX.2's latents (C, h, w) as dev's pipeline returns them."""
+    """Return FLUX.2's latents (C, h, w) as its pipelines hold them."""
     return latents.flatten(1).T
 
 
@@ -97,5 +97,7 @@ MODELS: Mapping[str, Tiny] = {
         "flux", flux_schnell, guidance=0.0, unguided=0.0, negative=False, **reads(32)
     ),
     "flux2": Tiny("flux2", flux2, negative=False, others=FLOWS, packed=_pack, **reads(256)),
-    "flux2_klein": Tiny("flux2", flux2_klein, negative=False, others=FLOWS, **reads(96)),
+    "flux2_klein": Tiny(
+        "flux2", flux2_klein, negative=False, others=FLOWS, packed=_pack, **reads(96)
+    ),
 }

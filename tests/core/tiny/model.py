@@ -2,13 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import wraps
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 LENGTH = 24  # tokens of CLIP
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One picture, as a stock pipeline is asked for it."""
+
+    text: str
+    noise: torch.Tensor
+    steps: int
+    guidance: float
+    height: int
+    width: int
+    negative: str = ""
+
+
+Found = tuple[torch.Tensor, npt.NDArray[np.float32]]  # final latents; a picture from 0 to 1
+
+
+@contextmanager
+def recorded(scheduler: Any) -> Iterator[list[torch.Tensor]]:
+    """Note the latents of one row after each step of a scheduler."""
+    ends: list[torch.Tensor] = []
+    step = scheduler.step
+
+    @wraps(step)
+    def record(*args: Any, **kwargs: Any) -> Any:
+        stepped = step(*args, **kwargs)
+        ends.append(stepped[0][0])
+        return stepped
+
+    scheduler.step = record
+    yield ends
+    del scheduler.step
+
+
+def call_stock(pipeline: Any, model: Tiny, asked: Asked) -> Found:
+    """Return what most stock pipelines make."""
+    negative = asked.negative or model.no_negative
+    told = {} if negative is None else {"negative_prompt": negative}
+    with recorded(pipeline.scheduler) as ends:
+        made = pipeline(
+            prompt=asked.text,
+            height=asked.height,
+            width=asked.width,
+            num_inference_steps=asked.steps,
+            latents=asked.noise[None].clone(),
+            output_type="np",
+            **{model.scale_name: asked.guidance},
+            **told,
+            **model.stock,
+        )
+    return ends[-1], made.images[0]
 
 
 @dataclass(frozen=True)
@@ -27,6 +83,11 @@ class Tiny:
     negative: bool = True  # whether there are negative prompts
     others: tuple[str, ...] = ()  # solvers beside its own that the stock pipeline can be given
     packed: Callable[[torch.Tensor], torch.Tensor] = lambda latents: latents  # as stock's are
+    call: Callable[[Any, Tiny, Asked], Found] = call_stock
+    whole: bool = True  # whether diffusers loads its folder
+    fixed: bool = False  # whether it makes one size alone
+    near: float = 1e-5  # in the size of latents, and of pictures from 0 to 1
+    stray: float = 0.0  # share of a picture's numbers that may be further off
 
 
 def reads(count: int, **stock: Any) -> dict[str, Any]:
