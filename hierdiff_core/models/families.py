@@ -26,6 +26,7 @@ FAMILIES: Mapping[str, str] = {  # by `_class_name` of model_index.json
     "StableDiffusion3Pipeline": "stable_diffusion_3",
     "StableDiffusionPipeline": "stable_diffusion",
     "StableDiffusionXLPipeline": "stable_diffusion_xl",
+    "StableUnCLIPPipeline": "stable_unclip",
     "UnCLIPPipeline": "karlo",
     "ZImagePipeline": "z_image",
 }

@@ -1,22 +1,31 @@
-"""A small model of Karlo, and how its stock pipeline is called."""
+"""Small models of Karlo and Stable unCLIP, and how their stock pipelines are called."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from diffusers import (
+    DDPMScheduler,
+    PNDMScheduler,
     PriorTransformer,
+    StableUnCLIPPipeline,
     UnCLIPPipeline,
     UnCLIPScheduler,
     UNet2DConditionModel,
     UNet2DModel,
 )
 from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
+from diffusers.pipelines.stable_diffusion.stable_unclip_image_normalizer import (
+    StableUnCLIPImageNormalizer,
+)
 
-from tests.core.tiny import encoders, tokenizers
+from hierdiff_core.models.stable_unclip import draw_noise
+from tests.core.tiny import autoencoders, encoders, tokenizers
 from tests.core.tiny.encoders import WIDE
-from tests.core.tiny.model import LENGTH, Asked, Found, Tiny, recorded
+from tests.core.tiny.latent_diffusion import LATENT_DIFFUSION, NOISES
+from tests.core.tiny.model import LENGTH, Asked, Found, Tiny, call_stock, recorded
 
 PRIOR_STEPS, ENLARGING = 3, 3
 SMALL, LARGE = 16, 32  # pixels
@@ -107,7 +116,58 @@ def call_karlo(pipeline: Any, model: Tiny, asked: Asked) -> Found:
     return ends[-1], made.images[0]
 
 
+def stable_unclip() -> StableUnCLIPPipeline:
+    words = tokenizers.clip(LENGTH)
+    return StableUnCLIPPipeline(
+        prior_tokenizer=words,
+        prior_text_encoder=encoders.clip(words, projected=True),
+        prior=prior(),
+        prior_scheduler=DDPMScheduler(
+            variance_type="fixed_small_log",
+            prediction_type="sample",
+            clip_sample_range=5.0,
+            beta_schedule="squaredcos_cap_v2",
+        ),
+        image_normalizer=StableUnCLIPImageNormalizer(WIDE),
+        image_noising_scheduler=DDPMScheduler(beta_schedule="squaredcos_cap_v2"),
+        tokenizer=tokenizers.clip(LENGTH),
+        text_encoder=encoders.clip(words),
+        unet=UNet2DConditionModel(
+            sample_size=16,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+            block_out_channels=(32, 64),
+            layers_per_block=1,
+            attention_head_dim=(2, 4),
+            use_linear_projection=True,
+            cross_attention_dim=WIDE,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=2 * WIDE,
+        ),
+        scheduler=PNDMScheduler(
+            **LATENT_DIFFUSION, prediction_type="v_prediction", skip_prk_steps=True
+        ),
+        vae=autoencoders.kl(),
+    )
+
+
+def call_stable_unclip(pipeline: Any, model: Tiny, asked: Asked) -> Found:
+    """Return what the pipeline makes with our noise on the embedding of a picture."""
+    noise = draw_noise(0, WIDE)
+    stock = StableUnCLIPPipeline.noise_image_embeddings
+    pipeline.noise_image_embeddings = partial(stock, pipeline, noise=noise)
+    return call_stock(pipeline, model, asked)
+
+
 MODELS: Mapping[str, Tiny] = {
+    "stable_unclip": Tiny(
+        "stable_unclip",
+        stable_unclip,
+        options={"prior_steps": PRIOR_STEPS, "noise_level": 300},
+        stock={"prior_num_inference_steps": PRIOR_STEPS, "noise_level": 300},
+        call=call_stable_unclip,
+        others=NOISES,
+    ),
     "karlo": Tiny(
         "karlo",
         karlo,
