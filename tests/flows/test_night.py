@@ -138,6 +138,16 @@ def test_a_night_runs_from_a_file_to_a_report(stack: Stack, stores: Stores, tmp_
     assert "nothing is missing" in run_command("retry", told["run"])
     priced = json.loads(run_command("plan", "again", "--file", str(file), "--json"))
     assert (priced["kept"], priced["device_seconds"]) == (12, 0.0)  # every picture is there by now
+    again = ("--date", "2026-11-23", "--file", str(file), "--json")
+    anew = ("--remake", "red-mug", "--seed", "5")
+    next_night = json.loads(run_command("run", "from a file", *again, *anew))
+    assert 0 < summary(stores, uuid.UUID(next_night["run"])).evaluations_done <= 6  # its own steps
+    before, after = (pictures_of(stores, each["run"]) for each in (told, next_night))
+    assert {each for each in before if before[each] != after[each]} == {"red-mug"}
+    exported = tmp_path / "plan.json"
+    run_command("plan", "from a file", *again[:-1], *anew, "--export", str(exported))
+    copied = json.loads(run_command("run", "a copy", "--plan", str(exported), "--json"))
+    assert pictures_of(stores, copied["run"]) == after
 
 
 def test_prompts_are_embedded_in_the_pool_that_is_set(
@@ -430,6 +440,11 @@ def opens(link: str, start: bytes = b"\x89PNG") -> bool:
         .content.lower()
         .startswith(start.lower())
     )
+
+
+def pictures_of(stores: Stores, run: str) -> dict[str, str]:
+    manifest = json.loads(stores.bucket.get(manifest_key(uuid.UUID(run))))
+    return {image["reference"]: image["sha256"] for image in manifest["images"]}
 
 
 def summary(stores: Stores, run: uuid.UUID) -> RunSummary:
