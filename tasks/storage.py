@@ -68,6 +68,7 @@ class Bucket:
     prefix: str = ""
     account: str = "the AWS credentials"  # for people: where its credentials come from
     patience: Patience = AT_ONCE
+    proven: bool = False  # whether it has answered before
 
     def put(self, key: str, body: bytes, content_type: str = "application/octet-stream") -> str:
         """Store bytes under a key, over what was there; return their sha256."""
@@ -185,7 +186,8 @@ class Bucket:
     @property
     def place(self) -> Place:
         """Where it is, for people."""
-        return Place(self.name, without_accounts(self.client.meta.endpoint_url), self.account)
+        endpoint = without_accounts(self.client.meta.endpoint_url)
+        return Place(self.name, endpoint, self.account, self.proven)
 
 
 def connect_bucket(
@@ -206,7 +208,7 @@ def connect_bucket(
         if not create:
             raise
         _create(bucket)
-    return replace(bucket, patience=patience)
+    return replace(bucket, patience=patience, proven=True)
 
 
 def _try(bucket: Bucket) -> None:
@@ -217,7 +219,7 @@ def _try(bucket: Bucket) -> None:
         )
     )
     if "Name" not in answer:
-        raise bucket.place.not_s3()
+        raise bucket.place.nonsense()
 
 
 def _create(bucket: Bucket) -> None:

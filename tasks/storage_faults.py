@@ -56,6 +56,7 @@ class Place:
     bucket: str
     endpoint: str
     account: str = "the AWS credentials"  # where its credentials come from
+    proven: bool = False  # whether it has answered as an S3 server before
 
     def unreachable(self, reason: object, hint: str, did: str = "does not answer") -> HierdiffError:
         """Return the error of a store that may be back later."""
@@ -65,9 +66,14 @@ class Place:
         """Return the error of a store that will not answer otherwise later."""
         return RefusedByStorage(**self._facts(reason, hint))
 
-    def not_s3(self) -> HierdiffError:
-        """Return the error of a server that is another one."""
-        return self.refused("it answers as no S3 server does", _ADDRESS)
+    def nonsense(self, reason: str = "it answers as no S3 server does") -> HierdiffError:
+        """Return the error of an answer that no object store gives.
+
+        Where it is proven, something else answers in its place for a while.
+        """
+        if self.proven:
+            return self.unreachable(reason, _AWAY, "is hidden by another server")
+        return self.refused(reason, _ADDRESS)
 
     def missing(self) -> HierdiffError:
         """Return the error of a bucket that is not there."""
@@ -83,7 +89,7 @@ def explain(error: Exception, place: Place, key: str = "") -> HierdiffError:
     if isinstance(error, ClientError):
         return _explain_answer(error, place, key)
     if isinstance(error, RecursionError):
-        return place.refused("it redirects every request", _ADDRESS)
+        return place.nonsense("it redirects every request")
     if isinstance(error, _ACCOUNT):
         return place.refused(error, f"check {place.account}")
     if isinstance(error, SSLError):
@@ -94,7 +100,7 @@ def explain(error: Exception, place: Place, key: str = "") -> HierdiffError:
         return place.unreachable(error, _AWAY)
     if isinstance(error, ParamValidationError):
         return place.refused(error, "check HIERDIFF_S3_BUCKET")
-    return place.not_s3()
+    return place.nonsense()
 
 
 def _explain_answer(error: ClientError, place: Place, key: str) -> HierdiffError:
@@ -107,6 +113,8 @@ def _explain_answer(error: ClientError, place: Place, key: str) -> HierdiffError
         return place.missing()
     if status >= 500 or status == 429 or code in _LATER:
         return place.unreachable(error, _hint(status, headers), "answers with an error")
+    if 300 <= status < 400 and place.proven:
+        return place.nonsense(f"it redirects, status {status}")
     if 300 <= status < 400:
         return place.refused(f"it redirects, status {status}", f"{_ADDRESS} and AWS_REGION")
     if status in (401, 403):

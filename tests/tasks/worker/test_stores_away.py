@@ -66,6 +66,10 @@ def fill_disk(behind: Behind) -> Callable[[], None]:
     return strike(behind, "full")
 
 
+def redirect(behind: Behind) -> Callable[[], None]:
+    return strike(behind, "redirecting")
+
+
 def cut_ledger(behind: Behind) -> Callable[[], None]:
     behind.ledger.cut()
     return behind.ledger.mend
@@ -76,7 +80,7 @@ def strike(behind: Behind, fault: str) -> Callable[[], None]:
     return lambda: setattr(behind.objects, "fault", "")
 
 
-@pytest.mark.parametrize("fault", [refuse, fill_disk, cut_ledger])
+@pytest.mark.parametrize("fault", [refuse, fill_disk, redirect, cut_ledger])
 def test_a_store_that_is_away_for_longer_than_the_lease_costs_no_evaluation(
     behind: Behind, fault: Callable[[Behind], Callable[[], None]]
 ) -> None:
