@@ -1,26 +1,23 @@
 """A worker for tests: runs one shard and is killed, without a word, where it is told to be.
 
-Usage: python -m tests.tasks.worker.shard_process RUN SHARD OWNER [POINT NUMBER]
-
 Points: `round` after the denoiser's nth call, `object` before the nth object is stored, `stored`
 after it is, `row` before the nth row of a finished segment, `poison` whenever a call has a row
-that is steered by one of the vectors in a file, which is then the NUMBER. Settings come from the
-environment.
+that is steered by one of the vectors in a file, which is then the number.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import count
 from typing import Any
 
 import numpy as np
 import torch
 
+from benchmarks.faults.worker import CONTEXT
 from flows.quiet import quiet_libraries
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
 from tasks.settings import read_settings
@@ -28,6 +25,7 @@ from tasks.storage import Bucket
 from tasks.stores import open_stores
 from tasks.worker import write_batch
 from tasks.worker.denoise import denoise_shard
+from tests.tasks.night_kit import SmallNight, environment
 
 
 def die_at(point: str, number: int) -> None:
@@ -79,8 +77,21 @@ def _dying_before_row(finish: Callable[..., None], number: int) -> Callable[...,
     return finish_until
 
 
-def main(run: str, shard: str, owner: str, point: str = "", number: str = "0") -> None:
-    """Run the shard and print how many evaluations it took."""
+def run_process(night: SmallNight, shard: int, point: str = "", number: object = "") -> int:
+    """Run a shard in a process of its own, as Prefect does again after each crash.
+
+    Returns its exit code, which is negative where a signal ended it.
+    """
+    about = (environment(night.settings), str(night.run), shard, point, str(number))
+    process = CONTEXT.Process(target=_run, args=about, daemon=True)
+    process.start()
+    process.join()
+    assert process.exitcode is not None
+    return process.exitcode
+
+
+def _run(given: Mapping[str, str], run: str, shard: int, point: str, number: str) -> None:
+    os.environ.update(given)
     torch.set_num_threads(1)
     quiet_libraries()
     if point == "poison":
@@ -89,9 +100,4 @@ def main(run: str, shard: str, owner: str, point: str = "", number: str = "0") -
         die_at(point, int(number))
     settings = read_settings()
     with open_stores(settings) as stores:
-        done = denoise_shard(stores, settings, uuid.UUID(run), int(shard), owner)
-    print(done.evaluations)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+        denoise_shard(stores, settings, uuid.UUID(run), shard, "worker")

@@ -4,8 +4,6 @@ flight, and every split and every picture has the bits of the undisturbed run.""
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -26,13 +24,13 @@ from tests.tasks.night_kit import (
     WORDS,
     SmallNight,
     end_states,
-    environment,
     forget_results,
     plan_small_night,
     small,
     start_over,
     write_catalogue,
 )
+from tests.tasks.worker.shard_process import run_process
 
 pytestmark = pytest.mark.slow
 
@@ -67,7 +65,7 @@ def test_a_worker_killed_again_and_again_ends_with_the_bits_of_an_undisturbed_on
     reference = undisturbed(planned)
     for point, number in KILLS:
         start_over(planned)
-        assert run_process(planned, point, str(number)) == -signal.SIGKILL, (point, number)
+        assert run_process(planned, 1, point, number) == -signal.SIGKILL, (point, number)
         kept = done_steps(planned)
         resumed = denoise_shard(planned.stores, planned.settings, planned.run, 1, owner="worker")
         total = planned_steps(planned)
@@ -80,8 +78,8 @@ def test_a_worker_killed_in_every_attempt_still_comes_to_the_end(planned: SmallN
     start_over(planned)
     # Fewer than the crashes in a row after which a subtree counts as poisoned.
     for attempt in range(4):
-        assert run_process(planned, "round", "3") == -signal.SIGKILL, attempt
-    assert run_process(planned) == 0
+        assert run_process(planned, 1, "round", 3) == -signal.SIGKILL, attempt
+    assert run_process(planned, 1) == 0
     assert end_states(planned.stores, planned.run) == reference
     with planned.stores.session() as session:
         facts = summarise(session, planned.run)
@@ -112,23 +110,6 @@ def test_a_worker_that_fails_keeps_the_leaves_that_waited_to_be_decoded(
 def undisturbed(night: SmallNight) -> dict[str, str]:
     denoise_shard(night.stores, night.settings, night.run, 1, owner="worker")
     return end_states(night.stores, night.run)
-
-
-def run_process(night: SmallNight, *kill: str) -> int:
-    command = [
-        sys.executable,
-        "-m",
-        "tests.tasks.worker.shard_process",
-        str(night.run),
-        "1",
-        "worker",
-    ]
-    done = subprocess.run(
-        [*command, *kill], env=environment(night.settings), capture_output=True, check=False
-    )
-    if done.returncode > 0:
-        pytest.fail(done.stderr.decode()[-2000:])
-    return done.returncode
 
 
 def done_steps(night: SmallNight) -> int:

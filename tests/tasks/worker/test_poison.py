@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -37,12 +35,12 @@ from tasks.worker.shard import load_work, open_conditioning
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,
-    environment,
     plan_small_night,
     small,
     start_over,
     write_catalogue,
 )
+from tests.tasks.worker.shard_process import run_process
 
 pytestmark = pytest.mark.slow
 
@@ -184,10 +182,10 @@ def cannot_be_decoded(
                 ends.append(done.state.latents)
         return add(self, finished)
 
-    def failing(self: Decoder, latents: torch.Tensor) -> Any:
+    def failing(self: Decoder, latents: torch.Tensor, names: Sequence[str]) -> Any:
         if any(torch.equal(row, end) for row in latents for end in ends):
             raise ValueError("no picture of such latents")
-        return decoder(self, latents)
+        return decoder(self, latents, names)
 
     patch.setattr(DecodeQueue, "add", adding)
     patch.setattr(Decoder, "decode", failing)
@@ -327,7 +325,7 @@ def test_a_row_that_kills_its_process_costs_its_own_picture(
     np.save(vectors, torch.cat(list(embeddings_of(planned, count).values())).numpy())
     kills = 0
     for shard in shards_of_leaves(planned, count):
-        while run_process(planned, shard, vectors) == -signal.SIGKILL:
+        while run_process(planned, shard, "poison", vectors) == -signal.SIGKILL:
             kills += 1
             assert kills <= 4 * count
     told = run_all(planned)  # what is set aside is not tried once more
@@ -344,16 +342,6 @@ def shards_of_leaves(night: SmallNight, count: int) -> list[int]:
     ends = {plan.plan.leaf_segment(leaf).id for leaf in leaves_of(night, references(count))}
     denoise_shard(night.stores, night.settings, night.run, 0, owner="trunk")
     return [shard for shard, segments in enumerate(plan.shards) if ends & set(segments)]
-
-
-def run_process(night: SmallNight, shard: int, vectors: Path) -> int:
-    """Run a shard in a process of its own, as Prefect does again after each crash."""
-    module = "tests.tasks.worker.shard_process"
-    command = [sys.executable, "-m", module, str(night.run), str(shard), "worker", "poison"]
-    done = subprocess.run(
-        [*command, str(vectors)], env=environment(night.settings), capture_output=True, check=False
-    )
-    return done.returncode
 
 
 def test_a_row_of_a_size_that_no_machine_can_hold_costs_its_own_picture(
