@@ -22,6 +22,7 @@ ORDER = (
     "levels",
     "calibrated",
     "own",
+    "picture_spaces",
     "variants",
     "risk",
     "choice",

@@ -58,7 +58,9 @@ class Pair:
 
 def measure(lab: Lab) -> Outcome:
     """Plan each set under both, on the same prompts, noise and budgets."""
-    budgets, most, judged = (PER_IMAGE[1:2], _least(), 6) if lab.quick else (PER_IMAGE, MOST, 300)
+    budgets, most, judged = (
+        (PER_IMAGE[1:2], least_evaluations(), 6) if lab.quick else (PER_IMAGE, MOST, 300)
+    )
     settings = read_settings(solver=SOLVER, steps=STEPS, device=lab.device)
     recipe = pin_recipe(settings.recipe)
     folder = WorkFolder(lab.folder("own"))
@@ -73,7 +75,7 @@ def measure(lab: Lab) -> Outcome:
         lab.say(f"{name}: {len(prompts):,} prompts are embedded")
         own = _calibrate(settings, lab, name, most)
         lab.say(f"{name}: calibrated on them with {own.facts['evaluations']:,} evaluations")
-        scored = _Scored(prompts, judged, budgets)
+        scored = Scored(prompts, judged, budgets)
         given = scored.by(subject, panel)
         pairs.append(Pair(name, given, scored.by(replace(subject, own=own), panel),
                           own.facts["evaluations"]))  # fmt: skip
@@ -82,19 +84,19 @@ def measure(lab: Lab) -> Outcome:
 
 
 @dataclass(frozen=True)
-class _Scored:
+class Scored:
     """What is planned and judged of a set."""
 
     prompts: PromptSet
     judged: int
     budgets: tuple[float, ...]
 
-    def by(self, subject: Subject, panel: Panel) -> Scores:
+    def by(self, subject: Subject, panel: Panel, method: str = "calibrated") -> Scores:
         """Return scores (B, P) of the subject's plans."""
         places, texts = sample(self.prompts, self.judged), self.prompts.texts
         return np.stack([
             carry_out(
-                make_unit(texts, places, spending("calibrated", SOLVER, STEPS, each)),
+                make_unit(texts, places, spending(method, SOLVER, STEPS, each)),
                 subject, panel,
             ).main
             for each in self.budgets
@@ -108,7 +110,8 @@ def _calibrate(settings: Settings, lab: Lab, name: str, most: int) -> Calibratio
     return calibrate(settings, recipe, file=file, evaluations=most, out=out).calibration
 
 
-def _least() -> int:
+def least_evaluations() -> int:
+    """Return what the smallest calibration takes."""
     return Design().evaluations(Design().prompts_at_least)
 
 

@@ -33,6 +33,11 @@ _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 @click.option("--levels", default=8, show_default=True, help="steps of a measuring run (K)")
 @click.option("--evaluations", default=4000, show_default=True, help="to spend, at most")
 @click.option(
+    "--picture-encoder",
+    help="what compares pictures, where a model's prompts and pictures share no space: "
+    "clip:FOLDER_OR_NAME, siglip:FOLDER_OR_NAME or attributes",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="file to write; beside the model unless given"
 )
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
@@ -40,6 +45,7 @@ def calibrate(
     file: Path | None,
     levels: int,
     evaluations: int,
+    picture_encoder: str | None,
     out: Path | None,
     as_json: bool,
     reading: dict[str, object],
@@ -60,6 +66,7 @@ def calibrate(
             evaluations=evaluations,
             design=Design(steps=levels),
             out=out,
+            picture_encoder=picture_encoder,
             report=lambda what, done, total: bar.update(
                 task, description=what, completed=done, total=total
             ),
@@ -79,4 +86,7 @@ def _summary(made: Calibrated) -> str:
     rows = zip(calibration.levels[1:], facts["shares"], facts["r2"], facts["spearman"], strict=True)
     for sigma, share, r2, rank in rows:
         lines.append(f"{sigma:11.3f}   {100 * share:5.1f} %   {r2:14.3f}   {rank:.3f}")
+    if "explained" in facts:
+        share = f"{facts['explained']:.0%}"
+        lines.append(f"prompts' vectors explain {share} of how held-out prompts' pictures differ")
     return "\n".join([*lines, f"written to {made.path}"])

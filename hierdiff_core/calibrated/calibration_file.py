@@ -13,7 +13,9 @@ from safetensors import SafetensorError, safe_open
 
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver, calibrate_solver
 from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.digest import digest
 from hierdiff_core.errors import UnknownModel
+from hierdiff_core.models.families import options_of
 from hierdiff_core.models.family import load_family
 from hierdiff_core.models.folder import find_folder
 from hierdiff_core.prices import step_prices
@@ -29,11 +31,20 @@ _ENTRY = "hierdiff"
 def calibration_path(recipe: Recipe) -> Path:
     """Return the path of a pinned recipe's calibration.
 
-    The name holds revision, solver, guidance and size. Raises UnknownModel.
+    The name holds what decides its numbers: revisions of both sides, solver, guidance, size, and a
+    digest of the picture side's options where one is not as it is by default. Raises UnknownModel.
     """
-    size = f"{recipe.width}x{recipe.height}"
-    name = f"{recipe.revision}-{recipe.solver}-{recipe.guidance:g}-{size}.safetensors"
+    sides, size = f"{recipe.revision}-{recipe.text_revision}", f"{recipe.width}x{recipe.height}"
+    name = f"{sides}-{recipe.solver}-{recipe.guidance:g}-{size}{_chosen(recipe)}.safetensors"
     return find_folder(recipe.model).parent / FOLDER / name
+
+
+def _chosen(recipe: Recipe) -> str:
+    """Return a digest of the options that change what steps settle, nothing for the defaults."""
+    known = [each for each in options_of(recipe.family) if not each.text]
+    chosen = {each.name: recipe.option(each.name) for each in known}
+    changed = {each.name: chosen[each.name] for each in known if chosen[each.name] != each.default}
+    return f"-{digest('options', sorted(changed.items()))[:8]}" if changed else ""
 
 
 def find_calibration(recipe: Recipe) -> Calibration | None:

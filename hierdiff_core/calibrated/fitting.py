@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from scipy.optimize import isotonic_regression
 from scipy.stats import spearmanr
 
 from hierdiff_core.calibrated.calibration import Calibration
+from hierdiff_core.calibrated.picture_map import fit_picture_map
 from hierdiff_core.calibrated.pooling import pool
 from hierdiff_core.calibrated.readings import Design, Reading, plain_places
 from hierdiff_core.calibrated.ridge import Fit, Matrix, fit_towards, positive_part
@@ -37,14 +38,45 @@ def fit_calibration(
     design: Design,
     levels: Levels,
     facts: Mapping[str, Any],
+    *,
+    mapped: bool = False,
 ) -> Calibration:
     """Return the calibration of readings (`readings.measure`) on prompts of these vectors (n, D).
 
     `levels` (1 + F,) are the highest level and those that the forks' first own steps landed on.
-    The figures `r2` and `spearman` are of predictions for left-out prompts.
+    Readings are in the space of the vectors, or, `mapped`, in one of their own (E). The figures
+    `r2`, `spearman` and `explained` are of predictions for left-out prompts.
     """
     seen = _gather(readings)
     asked = np.asarray(vectors, dtype=np.float64)[: seen.shape[1]]
+    if not mapped:
+        return _fit(asked, seen, readings, design, levels, facts)
+    basis = _basis(asked)
+    found = fit_picture_map(asked @ basis, seen[0], design.together)
+    made = _fit(found.expected, seen, readings, design, levels, facts)
+    pulled = [
+        found.pull_back(inside, share, made.basis)
+        for inside, share in zip(made.settled, made.shares, strict=True)
+    ]
+    described = {"rank": basis.shape[1], "explained": round(found.explained, 4)}
+    return replace(
+        made,
+        basis=basis,
+        settled=np.stack(pulled),
+        shares=made.shares * found.stretch,
+        facts={**made.facts, **described},
+    )
+
+
+def _fit(
+    asked: Matrix,
+    seen: npt.NDArray[np.float64],
+    readings: Mapping[str, Reading],
+    design: Design,
+    levels: Levels,
+    facts: Mapping[str, Any],
+) -> Calibration:
+    """Return the calibration in the space of the pictures, of what was asked of each, (n, E)."""
     forks = [_fork(asked, seen[0], each, design.together) for each in seen[1:]]
     basis = _basis(asked)
     shares = _shares(forks)

@@ -29,6 +29,7 @@ from hierdiff_core.digest import digest
 from hierdiff_core.embedding import Embedding, stack
 from hierdiff_core.embedding_cache import FolderCache, embed_missing, find_embeddings, find_negative
 from hierdiff_core.errors import InvalidSetting, UnknownModel
+from hierdiff_core.judges.pictures import load_picture_encoder
 from hierdiff_core.miniature import PROMPTS
 from hierdiff_core.models.family import EmbedPictures
 from hierdiff_core.models.folder import SHIPPED
@@ -72,11 +73,13 @@ def calibrate(
     evaluations: int = 4000,
     design: Design | None = None,
     out: Path | None = None,
+    picture_encoder: str | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Calibrated:
     """Calibrate the model of a pinned recipe on prompts of a file, and write the result.
 
-    As many prompts are taken as the evaluations allow, chosen by the digest of their text.
+    As many prompts are taken as the evaluations allow, chosen by the digest of their text. Pictures
+    are compared by a `picture_encoder` (`load_picture_encoder`), or where the model's prompts lie.
     Raises UnknownModel, InvalidSetting, and what reading prompts raises.
     """
     design = design or Design()
@@ -85,9 +88,11 @@ def calibrate(
     texts = [each.text for each in prompts]
     path = out or calibration_path(recipe)
     facts = _facts(recipe, texts, design)
+    if picture_encoder is not None:
+        facts["picture_encoder"] = picture_encoder
     work = path.with_name(path.name + ".readings") / digest("calibration", facts)[:16]
     models, cache = open_models(settings), FolderCache(work / "embeddings")
-    embed_pictures = _load_embed_pictures(recipe, models)
+    embed_pictures = _load_embed_pictures(recipe, models, picture_encoder)
     embeddings = _embed(prompts, models, cache, report)
     conditioning = stack([embedding.conditioning for embedding in embeddings])
     negative = find_negative(cache, recipe) or models.encoder(recipe).embed_negative(recipe)
@@ -103,7 +108,8 @@ def calibrate(
     facts |= {"calibrated_at": datetime.now(UTC).isoformat(timespec="seconds")}
     levels = _levels(design, denoiser.noise_schedule, make)
     vectors = np.stack([embedding.vector for embedding in embeddings])
-    made = fit_calibration(vectors, readings, design, levels, facts)
+    mapped = picture_encoder is not None
+    made = fit_calibration(vectors, readings, design, levels, facts, mapped=mapped)
     save_calibration(made, path)
     shutil.rmtree(work.parent)
     return Calibrated(load_calibration(path), path)
@@ -153,10 +159,15 @@ def _embed(
     return [found[prompt] for prompt in prompts]
 
 
-def _load_embed_pictures(recipe: Recipe, models: Models) -> EmbedPictures:
+def _load_embed_pictures(
+    recipe: Recipe, models: Models, picture_encoder: str | None
+) -> EmbedPictures:
+    if picture_encoder is not None:
+        return load_picture_encoder(picture_encoder, models.device)
     embed_pictures = models.encoder(recipe).embed_pictures
     if embed_pictures is None:
-        hint = "its pictures have no embeddings like its prompts', so it cannot be calibrated"
+        hint = "its pictures have no embeddings like its prompts'; say what compares pictures: "
+        hint += "--picture-encoder clip:FOLDER_OR_NAME or siglip:FOLDER_OR_NAME"
         raise UnknownModel(model=recipe.model, hint=hint)
     return embed_pictures
 

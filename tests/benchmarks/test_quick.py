@@ -20,6 +20,7 @@ FIGURES = {
     "levels": "ddim: off by the level landed on",
     "calibrated": "excess added by regions",
     "own": "score lost, all sets",
+    "picture_spaces": "score lost by CLIP",
     "variants": "diverse-dev, ddim: similarity above that of seeds",
     "choice": "budgets at which the highest score is at least the best tree",
     "risk": "score of the default night less that of plain pictures, shop",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from hierdiff_core.shard import make_shards
 from tasks.ledger import load_plan, summarise
 from tasks.settings import Settings
 from tasks.stores import Stores, open_stores
+from tests.core.recipes import change
 from tests.tasks.night_kit import plan_small_night, small, write_catalogue
 
 
@@ -90,11 +92,24 @@ def test_without_a_budget_a_night_saves_what_the_bound_of_its_loss_allows(
     assert savings == sorted(set(savings))
 
 
-def test_a_calibration_of_another_guidance_does_not_count(calibrated: Settings) -> None:
+@pytest.mark.parametrize(
+    ("changes", "counts"),
+    [
+        ({}, True),
+        ({"prior_steps": 7}, True),  # changes embeddings, not what a step settles of them
+        ({"seed": 3}, True),
+        ({"guidance": 7.0}, False),
+        ({"guidance_stop": 0.5}, False),
+        ({"guidance_rescale": 0.7}, False),
+        ({"height": 128}, False),
+        ({"text_revision": "another prior"}, False),
+    ],
+)
+def test_a_calibration_of_another_guidance_size_or_text_side_does_not_count(
+    calibrated: Settings, changes: dict[str, Any], counts: bool
+) -> None:
     recipe = pin_recipe(calibrated.recipe)
-    assert find_calibration(recipe) is not None
-    other = calibrated.model_copy(update={"guidance": 7.0})
-    assert find_calibration(pin_recipe(other.recipe)) is None
+    assert (find_calibration(change(recipe, **changes)) is not None) == counts
 
 
 def test_a_calibration_that_is_asked_for_must_be_there(

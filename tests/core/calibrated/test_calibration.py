@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -204,6 +205,51 @@ def test_predictions_are_right_of_plans_of_other_prompts_and_steps(
             measured.append(_misfit(plan, conditioning, keys))
     assert spearmanr(predicted, measured).statistic > 0.9
     assert 0.5 < sum(predicted) / sum(measured) < 2
+
+
+def test_a_calibration_across_two_spaces_predicts_as_well_as_in_one() -> None:
+    seen, placed = _rotation(40, seed=1), 3 * _rotation(36, seed=2)
+
+    def embed(pictures: np.ndarray) -> np.ndarray:
+        return np.asarray(_look(pictures) @ seen + 5.0, dtype=np.float32)
+
+    conditioning = _conditioning(160)
+    readings = dict(measure(Uneven(CONFIG), embed, _make(), conditioning, DESIGN, {}))
+    landings = landing_levels(_levels(DESIGN.steps))[DESIGN.first :]
+    levels = np.append(highest_level(SCHEDULE), landings)
+    vectors = _vectors(conditioning) @ placed
+    found = fit_calibration(vectors, readings, DESIGN, levels, {}, mapped=True)
+    assert found.basis.shape == (36, SIZE)
+    assert found.facts["explained"] > 0.7
+    for upper, lower in zip(found.settled, found.settled[1:], strict=False):
+        assert np.linalg.eigvalsh(lower - upper).min() > -1e-9
+    others, keys = _conditioning(24, seed=5), [f"{each:02d}" for each in range(24)]
+    predicted, measured = [], []
+    for steps, saving in itertools.product((5, 8, 12), (0.1, 0.3, 0.5, 0.7)):
+        points = found.points(_vectors(others) @ placed, _levels(steps))
+        plan = plan_points([points], int((1 - saving) * steps * 24), [keys])[0].plan
+        placed_others = _vectors(others) @ placed
+        predicted.append(predicted_misfit(plan, placed_others, found, _levels(steps)))
+        measured.append(_misfit(plan, others, keys))
+    assert spearmanr(predicted, measured).statistic > 0.9
+    assert 0.5 < sum(predicted) / sum(measured) < 2
+
+
+def test_vectors_that_say_nothing_of_pictures_predict_no_excess() -> None:
+    readings = _readings(_conditioning(80))
+    unrelated = _vectors(_conditioning(80, seed=9))
+    levels = np.append(highest_level(SCHEDULE), landing_levels(_levels(10))[DESIGN.first :])
+    found = fit_calibration(unrelated, readings, DESIGN, levels, {}, mapped=True)
+    related = fit_calibration(
+        _vectors(_conditioning(80)), readings, DESIGN, levels, {}, mapped=True
+    )
+    assert found.facts["explained"] < 0.05 < 0.7 < related.facts["explained"]
+
+
+def _rotation(size: int, seed: int) -> np.ndarray:
+    """Return SIZE rows of length 1 in more dimensions, all at right angles."""
+    drawn = np.random.default_rng(seed).normal(size=(size, SIZE))
+    return np.asarray(np.linalg.qr(drawn)[0].T)
 
 
 def _misfit(plan: Plan, conditioning: Conditioning, keys: Sequence[str]) -> float:
