@@ -220,9 +220,9 @@ def enlarge(
         networks.super_res_scheduler,
     )
     side, small = first.config.sample_size, latents.to(first.device, first.dtype).clamp(-1, 1)
-    smooth = functional.interpolate(
-        small, size=[side, side], mode="bicubic", align_corners=False, antialias=True
-    )
+    smooth = functional.interpolate(  # which a CPU does in float32 alone
+        small.float(), size=[side, side], mode="bicubic", align_corners=False, antialias=True
+    ).to(first.dtype)
     scheduler.set_timesteps(steps, device=first.device)
     timesteps = scheduler.timesteps
     large = randn_tensor(smooth.shape, generator=draws, device=first.device, dtype=first.dtype)

@@ -15,7 +15,14 @@ from diffusers import DDPMScheduler, UnCLIPPipeline, UnCLIPScheduler
 
 from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.library import generate
-from hierdiff_core.models.karlo import PICTURE, TEXT, load_encoder, load_networks, load_schedule
+from hierdiff_core.models.karlo import (
+    PICTURE,
+    TEXT,
+    fit,
+    load_encoder,
+    load_networks,
+    load_schedule,
+)
 from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
@@ -152,3 +159,15 @@ def test_a_picture_is_the_same_whatever_is_made_beside_it_and_by_any_slots(folde
     for row, text in enumerate(TEXTS[:2]):
         # Rounding follows the width of a call, so a run of one is compared with one of one slot.
         np.testing.assert_array_equal(make((text,), 1)[0], make(TEXTS, 1)[row])
+
+
+def test_a_cpu_enlarges_in_half_precision_what_it_does_in_float32(folder: Path) -> None:
+    made = []
+    for dtype in ("float32", "bfloat16"):
+        recipe = recipe_of(folder, dtype=dtype)
+        networks = load_networks(recipe, "cpu")
+        negative = load_encoder(recipe, "cpu").embed_negative(recipe)
+        denoiser = fit(networks, recipe, negative)
+        latents = torch.linspace(-1, 1, 3 * 16 * 16).view(1, 3, 16, 16)
+        made.append(denoiser.decode(latents, ["a picture"]).astype(int))
+    assert abs(made[0] - made[1]).mean() < 8
