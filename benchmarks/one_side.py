@@ -39,6 +39,7 @@ from hierdiff_core.solver import make_solver
 
 TEXTS = ("a red mug on a wooden table", "a blue mug on a wooden table")
 STEPS = 2
+WEIGHTS = "*.safetensors"
 # One shared step, then one for each of two pictures.
 PLAN = Plan(
     STEPS,
@@ -111,17 +112,21 @@ def main(work: str, place: str, pixels: str) -> None:
     recipe = _open_recipe(folder, int(pixels))
     pinned = time.monotonic() - began
     found = WORK[work](recipe, folder)
+    weights = sum(file.stat().st_size for part in loads for file in Path(part).glob(WEIGHTS))
     told = {"pin": pinned, "before": before, "peak": _peak(), "loads": dict(loads)}
+    told["weights"] = weights
     print(json.dumps(told | found))
 
 
 def _open_recipe(folder: Path, pixels: int) -> Recipe:
-    """Return the recipe of a saved model, pinned by its digests."""
-    decoder, prior = folder / "decoder", folder / "prior"
-    options = {"prior": str(prior), "prior_steps": 2} if prior.exists() else {}
-    model = str(decoder if decoder.exists() else folder)
+    """Return the recipe of a saved model, which may be of two folders, pinned by its digests."""
+    model, options = folder, dict[str, Any]()
+    if not (folder / "model_index.json").exists():
+        model, options = folder / "decoder", {"prior": str(folder / "prior")}
+    if (folder / "prior").exists():
+        options["prior_steps"] = 2
     sizes = {"height": pixels, "width": pixels}
-    recipe = make_recipe(model, options, solver="ddim", steps=STEPS, dtype="bfloat16", **sizes)
+    recipe = make_recipe(str(model), options, solver="ddpm", steps=STEPS, dtype="bfloat16", **sizes)
     return pin_recipe(recipe, _digests(folder))
 
 

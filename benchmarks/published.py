@@ -24,7 +24,9 @@ from diffusers import (
     PriorTransformer,
     UnCLIPScheduler,
     UNet2DConditionModel,
+    UNet2DModel,
 )
+from diffusers.pipelines.deprecated.unclip.text_proj import UnCLIPTextProjModel
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPImageProcessor,
@@ -41,6 +43,12 @@ from benchmarks.real_size import NOISE, REAL, SHRUNK, make_autoencoder, make_une
 LATENT_NOISE = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 
 Parts = Mapping[str, Callable[[], Any]]
+_PRIOR_NOISE = partial(
+    UnCLIPScheduler,
+    variance_type="fixed_small_log",
+    clip_sample_range=5.0,
+    prediction_type="sample",
+)
 
 
 @dataclass(frozen=True)
@@ -129,12 +137,7 @@ def kandinsky(small: bool) -> dict[str, Folder]:
         "image_encoder": partial(_clip_vision, *seen, scale.width),
         "tokenizer": _tokenizer,
         "image_processor": CLIPImageProcessor,
-        "scheduler": partial(
-            UnCLIPScheduler,
-            variance_type="fixed_small_log",
-            clip_sample_range=5.0,
-            prediction_type="sample",
-        ),
+        "scheduler": _PRIOR_NOISE,
     }
     return {
         "decoder": Folder("KandinskyV22Pipeline", decoder, {}),
@@ -142,10 +145,63 @@ def kandinsky(small: bool) -> dict[str, Folder]:
     }
 
 
+def karlo(small: bool) -> dict[str, Folder]:
+    """Return Karlo: a decoder of pixels, two networks that enlarge, a prior and a text encoder."""
+    width, layers = (64, 2) if small else (768, 12)
+    heads, deep = (2, 2) if small else (32, 20)
+    wide, blocks = ((32, 64), 1) if small else ((320, 640, 960, 1280), 3)
+    cross, inner = (64 if small else 1536), len(wide) - 1
+    shared = {"block_out_channels": wide, "layers_per_block": blocks,
+              "resnet_time_scale_shift": "scale_shift"}  # fmt: skip
+    decoder = partial(
+        UNet2DConditionModel,
+        sample_size=16 if small else 64,
+        in_channels=3,
+        out_channels=6,
+        down_block_types=("ResnetDownsampleBlock2D", *["SimpleCrossAttnDownBlock2D"] * inner),
+        up_block_types=(*["SimpleCrossAttnUpBlock2D"] * inner, "ResnetUpsampleBlock2D"),
+        mid_block_type="UNetMidBlock2DSimpleCrossAttn",
+        cross_attention_dim=cross,
+        attention_head_dim=32 if small else 64,
+        class_embed_type="identity",
+        **shared,
+    )
+    enlarging = partial(
+        UNet2DModel,
+        sample_size=64 if small else 256,
+        in_channels=6,
+        out_channels=3,
+        down_block_types=("ResnetDownsampleBlock2D",) * len(wide),
+        up_block_types=("ResnetUpsampleBlock2D",) * len(wide),
+        add_attention=False,
+        **shared,
+    )
+    drawing = partial(UnCLIPScheduler, prediction_type="epsilon")
+    parts: Parts = {
+        "decoder": decoder,
+        "text_proj": partial(
+            UnCLIPTextProjModel,
+            clip_embeddings_dim=width,
+            time_embed_dim=4 * wide[0],
+            cross_attention_dim=cross,
+        ),
+        "super_res_first": enlarging,
+        "super_res_last": enlarging,
+        "prior": partial(_prior, heads, deep, width),
+        "text_encoder": partial(_clip_text, CLIPTextModelWithProjection, width, layers),
+        "tokenizer": _tokenizer,
+        "prior_scheduler": _PRIOR_NOISE,
+        "decoder_scheduler": partial(drawing, variance_type="learned_range"),
+        "super_res_scheduler": partial(drawing, variance_type="fixed_small_log"),
+    }
+    return {"": Folder("UnCLIPPipeline", parts, {})}
+
+
 MODELS: Mapping[str, Callable[[bool], dict[str, Folder]]] = {
     "Stable Diffusion 1.5": stable_diffusion,
     "SDXL": stable_diffusion_xl,
     "Kandinsky 2.2": kandinsky,
+    "Karlo": karlo,
 }
 
 
