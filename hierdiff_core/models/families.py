@@ -31,6 +31,12 @@ FAMILIES: Mapping[str, str] = {  # by `_class_name` of model_index.json
     "ZImagePipeline": "z_image",
 }
 
+# Pipelines that could be run, but whose pictures would not be their prompts' alone.
+REFUSED: Mapping[str, str] = {  # the reason by class
+    "Kandinsky5T2IPipeline": "its network has no mask for padding, "
+    "so a picture would depend on the longest prompt beside it",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -66,6 +72,8 @@ def draws_text(name: str) -> bool:
 
 def family_of_class(model: str, class_name: str) -> str:
     """Return the name of the family whose pipeline class a model names; raises UnknownModel."""
+    if class_name in REFUSED:
+        raise UnknownModel(model=model, hint=f"it is a {class_name}; {REFUSED[class_name]}")
     if class_name not in FAMILIES:
         known = ", ".join(sorted(FAMILIES))
         raise UnknownModel(model=model, hint=f"it is a {class_name}; known are {known}")

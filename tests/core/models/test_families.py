@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from diffusers import Kandinsky5Transformer3DModel
 
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, pack, stack, unpack
@@ -28,6 +29,7 @@ from hierdiff_core.schedule import make_schedule
 from hierdiff_core.solver import make_solver
 from hierdiff_core.solvers import SOLVERS
 from tests.core.recipes import change
+from tests.core.tiny.model import redraw_network
 from tests.core.tiny.pipelines import MODELS
 
 TEXTS = ("a red cup", "a blue cup", "two pots", "a hat", "a cup")
@@ -113,6 +115,45 @@ def test_an_unknown_family_and_an_unknown_class_are_refused_with_those_there_are
         load_family("os")
     with pytest.raises(UnknownModel, match="it is a WanPipeline; known are Flux2Klein"):
         family_of_class("a/b", "WanPipeline")
+
+
+def test_kandinsky_5_is_refused_since_its_network_reads_padding() -> None:
+    with pytest.raises(UnknownModel) as refused:
+        family_of_class("a/b", "Kandinsky5T2IPipeline")
+    assert str(refused.value) == (
+        "Model 'a/b' cannot be loaded: it is a Kandinsky5T2IPipeline; its network has no mask for "
+        "padding, so a picture would depend on the longest prompt beside it."
+    )
+    network = redraw_network(
+        Kandinsky5Transformer3DModel(
+            in_visual_dim=4,
+            in_text_dim=32,
+            in_text_dim2=32,
+            time_dim=32,
+            out_visual_dim=4,
+            patch_size=(1, 2, 2),
+            model_dim=64,
+            ff_dim=64,
+            num_text_blocks=1,
+            num_visual_blocks=1,
+            axes_dims=(8, 12, 12),
+        )
+    )
+    latents, tokens = torch.randn(1, 1, 8, 8, 4), torch.randn(1, 5, 32)
+
+    def predict(tokens: torch.Tensor) -> torch.Tensor:
+        places = [torch.arange(1), torch.arange(4), torch.arange(4)]
+        told = torch.arange(tokens.shape[1])
+        found: torch.Tensor = network(
+            latents, tokens, torch.tensor([500.0]), torch.ones(1, 32), places, told
+        ).sample
+        return found
+
+    with torch.no_grad():
+        short = predict(tokens)
+        padded = predict(torch.cat([tokens, torch.zeros(1, 1, 32)], dim=1))
+    assert "mask" not in " ".join(inspect.signature(network.forward).parameters)
+    assert float((padded - short).abs().max()) > 0.01 * float(short.abs().max())
 
 
 def test_a_model_leads_to_its_family(loaded: Loaded) -> None:

@@ -102,17 +102,22 @@ def redraw(pipeline: Any, seed: int = 0) -> Any:
     """Return the pipeline with all weights drawn anew, so that no input is without effect."""
     draws = torch.Generator().manual_seed(seed)
     for part in pipeline.components.values():
-        if not isinstance(part, torch.nn.Module):
-            continue
-        for name, weight in part.named_parameters():
-            drawn = torch.randn(weight.shape, generator=draws)
-            wide = weight[0].numel() if weight.dim() > 1 else 0
-            if weight.dim() > 1 and "embed" in name and "proj" not in name:
-                weight.data = 0.5 * drawn
-            elif weight.dim() > 1:
-                weight.data = 0.7 * drawn / wide**0.5
-            else:
-                is_scale = "norm" in name and name.endswith("weight")
-                weight.data = is_scale + 0.1 * drawn
-        part.eval()
+        if isinstance(part, torch.nn.Module):
+            redraw_network(part, draws)
     return pipeline
+
+
+def redraw_network(part: Any, draws: torch.Generator | None = None) -> Any:
+    """Return a network with all weights drawn anew."""
+    draws = draws or torch.Generator().manual_seed(0)
+    for name, weight in part.named_parameters():
+        drawn = torch.randn(weight.shape, generator=draws)
+        wide = weight[0].numel() if weight.dim() > 1 else 0
+        if weight.dim() > 1 and "embed" in name and "proj" not in name:
+            weight.data = 0.5 * drawn
+        elif weight.dim() > 1:
+            weight.data = 0.7 * drawn / wide**0.5
+        else:
+            is_scale = "norm" in name and name.endswith("weight")
+            weight.data = is_scale + 0.1 * drawn
+    return part.eval()
