@@ -54,7 +54,7 @@ class InvalidEmbedding(HierdiffError):
 
 
 class RowFailed(HierdiffError):
-    """Prompts {prompts} cannot be denoised: {reason}; leave them out, or check the guidance and the
+    """Prompts {prompts} have no picture: {reason}; leave them out, or check the guidance and the
     weights."""
 
 

@@ -27,7 +27,8 @@ from hierdiff_core.plan import PAPER, Plan
 from hierdiff_core.planners import PlanSettings, plan_forest
 from hierdiff_core.prompt import Prompt, content_key, read_prompt
 from hierdiff_core.recipe import Recipe
-from hierdiff_core.sampling.decode import decode_latents
+from hierdiff_core.sampling.decode import Pixels, decode_each
+from hierdiff_core.sampling.isolate import reason_of
 from hierdiff_core.sampling.sampler import Job, rounds
 from hierdiff_core.solver import make_solver
 
@@ -123,7 +124,7 @@ def generate(
     )
     latents = _denoise(job, denoiser, group, progress)
     names = [node_key(plan, plan.leaf_segment(leaf), job.content_keys) for leaf in range(plan.size)]
-    pictures = decode_latents(denoiser, latents, names)
+    pictures = _decode(denoiser, latents, names, group)
     return Made(
         np.stack([pictures[leaf] for leaf in leaves]),
         np.stack([latents[leaf].numpy() for leaf in leaves]),
@@ -205,3 +206,17 @@ def _denoise(
         if progress is not None:
             progress(done, job.plan.evaluations)
     return [latents[leaf] for leaf in range(job.plan.size)]
+
+
+def _decode(
+    denoiser: Denoiser, latents: Sequence[torch.Tensor], names: Sequence[str], group: Group
+) -> list[Pixels]:
+    """Return the picture of each leaf; raises RowFailed where one cannot be had."""
+    pictures = list[Pixels]()
+    for prompt, picture in zip(
+        group.prompts, decode_each(denoiser, latents, names).pictures, strict=True
+    ):
+        if isinstance(picture, Exception):
+            raise RowFailed(prompts=repr(prompt.text), reason=reason_of(picture))
+        pictures.append(picture)
+    return pictures

@@ -19,6 +19,8 @@ from hierdiff_core.models.guidance import Guidance, Network, guide
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.recipe import Recipe
 
+Pixels = npt.NDArray[np.uint8]  # (B, height, width, 3)
+
 
 @dataclass(frozen=True)
 class PictureSide:
@@ -34,6 +36,8 @@ class PictureSide:
     decoder: Callable[[torch.Tensor], torch.Tensor]  # latents (B, ...) -> pictures from -1 to 1
     guidance: Guidance
     negative: Mapping[str, torch.Tensor]  # one row
+    # Pictures as they may be stored; raises an error, no HierdiffError, for one that may not.
+    inspect: Callable[[Pixels], Pixels] = lambda pictures: pictures
 
     def __post_init__(self) -> None:
         """Raise InvalidSetting for a network that reuses what it computed for other rows."""
@@ -51,7 +55,8 @@ class PictureSide:
     @torch.no_grad()
     def decode(self, latents: torch.Tensor, names: Sequence[str]) -> npt.NDArray[np.uint8]:
         """See Denoiser; no noise is drawn."""
-        return to_pixels(self.decoder(latents), self.recipe.height, self.recipe.width)
+        size = self.recipe.height, self.recipe.width
+        return self.inspect(to_pixels(self.decoder(latents), *size))
 
 
 def load_picture_side(

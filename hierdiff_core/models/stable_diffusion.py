@@ -1,7 +1,7 @@
 """Stable Diffusion 1 and 2: CLIP's tokens steer a U-Net in the space of an autoencoder.
 
 Trees are built on the end token's last hidden state, which depends on every word. The safety
-checker, which blacks pictures out, is not loaded. The module is a `Family`.
+checker is loaded where the option `safety_checker` asks for it. The module is a `Family`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,17 @@ from hierdiff_core.models.folder import load_part
 from hierdiff_core.models.guidance import GUIDANCE, check_guidance
 from hierdiff_core.models.picture_side import (
     PictureSide,
+    Pixels,
     load_picture_side,
     load_text_side,
     on_device,
+)
+from hierdiff_core.models.safety_checker import (
+    CHECKER,
+    SAFETY_CHECKER,
+    check_option,
+    is_on,
+    refuse_flagged,
 )
 from hierdiff_core.models.schedules import own_defaults, read_scheduler
 from hierdiff_core.models.text import PromptCheck
@@ -40,7 +48,7 @@ from hierdiff_core.recipe import Recipe
 
 TOKENS = "prompt_embeds"
 SLOTS = (Slot(TOKENS, "tokens"),)  # padding is part of the input, so no mask
-OPTIONS = GUIDANCE
+OPTIONS = (*GUIDANCE, SAFETY_CHECKER)
 TEXT_DRAWS = False
 forwards = unet_forwards
 TEXT, PICTURE = ("tokenizer", "text_encoder"), ("unet", "vae", "scheduler")
@@ -56,12 +64,13 @@ def text_parts(recipe: Recipe) -> Parts:
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, _picture_parts(recipe))
 
 
 def check(recipe: Recipe) -> None:
     check_sides(recipe, autoencoder_scale(recipe.model, "vae"))
     check_guidance(recipe)
+    check_option(recipe)
 
 
 def load_check(recipe: Recipe) -> Callable[[Prompt], None]:
@@ -80,7 +89,8 @@ def load_encoder(recipe: Recipe, device: str) -> TextSide:
 
 
 def load_networks(recipe: Recipe, device: str, *, compiled: bool = False) -> Any:
-    return load_picture_side(StableDiffusionPipeline, recipe, PICTURE, device, compiled=compiled)
+    parts = _picture_parts(recipe)
+    return load_picture_side(StableDiffusionPipeline, recipe, parts, device, compiled=compiled)
 
 
 def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
@@ -102,7 +112,18 @@ def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
         partial(decode_latents, networks.vae),
         unet_guidance(recipe, schedule),
         on_device(negative, unet.device),
+        _inspection(networks, recipe),
     )
+
+
+def _picture_parts(recipe: Recipe) -> tuple[str, ...]:
+    return (*PICTURE, *CHECKER) if is_on(recipe) else PICTURE
+
+
+def _inspection(networks: Any, recipe: Recipe) -> Callable[[Pixels], Pixels]:
+    if not is_on(recipe):
+        return lambda pictures: pictures
+    return partial(refuse_flagged, networks.safety_checker, networks.feature_extractor)
 
 
 def _encode(

@@ -1,7 +1,8 @@
 """SDXL: tokens and a pooled vector of two CLIP encoders steer a U-Net.
 
 Trees are built on the pooled vector. Without a negative prompt, guidance steers away from zeros
-where the folder says so, as its pipeline does. Pictures get no watermark. The module is a `Family`.
+where the folder says so, as its pipeline does. Pictures get
+the watermark of its pipeline where the option `watermark` asks for it. The module is a `Family`.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ from hierdiff_core.models.schedules import own_defaults, read_scheduler
 from hierdiff_core.models.text import PromptCheck, check_all
 from hierdiff_core.models.text_side import BATCH, TextSide
 from hierdiff_core.models.unet import cast, evaluate_unet, unet_forwards, unet_guidance
+from hierdiff_core.models.watermark import WATERMARK, check_watermark, mark
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
 
 TOKENS, POOLED = "prompt_embeds", "pooled_prompt_embeds"
 SLOTS = (Slot(TOKENS, "tokens"), Slot(POOLED, "vector"))
-OPTIONS = GUIDANCE
+OPTIONS = (*GUIDANCE, WATERMARK)
 TEXT_DRAWS = False
 forwards = unet_forwards
 TEXT = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -63,6 +65,7 @@ def picture_parts(recipe: Recipe) -> Parts:
 def check(recipe: Recipe) -> None:
     check_sides(recipe, autoencoder_scale(recipe.model, "vae"))
     check_guidance(recipe)
+    check_watermark(recipe)
 
 
 def load_check(recipe: Recipe) -> Callable[[Prompt], None]:
@@ -105,7 +108,7 @@ def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
         SLOTS,
         unet.device,
         network,
-        partial(decode_latents, networks.vae),
+        lambda latents: mark(recipe, decode_latents(networks.vae, latents)),
         unet_guidance(recipe, schedule),
         on_device(negative, unet.device),
     )

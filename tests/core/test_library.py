@@ -59,7 +59,7 @@ def test_latents_that_are_not_finite_are_refused_by_their_prompts(folders: Any) 
     with pytest.raises(RowFailed) as refusal:
         generate(folders, ["red cup", "blue cup"], guidance=1e39, tau=0)
     assert str(refusal.value) == (
-        "Prompts 'blue cup' cannot be denoised: its latents are not finite numbers; leave them "
+        "Prompts 'blue cup' have no picture: its latents are not finite numbers; leave them "
         "out, or check the guidance and the weights."
     )
 
