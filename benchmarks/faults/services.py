@@ -22,7 +22,14 @@ from flows.starts import DEPLOYMENT, NightStart
 
 TITLE = "Nights whose services fail, and what they have come to"
 PROMPTS = 48
-NIGHT = {"steps": 20, "saving": 0.4, "shards": 1, "solver": "ddpm", "options": {"prior_steps": 5}}
+NIGHT = {
+    "steps": 20,
+    "saving": 0.4,
+    "accept_loss": True,
+    "shards": 1,
+    "solver": "ddpm",
+    "options": {"prior_steps": 5},
+}
 SECONDS = 30.0  # that a fault lasts
 _PATIENCE = 1800.0  # seconds that a night is given
 _FIRST = date(2026, 1, 1)
