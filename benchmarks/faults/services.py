@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from uuid import UUID
 
 import psutil
@@ -114,7 +115,7 @@ def _objects(fault: str) -> Callable[[Place], Mend]:
 def _fill(place: Place) -> Mend:
     if place.disk is None:
         return _objects("full")(place)
-    return fill(place.disk).unlink
+    return partial(fill(place.disk).unlink, missing_ok=True)  # mended once more after the night
 
 
 def _nothing(place: Place) -> Mend:
