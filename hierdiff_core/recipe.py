@@ -130,7 +130,8 @@ def recipe_facts(recipe: Recipe) -> dict[str, object]:
 def text_facts(recipe: Recipe) -> tuple[object, ...]:
     """Return the parameters that decide embeddings, as they enter keys, the weights first."""
     options = [option for option in _options(recipe) if option.text]
-    places = [recipe.option(option.name) for option in options if option.weights]
+    others = [option for option in options if option.weights and not option.added]
+    places = [recipe.option(option.name) for option in others]
     facts: list[object] = [recipe.text_revision or (places[0] if places else recipe.model)]
     for option in options:
         if option.added and _counts(option, recipe):
@@ -147,8 +148,8 @@ def _options(recipe: Recipe) -> tuple[Option, ...]:
 
 
 def _counts(option: Option, recipe: Recipe) -> bool:
-    if option.weights:
-        return not (recipe.text_revision if option.text else recipe.revision)
+    if option.weights and (recipe.text_revision if option.text else recipe.revision):
+        return False
     return not option.added or recipe.option(option.name) != option.default
 
 

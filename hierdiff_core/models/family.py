@@ -37,11 +37,20 @@ class Defaults:
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """Weights that are added to a model's."""
+
+    name: str  # folder, file or hub name
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The files that one side loads: a model's folders, or all of them."""
 
     model: str
     folders: tuple[str, ...] = ()  # none: the whole model
+    adapter: Adapter | None = None
 
 
 class Encoder(Protocol):

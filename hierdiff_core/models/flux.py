@@ -28,6 +28,7 @@ from hierdiff_core.models.guidance import (
     guided_forwards,
     make_guidance,
 )
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.packing import grid_of, unpack_latents
 from hierdiff_core.models.picture_side import (
     PictureSide,
@@ -49,6 +50,7 @@ OPTIONS = (
     Option("max_tokens", 512, "tokens that T5 reads, padding included", least=1, text=True),
     Option("true_cfg", 1.0, "scale of guidance away from a negative prompt; 1: none", least=0),
     *INTERVAL,
+    *LORA,
 )
 TEXT_DRAWS = False
 TEXT = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -69,11 +71,11 @@ def forwards(recipe: Recipe) -> tuple[int, ...]:
 
 
 def text_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, TEXT)
+    return Parts(recipe.model, TEXT, adapter_of(recipe))
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

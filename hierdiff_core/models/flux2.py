@@ -30,6 +30,7 @@ from hierdiff_core.models.guidance import (
     guided_forwards,
     make_guidance,
 )
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.packing import grid_of, unpatch_latents
 from hierdiff_core.models.picture_side import (
     PictureSide,
@@ -51,6 +52,7 @@ OPTIONS = (
         "max_tokens", 512, "tokens that are read, chat and padding included", least=1, text=True
     ),
     *INTERVAL,
+    *LORA,
 )
 TEXT_DRAWS = False
 TEXT, PICTURE = ("tokenizer", "text_encoder"), ("transformer", "vae", "scheduler")
@@ -73,7 +75,7 @@ def text_parts(recipe: Recipe) -> Parts:
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

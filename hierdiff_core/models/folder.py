@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from safetensors import SafetensorError
 
 from hierdiff_core import miniature
 from hierdiff_core.digest import digest
-from hierdiff_core.errors import UnknownModel
+from hierdiff_core.errors import InvalidSetting, UnknownModel
 from hierdiff_core.models.digest_cache import file_digests
 from hierdiff_core.models.family import Parts
 
@@ -29,6 +30,7 @@ _INDEX = "model_index.json"
 _LOADED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 # Other precisions of the same weights, such as model.fp16.safetensors, and their indices.
 _TWINS = ("*.*.safetensors", "*.index.*.json")
+_ADAPTERS = "*.safetensors"
 _UNREACHABLE = (
     HfHubHTTPError,
     HFValidationError,
@@ -67,7 +69,34 @@ def find_revision(parts: Parts, cache: Path | None = None) -> str:
     files = sorted({*index, *(file for place in places for file in _loaded_files(place))})
     digests = file_digests(files, cache)
     facts = [[str(file.relative_to(folder)), digests[file]] for file in files]
+    if parts.adapter is not None:
+        file = find_adapter(parts.adapter.name)
+        facts.append(["adapter", file_digests([file], cache)[file], f"{parts.adapter.scale:g}"])
     return digest("weights", facts)[:16]
+
+
+def find_adapter(name: str) -> Path:
+    """Return the file of a LoRA adapter: the one named, or the only one of a folder or hub name.
+
+    Raises UnknownModel, and InvalidSetting where the package that reads adapters is missing.
+    """
+    if find_spec("peft") is None:
+        hint = "it needs the package peft: install hierdiff[lora]"
+        raise InvalidSetting(setting="lora", value=name, hint=hint)
+    place = Path(name).expanduser()
+    if place.is_file():
+        return place
+    try:
+        allowed = [_ADAPTERS]
+        folder = place if place.is_dir() else Path(snapshot_download(name, allow_patterns=allowed))
+    except _UNREACHABLE:
+        hint = "it is neither a folder, a file nor a hub name that can be reached"
+        raise UnknownModel(model=name, hint=hint) from None
+    files = sorted(folder.glob(_ADAPTERS))
+    if len(files) != 1:
+        hint = f"it has {len(files)} files *.safetensors; name the file of one adapter"
+        raise UnknownModel(model=name, hint=hint)
+    return files[0]
 
 
 def read_index(model: str) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from hierdiff_core.models.autoencoder import to_pixels
 from hierdiff_core.models.device import choose_dtype, choose_text_dtype, prepare_network, put_on
 from hierdiff_core.models.folder import load_pipeline
 from hierdiff_core.models.guidance import Guidance, Network, guide
+from hierdiff_core.models.lora import add_lora
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.recipe import Recipe
 
@@ -64,7 +65,7 @@ def load_picture_side(
 ) -> Any:
     """Return a pipeline of these parts, of which the first is the network; raises UnknownModel."""
     pipeline = load_pipeline(kind, recipe.model, parts, choose_dtype(recipe, device))
-    pipeline = put_on(pipeline, device)
+    pipeline = put_on(_adapted(pipeline, recipe), device)
     if getattr(pipeline.vae.config, "force_upcast", False) and recipe.dtype == "float16":
         pipeline.vae.to(torch.float32)  # it overflows
     prepare_network(getattr(pipeline, parts[0]), pipeline.vae, compiled=compiled)
@@ -74,7 +75,13 @@ def load_picture_side(
 def load_text_side(kind: Any, recipe: Recipe, parts: tuple[str, ...], device: str) -> Any:
     """Return a pipeline of these parts; raises UnknownModel."""
     dtype = choose_text_dtype(recipe, device)
-    return put_on(load_pipeline(kind, recipe.model, parts, dtype), device)
+    pipeline = load_pipeline(kind, recipe.model, parts, dtype)
+    return put_on(_adapted(pipeline, recipe), device)
+
+
+def _adapted(pipeline: Any, recipe: Recipe) -> Any:
+    """Return the pipeline with the recipe's adapter, where its family takes one."""
+    return add_lora(pipeline, recipe) if "lora" in recipe.options else pipeline
 
 
 def refuse_caches(pipeline: Any) -> None:

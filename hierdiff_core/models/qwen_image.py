@@ -28,6 +28,7 @@ from hierdiff_core.models.guidance import (
     guided_forwards,
     make_guidance,
 )
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.packing import grid_of, unpack_latents
 from hierdiff_core.models.picture_side import (
     PictureSide,
@@ -47,6 +48,7 @@ SLOTS = (Slot(TOKENS, "tokens", MASK), Slot(MASK, "mask"))
 OPTIONS = (
     Option("max_tokens", 512, "tokens that a prompt may have", least=1, text=True),
     *INTERVAL,
+    *LORA,
 )
 TEXT_DRAWS = False
 forwards = guided_forwards
@@ -66,7 +68,7 @@ def text_parts(recipe: Recipe) -> Parts:
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

@@ -27,6 +27,7 @@ from hierdiff_core.models.guidance import (
     guided_forwards,
     make_guidance,
 )
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.picture_side import (
     PictureSide,
     load_picture_side,
@@ -45,6 +46,7 @@ SLOTS = (Slot(TOKENS, "tokens", MASK), Slot(MASK, "mask"))
 OPTIONS = (
     Option("max_tokens", 300, "tokens that a prompt may have", least=3, text=True),
     *GUIDANCE,
+    *LORA,
 )
 TEXT_DRAWS = False
 forwards = guided_forwards
@@ -62,7 +64,7 @@ def text_parts(recipe: Recipe) -> Parts:
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

@@ -24,6 +24,7 @@ from hierdiff_core.models.autoencoder import (
 from hierdiff_core.models.family import Defaults, Parts
 from hierdiff_core.models.folder import load_part
 from hierdiff_core.models.guidance import GUIDANCE, check_guidance
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.picture_side import (
     PictureSide,
     Pixels,
@@ -48,7 +49,7 @@ from hierdiff_core.recipe import Recipe
 
 TOKENS = "prompt_embeds"
 SLOTS = (Slot(TOKENS, "tokens"),)  # padding is part of the input, so no mask
-OPTIONS = (*GUIDANCE, SAFETY_CHECKER)
+OPTIONS = (*GUIDANCE, *LORA, SAFETY_CHECKER)
 TEXT_DRAWS = False
 forwards = unet_forwards
 TEXT, PICTURE = ("tokenizer", "text_encoder"), ("unet", "vae", "scheduler")
@@ -60,11 +61,11 @@ def read_defaults(model: str) -> Defaults:
 
 
 def text_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, TEXT)
+    return Parts(recipe.model, TEXT, adapter_of(recipe))
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, _picture_parts(recipe))
+    return Parts(recipe.model, _picture_parts(recipe), adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

@@ -26,6 +26,7 @@ from hierdiff_core.models.guidance import (
     guided_forwards,
     make_guidance,
 )
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.picture_side import (
     PictureSide,
     load_picture_side,
@@ -43,7 +44,7 @@ from hierdiff_core.recipe import Recipe
 TOKENS, POOLED = "prompt_embeds", "pooled_prompt_embeds"
 SLOTS = (Slot(TOKENS, "tokens"), Slot(POOLED, "vector"))
 LENGTH = Option("max_tokens", 256, "tokens that T5 reads, padding included", least=1, text=True)
-OPTIONS = (LENGTH, *GUIDANCE)
+OPTIONS = (LENGTH, *GUIDANCE, *LORA)
 TEXT_DRAWS = False
 forwards = guided_forwards
 CLIPS = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -57,11 +58,12 @@ def read_defaults(model: str) -> Defaults:
 
 
 def text_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, CLIPS + existing_parts(recipe.model, T5))
+    parts = CLIPS + existing_parts(recipe.model, T5)
+    return Parts(recipe.model, parts, adapter_of(recipe))
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

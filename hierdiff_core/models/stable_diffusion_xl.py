@@ -25,6 +25,7 @@ from hierdiff_core.models.autoencoder import (
 from hierdiff_core.models.family import Defaults, Parts
 from hierdiff_core.models.folder import load_part
 from hierdiff_core.models.guidance import GUIDANCE, check_guidance
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.picture_side import (
     PictureSide,
     load_picture_side,
@@ -42,7 +43,7 @@ from hierdiff_core.recipe import Recipe
 
 TOKENS, POOLED = "prompt_embeds", "pooled_prompt_embeds"
 SLOTS = (Slot(TOKENS, "tokens"), Slot(POOLED, "vector"))
-OPTIONS = (*GUIDANCE, WATERMARK)
+OPTIONS = (*GUIDANCE, *LORA, WATERMARK)
 TEXT_DRAWS = False
 forwards = unet_forwards
 TEXT = ("tokenizer", "text_encoder", "tokenizer_2", "text_encoder_2")
@@ -55,11 +56,11 @@ def read_defaults(model: str) -> Defaults:
 
 
 def text_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, TEXT)
+    return Parts(recipe.model, TEXT, adapter_of(recipe))
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

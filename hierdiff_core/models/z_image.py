@@ -26,6 +26,7 @@ from hierdiff_core.models.guidance import (
     forwards_above,
     make_guidance,
 )
+from hierdiff_core.models.lora import LORA, adapter_of
 from hierdiff_core.models.packing import grid_of
 from hierdiff_core.models.picture_side import (
     PictureSide,
@@ -45,6 +46,7 @@ SLOTS = (Slot(TOKENS, "tokens", MASK), Slot(MASK, "mask"))
 OPTIONS = (
     Option("max_tokens", 512, "tokens that are read, chat included", least=1, text=True),
     *GUIDANCE,
+    *LORA,
 )
 TEXT_DRAWS = False
 TEXT, PICTURE = ("tokenizer", "text_encoder"), ("transformer", "vae", "scheduler")
@@ -66,7 +68,7 @@ def text_parts(recipe: Recipe) -> Parts:
 
 
 def picture_parts(recipe: Recipe) -> Parts:
-    return Parts(recipe.model, PICTURE)
+    return Parts(recipe.model, PICTURE, adapter_of(recipe))
 
 
 def check(recipe: Recipe) -> None:

@@ -32,6 +32,7 @@ def refusal(model: object, kind: type[Exception] = InvalidSetting, **asked: Any)
 
 # Of the options that guidance has where it takes a second pass.
 UNGUIDED = {"guidance_start": 0.0, "guidance_stop": 1.0, "guidance_rescale": 0.0}
+UNCHANGED = {"lora": "", "lora_scale": 1.0, "safety_checker": "none"}
 
 
 def test_the_shipped_models_name_is_enough() -> None:
@@ -53,7 +54,7 @@ def test_a_folder_is_enough_and_its_configs_say_the_size(
     recipe = make_recipe(str(stable_diffusion))
     assert (recipe.family, recipe.solver) == ("stable_diffusion", "pndm")
     assert (recipe.height, recipe.width) == (32, 32)
-    assert (recipe.steps, recipe.guidance, dict(recipe.options)) == (50, 7.5, UNGUIDED)
+    assert (recipe.steps, recipe.guidance, dict(recipe.options)) == (50, 7.5, UNGUIDED | UNCHANGED)
 
 
 def test_a_model_that_names_no_prior_takes_the_published_one(folders: Any) -> None:
@@ -112,7 +113,8 @@ def test_an_option_that_a_family_does_not_have_is_refused_with_the_nearest_name(
     named = "prior, prior_steps, prior_guidance, guidance_start, guidance_stop, guidance_rescale"
     assert line.endswith(f"has no such option; it has {named}.")
     line = refusal(stable_diffusion, options={"prior": PRIOR_MODEL})
-    assert line.endswith("no such option; it has guidance_start, guidance_stop, guidance_rescale.")
+    named = "guidance_start, guidance_stop, guidance_rescale, lora, lora_scale, safety_checker"
+    assert line.endswith(f"no such option; it has {named}.")
 
 
 def test_a_field_that_cannot_be_followed_is_refused() -> None:
