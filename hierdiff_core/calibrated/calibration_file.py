@@ -41,7 +41,7 @@ def calibration_path(recipe: Recipe) -> Path:
 
 def _chosen(recipe: Recipe) -> str:
     """Return a digest of the options that change what steps settle, nothing for the defaults."""
-    known = [each for each in options_of(recipe.family) if not each.text]
+    known = [each for each in options_of(recipe.family) if not (each.text or each.finish)]
     chosen = {each.name: recipe.option(each.name) for each in known}
     changed = {each.name: chosen[each.name] for each in known if chosen[each.name] != each.default}
     return f"-{digest('options', sorted(changed.items()))[:8]}" if changed else ""

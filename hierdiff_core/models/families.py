@@ -49,6 +49,7 @@ class Option:
     text: bool = False  # changes embeddings
     weights: bool = False  # names a folder of weights, which a revision pins
     added: bool = False  # after the family's release: in no key while it has its default
+    finish: bool = False  # changes pictures once they are denoised, so not what steps settle
 
 
 def load_module(name: str) -> ModuleType:

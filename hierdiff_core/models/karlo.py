@@ -60,7 +60,9 @@ SLOTS = (
 OPTIONS = (
     *PRIOR,
     # Its scheduler divides by one less than its steps.
-    Option("super_res_steps", 7, "steps of the sampler that enlarges pictures", least=2),
+    Option(
+        "super_res_steps", 7, "steps of the sampler that enlarges pictures", least=2, finish=True
+    ),
     *GUIDANCE,
 )
 TEXT_DRAWS = True  # the prior samples

@@ -25,6 +25,7 @@ SAFETY_CHECKER = Option(
     NONE,
     "withhold pictures that the model's own checker flags, or none",
     added=True,
+    finish=True,
 )
 CHECKER = ("safety_checker", "feature_extractor")
 _CARE = 0.01  # how much stricter a picture of special care is judged

@@ -18,6 +18,7 @@ WATERMARK = Option(
     NONE,
     "invisible: the mark that SDXL's own pipeline draws; or none",
     added=True,
+    finish=True,
 )
 _LEAST = 256  # pixels of a side, below which the mark does not fit
 

@@ -19,6 +19,7 @@ from hierdiff_core.planners import PlanSettings, plan_forest
 from hierdiff_core.prompt import Prompt
 from tasks.settings import Settings
 from tasks.tuning.calibrate import calibrate
+from tests.core.recipes import change
 from tests.core.tiny.model import redraw
 from tests.core.tiny.pipelines import MODELS
 
@@ -66,6 +67,8 @@ def test_a_text_conditioned_model_is_planned_by_its_calibration_once_it_has_one(
     found = find_calibration(recipe)
     assert found is not None
     assert np.array_equal(found.settled, made.calibration.settled)
+    assert find_calibration(change(recipe, watermark="invisible")) is not None
+    assert find_calibration(change(recipe, guidance_stop=0.5)) is None
     (group,) = group_prompts([Prompt(row, "", text, recipe) for row, text in enumerate(TEXTS)])
     vectors = np.random.default_rng(0).normal(size=(len(TEXTS), 32)).astype(np.float32)
     plan = plan_forest([group], [vectors], PlanSettings(budget=Budget(saving=0.3))).plan
