@@ -28,7 +28,7 @@ Report = Mapping[str, float]
 
 def measure(lab: Lab) -> Outcome:
     """Run each phase in a process of its own, at two numbers of prompts."""
-    counts, tokens, width = ((8, 16), 16, 64) if lab.quick else ((32, 128), 512, 4096)
+    counts, tokens, width = ((8,), 16, 64) if lab.quick else ((32, 128), 512, 4096)
     found: dict[int, dict[str, Report]] = {}
     for count in counts:
         with (
