@@ -19,7 +19,7 @@ from flows.errors import EmbeddingFailed, SubtreeFailed
 from flows.quiet import quiet_libraries
 from tasks import stages
 from tasks.settings import Settings, read_settings
-from tasks.stores import Stores, open_stores
+from tasks.stores import Stores, open_patiently
 
 DEPLOYMENT = "embed/embed"
 NIGHTS = "cpu"  # the pool of the nights
@@ -36,7 +36,7 @@ def embed(batch: int, run_id: str | None = None, name: str = "embed") -> None:
     """
     quiet_libraries()
     machine = read_settings()
-    with open_stores(machine) as stores:
+    with open_patiently(machine) as stores:
         if run_id is not None:
             stages.remake_lost(stores, machine, uuid.UUID(run_id))
             return

@@ -52,7 +52,7 @@ from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
 from tasks.states import RunState, Stage, SubtreeState
 from tasks.stopwatch import Stopwatch
-from tasks.stores import Stores, open_patiently, open_stores
+from tasks.stores import Stores, open_patiently
 
 _DEFAULTS = NightSettings()
 # A form is to offer a date, not a choice between a date and null.
@@ -219,14 +219,14 @@ def owner() -> str:
 @nightly.on_crashed
 def note_failure(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Have the ledger say what Prefect says; a night that was closed already stays as it is."""
-    with open_stores(read_settings()) as stores, stores.session() as session:
+    with open_patiently(read_settings()) as stores, stores.session() as session:
         end_run(session, str(flow_run.id), RunState.FAILED)
 
 
 @nightly.on_cancellation
 def cancel_subtrees(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Cancel the children too: without this they would go on alone."""
-    with open_stores(read_settings()) as stores, stores.session() as session:
+    with open_patiently(read_settings()) as stores, stores.session() as session:
         mine = find_night_run(session, str(flow_run.id))
         waiting = open_subtrees(session, mine) if mine else ()
         end_run(session, str(flow_run.id), RunState.CANCELLED)
