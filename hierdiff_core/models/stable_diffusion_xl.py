@@ -1,8 +1,8 @@
 """SDXL: tokens and a pooled vector of two CLIP encoders steer a U-Net.
 
 Trees are built on the pooled vector. Without a negative prompt, guidance steers away from zeros
-where the folder says so, as its pipeline does. Pictures get
-the watermark of its pipeline where the option `watermark` asks for it. The module is a `Family`.
+where the folder says so, as its pipeline does. Pictures get its watermark where the option
+`watermark` asks for it. The module is a `Family`.
 """
 
 from __future__ import annotations
