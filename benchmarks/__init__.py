@@ -15,6 +15,7 @@ ORDER = (
     "first_image",
     "cold_start",
     "equality",
+    "parity",
     "planning",
     "churn",
     "conditionings",

@@ -17,6 +17,7 @@ FIGURES = {
     "first_image": "peak memory of the frontier",
     "cold_start": "process start to first evaluation",
     "equality": "greatest difference of latents between slots 1, 4 and 16",
+    "parity": "models within their bound of stock",
     "levels": "ddim: off by the level landed on",
     "calibrated": "excess added by regions",
     "own": "score lost, all sets",

@@ -25,10 +25,11 @@ def kl(channels: int = 4, **scales: float) -> AutoencoderKL:
 
 
 def flux2() -> AutoencoderKLFlux2:
-    made = AutoencoderKLFlux2(latent_channels=8, **BLOCKS, **DOWN)
+    made: Any = AutoencoderKLFlux2(latent_channels=8, **BLOCKS, **DOWN)
     made.bn.running_mean.normal_()
     made.bn.running_var.uniform_(0.5, 2)
-    return made
+    flux2: AutoencoderKLFlux2 = made
+    return flux2
 
 
 def qwen() -> AutoencoderKLQwenImage:

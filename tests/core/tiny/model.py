@@ -26,6 +26,7 @@ class Asked:
     height: int
     width: int
     negative: str = ""
+    beside: int = 1  # pictures of the call, all alike
 
 
 Found = tuple[torch.Tensor, npt.NDArray[np.float32]]  # final latents; a picture from 0 to 1
@@ -58,7 +59,8 @@ def call_stock(pipeline: Any, model: Tiny, asked: Asked) -> Found:
             height=asked.height,
             width=asked.width,
             num_inference_steps=asked.steps,
-            latents=asked.noise[None].clone(),
+            latents=asked.noise.repeat(asked.beside, *[1] * asked.noise.dim()),
+            num_images_per_prompt=asked.beside,
             output_type="np",
             **{model.scale_name: asked.guidance},
             **told,
