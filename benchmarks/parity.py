@@ -63,9 +63,8 @@ def measure(lab: Lab) -> Outcome:
         lab.say(f"{name}: latents {found[name].latents:.1e}, pictures {found[name].pictures:.1e}")
         if not load_family(MODELS[name].family).TEXT_DRAWS:
             half[name] = _in_half(pair, folder)
-            lab.say(
-                f"{name}: bfloat16 {half[name][0]:.1e}, stock beside itself {half[name][1]:.1e}"
-            )
+            said = ", ".join(f"{each:.1e}" for each in half[name])
+            lab.say(f"{name}: in bfloat16, ours, stock in float32, stock in company: {said}")
     return _outcome(found, half)
 
 
