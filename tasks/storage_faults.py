@@ -66,14 +66,16 @@ class Place:
         """Return the error of a store that will not answer otherwise later."""
         return RefusedByStorage(**self._facts(reason, hint))
 
-    def nonsense(self, reason: str = "it answers as no S3 server does") -> HierdiffError:
+    def nonsense(
+        self, reason: str = "it answers as no S3 server does", hint: str = _ADDRESS
+    ) -> HierdiffError:
         """Return the error of an answer that no object store gives.
 
         Where it is proven, something else answers in its place for a while.
         """
         if self.proven:
             return self.unreachable(reason, _AWAY, "is hidden by another server")
-        return self.refused(reason, _ADDRESS)
+        return self.refused(reason, hint)
 
     def missing(self) -> HierdiffError:
         """Return the error of a bucket that is not there."""
@@ -113,10 +115,8 @@ def _explain_answer(error: ClientError, place: Place, key: str) -> HierdiffError
         return place.missing()
     if status >= 500 or status == 429 or code in _LATER:
         return place.unreachable(error, _hint(status, headers), "answers with an error")
-    if 300 <= status < 400 and place.proven:
-        return place.nonsense(f"it redirects, status {status}")
     if 300 <= status < 400:
-        return place.refused(f"it redirects, status {status}", f"{_ADDRESS} and AWS_REGION")
+        return place.nonsense(f"it redirects, status {status}", f"{_ADDRESS} and AWS_REGION")
     if status in (401, 403):
         hint = f"check {place.account}, and what they may do with HIERDIFF_S3_BUCKET"
         return place.refused(error, hint)
