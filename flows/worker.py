@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +98,14 @@ async def serve(pool: str, name: str, limit: int) -> None:
     worker.fork_server = ForkServer()
     worker.fork_server.start()  # imports while the worker waits for its first run
     setup_signal_handlers_worker(os.getpid(), "the process worker", print)
-    try:
-        await worker.start(printer=print)
-    finally:
-        worker.fork_server.close()
+    with tempfile.TemporaryDirectory(prefix="hierdiff-worker-") as own:
+        # Prefect makes `runner_storage` in there; in /tmp it may be another user's.
+        tempfile.tempdir = own
+        try:
+            await worker.start(printer=print)
+        finally:
+            tempfile.tempdir = None
+            worker.fork_server.close()
 
 
 if __name__ == "__main__":

@@ -124,8 +124,11 @@ def machine(
     programs: Path, server_place: Place, postgres: Postgres, prefect: dict[str, str], s3: S3Server
 ) -> Machine:
     home = server_place.home / "var-lib-hierdiff"
-    home.mkdir()
-    os.chown(home, worker_user().pw_uid, worker_user().pw_gid)
+    temporary = home / "tmp"
+    temporary.mkdir(parents=True)
+    for folder in (home, temporary):
+        os.chown(folder, worker_user().pw_uid, worker_user().pw_gid)
+    (temporary / "runner_storage").touch()  # what Prefect names its folder is another user's
     for name in ("flows", "tasks", "migrations"):  # whatever else lies where it is started
         (home / name).mkdir()
         (home / name / "__init__.py").write_text("raise RuntimeError('not ours')")
@@ -138,6 +141,7 @@ def machine(
         "AWS_DEFAULT_REGION": "us-east-1",
         "HIERDIFF_SOURCE_URL": postgres.url("shop"),
         "HIERDIFF_HOME": str(home),
+        "TMPDIR": str(temporary),
         "HIERDIFF_DEVICE": "cpu",
         "OMP_NUM_THREADS": "1",
         **prefect,
