@@ -18,6 +18,7 @@ ORDER = (
     "parity",
     "planning",
     "churn",
+    "joined",
     "conditionings",
     "real_sizes",
     "levels",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.catalogue import DECODER, STEPS, Catalogue, load_catalogue, make_texts
+from benchmarks.catalogue import DECODER, STEPS, load_catalogue, make_texts
 from benchmarks.lab import Lab
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Plot, Table
 from hierdiff_core.budget import Budget
@@ -22,6 +22,7 @@ from hierdiff_core.models.recipes import make_recipe, pin_recipe
 from hierdiff_core.plan import CALIBRATED, PAPER, Plan
 from hierdiff_core.planners import PlanSettings, Stand, extend_forest, plan_forest
 from hierdiff_core.prompt import Prompt, content_key
+from hierdiff_core.recipe import Recipe
 from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
 
 TITLE = "Nights that build on nights: the price of a catalogue that changes"
@@ -38,14 +39,13 @@ KILLED = 0.1  # share of nights that are given up half way
 class Pool:
     """Prompts with their vectors, from which catalogues are drawn."""
 
-    catalogue: Catalogue
+    recipe: Recipe
     prompts: Mapping[str, Prompt]  # by content key
     vectors: Mapping[str, npt.NDArray[np.float32]]
 
     def group(self, keys: Sequence[str]) -> Group:
         """Return the group of some prompts."""
-        recipe = self.catalogue.recipe
-        return Group(recipe, tuple(self.prompts[key] for key in sorted(keys)))
+        return Group(self.recipe, tuple(self.prompts[key] for key in sorted(keys)))
 
     def rows(self, keys: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the vectors of prompts."""
@@ -122,7 +122,7 @@ def load_pool(lab: Lab, count: int) -> Pool:
     named = [Prompt(row, str(row), each, catalogue.recipe) for row, each in enumerate(texts, 1)]
     rows = catalogue.conditioning.tensors[EMBEDDING].numpy()
     return Pool(
-        catalogue,
+        catalogue.recipe,
         {content_key(prompt): prompt for prompt in named},
         dict(zip(map(content_key, named), rows, strict=True)),
     )
@@ -138,7 +138,7 @@ def run(lab: Lab, pool: Pool, planner: str, size: int, churn: float, nights: int
             forest = plan_forest([group], [pool.rows(group.content_keys)], settings)
             like = forest.plan
         else:
-            forest = _extend(ledger.standing(), pool, group, settings, like)
+            forest = extend(ledger.standing(), pool, group, settings, like)
         killed = 0 < number < nights - 1 and random.Random(number).random() < KILLED
         changed = ledger.store(forest, made=0.5 if killed else 1.0)
         found.append(Night(forest.evaluations, like.evaluations, changed))
@@ -147,9 +147,10 @@ def run(lab: Lab, pool: Pool, planner: str, size: int, churn: float, nights: int
     return found
 
 
-def _extend(
+def extend(
     standing: StandingForest, pool: Pool, group: Group, settings: PlanSettings, like: Plan
 ) -> Forest:
+    """Return the forest of a night that stands on earlier ones, at their threshold or price."""
     pictures = standing.pictures(group.recipe.steps)
     kept = {leaf: pictures[key] for leaf, key in enumerate(group.content_keys) if key in pictures}
     new = [leaf for leaf in range(len(group.prompts)) if leaf not in kept]
