@@ -18,6 +18,7 @@ ORDER = (
     "parity",
     "planning",
     "churn",
+    "standing",
     "joined",
     "conditionings",
     "real_sizes",

@@ -26,6 +26,7 @@ FIGURES = {
     "choice": "budgets at which the highest score is at least the best tree",
     "risk": "score of the default night less that of plain pictures, shop",
     "churn": "unchanged rows with another picture",
+    "standing": "splits stand",
     "joined": "joined rows less in a fresh plan",
     "conditionings": "ledger at 2,000 prompts",
     "real_sizes": "models that resume with the same bits",
