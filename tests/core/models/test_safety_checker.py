@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
 from torch.nn import functional
-from transformers import CLIPConfig, CLIPImageProcessor, CLIPVisionConfig
 
 from hierdiff_core.errors import InvalidSetting, RowFailed, UnknownModel
 from hierdiff_core.library import generate
@@ -21,38 +18,9 @@ from hierdiff_core.models.safety_checker import Flagged, score
 from hierdiff_core.models.stable_diffusion import fit, load_encoder, load_networks
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.sampling.decode import decode_each
-from tests.core.tiny.model import redraw_network
+from tests.core.tiny.checker import add_checker, embed, make_checker, make_extractor
 
-WIDTH = 32
 ON = {"safety_checker": "withhold"}
-
-
-def make_checker() -> StableDiffusionSafetyChecker:
-    vision = CLIPVisionConfig(
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
-        projection_dim=WIDTH,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        image_size=32,
-        patch_size=8,
-    )
-    config = CLIPConfig(vision_config=vision.to_dict(), projection_dim=WIDTH)
-    checker = redraw_network(StableDiffusionSafetyChecker(config))
-    checker.concept_embeds_weights.data.fill_(1)  # no cosine is beyond it
-    checker.special_care_embeds_weights.data.fill_(1)
-    return checker
-
-
-def make_extractor() -> Any:
-    return CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
-
-
-def embed(checker: Any, extractor: Any, pictures: Any) -> torch.Tensor:
-    pixels = extractor(list(pictures), return_tensors="pt").pixel_values
-    with torch.no_grad():
-        found = checker.visual_projection(checker.vision_model(pixels)[1])
-    return functional.normalize(found)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +36,7 @@ def folder(stable_diffusion: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     cosines = rows @ functional.normalize(concept, dim=0)
     checker.concept_embeds.data[0] = concept
     checker.concept_embeds_weights.data[0] = (cosines[1] + cosines[[0, 2, 3, 4]].max()) / 2
-    checker.save_pretrained(copy / "safety_checker")
-    extractor.save_pretrained(copy / "feature_extractor")
-    index = json.loads((copy / "model_index.json").read_text())
-    index["safety_checker"] = ["stable_diffusion", "StableDiffusionSafetyChecker"]
-    index["feature_extractor"] = ["transformers", "CLIPImageProcessor"]
-    (copy / "model_index.json").write_text(json.dumps(index))
-    return copy
+    return add_checker(copy, checker)
 
 
 def latents() -> torch.Tensor:
