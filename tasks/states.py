@@ -55,3 +55,11 @@ class SegmentState(StrEnum):
     RUNNING = "running"  # started; after a crash it is simply started again
     DONE = "done"  # its object is stored and its sha256 known
     FAILED = "failed"  # set aside with its reason; what is below a cluster goes around it
+
+
+class VerdictState(StrEnum):
+    """What a person said of a picture."""
+
+    ACCEPTED = "accepted"  # it may be shown to customers
+    REJECTED = "rejected"  # the next night makes another one
+    WITHDRAWN = "withdrawn"  # what was said before no longer holds, and nothing in its place

@@ -106,6 +106,15 @@ from tasks.ledger.standing import find_like, load_standing
 from tasks.ledger.starts import count_start, forget_starts
 from tasks.ledger.stored_plan import Leaf, NightPlan, Node, Tree, tree_nodes
 from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
+from tasks.ledger.verdicts import (
+    NewVerdict,
+    StoredVerdict,
+    find_verdicts,
+    list_verdicts,
+    named_pictures,
+    record_verdicts,
+    rejected_keys,
+)
 
 __all__ = [
     "MOST",
@@ -114,6 +123,7 @@ __all__ = [
     "LatestNight",
     "Leaf",
     "Lease",
+    "NewVerdict",
     "Night",
     "NightLease",
     "NightPlan",
@@ -128,6 +138,7 @@ __all__ = [
     "StoredEmbedding",
     "StoredImage",
     "StoredSegment",
+    "StoredVerdict",
     "SubtreeLine",
     "Tree",
     "add_evaluations",
@@ -155,6 +166,7 @@ __all__ = [
     "find_run_settings",
     "find_slots",
     "find_tuned",
+    "find_verdicts",
     "finish_segments",
     "forget_images",
     "forget_previews",
@@ -167,6 +179,7 @@ __all__ = [
     "latest_nights",
     "list_runs",
     "list_set_aside",
+    "list_verdicts",
     "load_failures",
     "load_images",
     "load_nodes",
@@ -178,6 +191,7 @@ __all__ = [
     "load_standing",
     "lose_embeddings",
     "lost_embeddings",
+    "named_pictures",
     "note_flow_run",
     "note_progress",
     "note_published",
@@ -190,7 +204,9 @@ __all__ = [
     "record_images",
     "record_metric",
     "record_previews",
+    "record_verdicts",
     "reject_prompts",
+    "rejected_keys",
     "release_lease",
     "release_night",
     "renew_lease",

@@ -32,6 +32,7 @@ from tasks.records import (
     RemakeRow,
     Run,
     SegmentRow,
+    VerdictRow,
 )
 from tasks.states import RunState, SegmentState
 
@@ -179,8 +180,10 @@ def erase(session: Session, erasure: Erasure) -> None:
     session.execute(delete(PromptRow).where(PromptRow.id.in_([row.id for row in erasure.rows])))
     for catalogue, reference in {(row.catalogue, row.reference) for row in erasure.rows}:
         theirs = select(Catalogue.id).where(Catalogue.name == catalogue).scalar_subquery()
-        mine = (RemakeRow.catalogue_id == theirs, RemakeRow.reference == reference)
-        session.execute(delete(RemakeRow).where(*mine))
+        for table in (RemakeRow, VerdictRow):
+            mine = (table.catalogue_id == theirs, table.reference == reference)
+            session.execute(delete(table).where(*mine))
+    session.execute(delete(VerdictRow).where(_one_of(VerdictRow.sha256, erasure.pictures)))
     session.execute(delete(RejectedRow).where(RejectedRow.id.in_(erasure.rejected)))
     # The digest is that of rows which are no longer the night's.
     batches = {row.batch for row in erasure.rows}

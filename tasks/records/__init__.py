@@ -17,6 +17,7 @@ from tasks.records.runs import (
     Subtree,
     TreeRow,
 )
+from tasks.records.verdicts import VerdictRow
 
 __all__ = [
     "Base",
@@ -35,4 +36,5 @@ __all__ = [
     "Start",
     "Subtree",
     "TreeRow",
+    "VerdictRow",
 ]

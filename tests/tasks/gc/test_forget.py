@@ -17,7 +17,7 @@ from tasks.gc.retention import Retention
 from tasks.object_keys import checkpoint_key, picture_key
 from tasks.rejected import Rejected
 from tasks.settings import Settings
-from tasks.states import RunState
+from tasks.states import RunState, VerdictState
 from tasks.stores import Stores, open_stores
 from tests.tasks.gc.nights import (
     count,
@@ -68,6 +68,8 @@ def test_a_forgotten_row_is_in_no_table_and_its_objects_are_gone(
     with stores.session() as session:
         remade = [replace(nights[0].prompts[1], remade_seed=7)]
         ledger.note_remakes(session, ledger.claim_night(session, "shop", date_of(0)).batch, remade)
+        said = ledger.NewVerdict("SKU-2", 1, "a" * 64, VerdictState.REJECTED, "not a mug 2")
+        ledger.record_verdicts(session, "shop", [said])
     shown = find_traces(stores, ROW)
     erased, results = forget_rows(stores, settings, ROW)
     assert erased == shown
