@@ -133,6 +133,11 @@ class LeaseLost(HierdiffError):
     subtree for the rest."""
 
 
+class WorkerStopped(HierdiffError):
+    """Its worker was asked to stop. All that it made is stored, and another one goes on from
+    there."""
+
+
 class UnreachableStorage(HierdiffError):
     """Bucket {bucket!r} at {endpoint} {did} ({reason}); {hint}."""
 

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
@@ -28,6 +28,7 @@ from tasks.errors import (
     PoisonedNight,
     PoisonedSubtree,
     RowsSetAside,
+    WorkerStopped,
 )
 from tasks.holder import holding
 from tasks.ledger import (
@@ -48,6 +49,11 @@ from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
 
+# How a subtree is given back where an error is no failure.
+_ENDS: Mapping[type[HierdiffError], SubtreeState] = {
+    RowsSetAside: SubtreeState.INCOMPLETE,
+    WorkerStopped: SubtreeState.WAITING,
+}
 CRASHES = 5  # in a row, after which a subtree or a night is only run again by hand
 _RENEWALS = 4  # while a lease lasts, so that a few may fail
 # Seconds between renewals, at most: so soon a worker learns that it has lost its lease. Who takes a
@@ -67,6 +73,7 @@ class Hold:
     renew: Callable[[Session], object]  # raises LeaseLost or NightLost
     _until: float = 0.0  # monotonic time before which nobody else can have taken the lease
     again: bool = False  # whether there was an attempt before this one
+    stop: threading.Event = field(default_factory=threading.Event)  # set: end with the next step
     _ended: threading.Event = field(default_factory=threading.Event)
     _lost: HierdiffError | None = None
 
@@ -85,6 +92,12 @@ class Hold:
             self.stores.patience.outlast(self.keep_on)
         if self._lost is not None:
             raise self._lost
+
+    def check_stop(self) -> None:
+        """Raise WorkerStopped where this process is to stop, and what `check` raises."""
+        self.check()
+        if self.stop.is_set():
+            raise WorkerStopped()
 
     @contextmanager
     def session(self) -> Iterator[Session]:
@@ -174,12 +187,14 @@ def leased_subtree(
     owner: str,
     seconds: float,
     flow_run_id: str | None = None,
+    stop: threading.Event | None = None,
 ) -> Iterator[Hold]:
     """Hold a subtree for the block: completed at its end, failed with the error's line otherwise.
 
-    Rows that were set aside leave it incomplete. Waits while another process of the same owner
-    holds it. Raises LeaseHeld while another owner does, UnknownSubtree, and PoisonedSubtree after
-    too many crashes in a row: it fails, and a retry by hand starts the count anew.
+    Rows that were set aside leave it incomplete, and WorkerStopped leaves it waiting. Waits while
+    another process of the same owner holds it. Raises LeaseHeld while another owner does,
+    UnknownSubtree, and PoisonedSubtree after too many crashes in a row: it fails, and a retry by
+    hand starts the count anew.
     """
 
     def take(session: Session) -> Lease:
@@ -196,7 +211,8 @@ def leased_subtree(
             if lease.crashes >= CRASHES:
                 raise PoisonedSubtree(run=run, shard=shard, crashes=lease.crashes)
             again = lease.attempts > 1
-            with Hold(stores, seconds, renew, began + seconds, again).kept() as hold:
+            stop = stop or threading.Event()
+            with Hold(stores, seconds, renew, began + seconds, again, stop).kept() as hold:
                 yield hold
         except BaseException as error:
             _give_up(stores, lease, error)
@@ -231,7 +247,7 @@ def _give_up(stores: Stores, lease: Lease, error: BaseException) -> None:
     if isinstance(error, LeaseLost):
         return  # the subtree is another's
     line = " ".join(str(error).split()) or "it was stopped"
-    state = SubtreeState.INCOMPLETE if isinstance(error, RowsSetAside) else SubtreeState.FAILED
+    state = next((s for kind, s in _ENDS.items() if isinstance(error, kind)), SubtreeState.FAILED)
     message = line if isinstance(error, HierdiffError) else f"{type(error).__name__}: {line}"
     _give_back(stores, lambda session: release_lease(session, lease, state, message[:2000]))
 

@@ -53,8 +53,13 @@ class SegmentState(StrEnum):
 
     WAITING = "waiting"  # not started
     RUNNING = "running"  # started; after a crash it is simply started again
+    PARKED = "parked"  # left between two steps when its worker was stopped; its object holds them
     DONE = "done"  # its object is stored and its sha256 known
     FAILED = "failed"  # set aside with its reason; what is below a cluster goes around it
+
+
+# What somebody who holds its subtree will make.
+COMING = (SegmentState.WAITING, SegmentState.RUNNING, SegmentState.PARKED)
 
 
 class VerdictState(StrEnum):

@@ -39,6 +39,7 @@ class Round:
     finished: tuple[Finished, ...]  # on a GPU those of the previous round
     slots: int  # rows that fit the device, fewer than the job's once its memory ran out
     failed: tuple[Failure, ...] = ()  # segments that failed alone; nothing below them is run
+    parked: tuple[Finished, ...] = ()  # segments left between two steps, in the last round alone
 
 
 @dataclass(frozen=True)
@@ -80,25 +81,30 @@ def rounds(
     solver: Solver,
     finished: Mapping[int, State] | None = None,
     starting: Callable[[tuple[int, ...]], None] | None = None,
+    parked: Mapping[int, State] | None = None,
+    stopping: Callable[[], bool] | None = None,
 ) -> Iterator[Round]:
-    """Yield the outcome of each round until no segment is left.
+    """Yield the outcome of each round until no segment is left, or `stopping` says so.
 
-    To resume, pass in the states of finished segments; a state is read only when a child starts
-    from it, so the mapping may load lazily. `starting` is called with the numbers of segments
-    before their first step. A row depends on its own segment alone: its calls have
-    the shapes that the plan gives them, so its bits are the same whatever its neighbours and
-    interruptions. Rows in memory follow the slots and the depth of the plan. Where the device runs
-    out of memory, later calls are half as wide (their last bits may then differ); no step is lost.
-    With `isolate` a call that fails for one of its rows is halved until that row stands alone; it
-    is named in `failed`, as is a segment that ends in latents that are not finite. Raises
-    RuntimeError where that is all that comes of many.
+    To resume, pass in the states of finished segments, and of those that were parked; a state is
+    read only when a segment starts from it, so the mappings may load lazily. `starting` is called
+    with the numbers of segments before their first step. A row depends on its own segment alone:
+    its calls have the shapes that the plan gives them, so its bits are the same whatever its
+    neighbours and interruptions. Rows in memory follow the slots and the depth of the plan. Where
+    the device runs out of memory, later calls are half as wide (their last bits may then differ);
+    no step is lost. With `isolate` a call that fails for one of its rows is halved until that row
+    stands alone; it is named in `failed`, as is a segment that ends in latents that are not finite.
+    Raises RuntimeError where that is all that comes of many.
     Raises InvalidSetting for slots below 1, or for a segment whose parent is neither finished nor
     among `only`.
     """
     if job.slots < 1:
         raise InvalidSetting(setting="slots", value=job.slots, hint="use a whole number above 0")
-    state = _RunState(job, denoiser, solver, {} if finished is None else finished)
+    state = _RunState(job, denoiser, solver, finished, parked)
     while state.queue.ready or state.queue.rows:
+        if stopping is not None and stopping():
+            state.park()
+            break
         started = state.fill()
         if starting is not None and started:
             starting(started)
@@ -108,15 +114,23 @@ def rounds(
         yield Round(started, evaluations, padding, ended, state.limit, state.failures())
     late, failures = state.arrived(all_of_it=True), state.failures()
     if late or failures:
-        yield Round((), 0, 0, late, state.limit, failures)
+        ended = tuple(each for each in late if each.state.step == each.segment.stop)
+        left = tuple(each for each in late if each.state.step < each.segment.stop)
+        yield Round((), 0, 0, ended, state.limit, failures, left)
 
 
 class _RunState:
     """One job under way: decide, compute, record."""
 
     def __init__(
-        self, job: Job, denoiser: Denoiser, solver: Solver, finished: Mapping[int, State]
+        self,
+        job: Job,
+        denoiser: Denoiser,
+        solver: Solver,
+        finished: Mapping[int, State] | None,
+        parked: Mapping[int, State] | None,
     ) -> None:
+        finished = {} if finished is None else finished
         everything = range(len(job.plan.segments))
         only = everything if job.only is None else job.only
         parts = [everything] if job.parts is None else job.parts
@@ -131,7 +145,7 @@ class _RunState:
         )
         self.batch = RowBatch(job.slots, denoiser, solver, job.conditioning, draws)
         self.transfers = Transfers(denoiser.device)
-        self.parents = _ParentStates(finished)
+        self.parents, self.parked = _ParentStates(finished), parked or {}
         self.limit, self.isolate = job.slots, job.isolate
         self.failed: list[Failure] = []
         self.sound = False  # whether any segment has ended in latents that are finite
@@ -141,7 +155,9 @@ class _RunState:
         """Start ready segments in free slots; return their ids."""
         started = self.queue.fill(self.limit)
         for row in started:
-            self.batch.place(row, self.parents.take(row.segment))
+            own = self.parked.get(row.segment.id)
+            row.step = row.step if own is None else own.step
+            self.batch.place(row, self.parents.take(row.segment) if own is None else own)
         return tuple(row.segment.id for row in started)
 
     def step(self) -> tuple[int, int]:
@@ -167,6 +183,13 @@ class _RunState:
         for row, state in zip(ended, self.batch.states(ended), strict=True):
             self.transfers.put(row.segment, state)
             self.parents.keep(row.segment, state, len(self.queue.children(row.segment)))
+        self.transfers.close_round()
+
+    def park(self) -> None:
+        """Send off the states of rows that have taken steps and not ended."""
+        under_way = [row for row in self.queue.rows if row.step > row.segment.start]
+        for row, state in zip(under_way, self.batch.states(under_way), strict=True):
+            self.transfers.put(row.segment, state)
         self.transfers.close_round()
 
     def arrived(self, *, all_of_it: bool = False) -> tuple[Finished, ...]:

@@ -99,6 +99,8 @@ from tasks.ledger.segments import (
     Stored,
     StoredSegment,
     finish_segments,
+    park_segments,
+    parked_segments,
     start_segments,
     stored_segments,
 )
@@ -200,6 +202,8 @@ __all__ = [
     "note_rows",
     "note_settings",
     "open_subtrees",
+    "park_segments",
+    "parked_segments",
     "recall_remakes",
     "record_images",
     "record_metric",

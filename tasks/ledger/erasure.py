@@ -220,8 +220,8 @@ def _withdraw(session: Session, erasure: Erasure, run: uuid.UUID, keys: Collecti
     order, steps = session.execute(select(Run.plan_order, Run.steps).where(Run.id == run)).one()
     mine = select(LeafRow.leaf).where(LeafRow.run_id == run, _one_of(LeafRow.content_key, keys))
     for leaf in session.execute(mine.where(LeafRow.leaf < len(order))).scalars():
-        end, sha256 = session.execute(
-            select(SegmentRow.segment, SegmentRow.sha256).where(
+        end, sha256, state = session.execute(
+            select(SegmentRow.segment, SegmentRow.sha256, SegmentRow.state).where(
                 SegmentRow.run_id == run,
                 SegmentRow.first == order.index(leaf),
                 SegmentRow.stop == steps,
@@ -229,7 +229,10 @@ def _withdraw(session: Session, erasure: Erasure, run: uuid.UUID, keys: Collecti
         ).one()
         picture = select(ImageRow.sha256).where(ImageRow.run_id == run, ImageRow.leaf == leaf)
         found = (sha256, session.execute(picture).scalar())
-        erasure.pictures |= {each for each in found if each is not None}
+        if state is SegmentState.PARKED:  # what it names is a checkpoint
+            erasure.splits |= {each for each in found if each is not None}
+        else:
+            erasure.pictures |= {each for each in found if each is not None}
         erasure.withdrawn.append(Withdrawn(run, leaf, end))
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session, aliased
 
 from tasks.ledger.clock import now
 from tasks.records import SegmentRow, Subtree
-from tasks.states import SegmentState
+from tasks.states import COMING, SegmentState
 
 # Claims take turns on this number; it means nothing but must never change.
 _TURN = 0x68696564
@@ -101,7 +101,7 @@ def _busy(session: Session, run: uuid.UUID, wanted: Collection[int]) -> set[int]
         .join(other, and_(other.key == mine.key, other.run_id != mine.run_id))
         .join(Subtree, held)
         .where(mine.run_id == run, mine.segment == _numbers(wanted))
-        .where(other.state.in_((SegmentState.WAITING, SegmentState.RUNNING)), ~mine.anew)
+        .where(other.state.in_(COMING), ~mine.anew)
     )
     return set(session.execute(rows.distinct()).scalars())
 

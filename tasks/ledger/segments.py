@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Integer, Text, any_, func, literal, select, update
+from sqlalchemy import BigInteger, ColumnElement, Integer, Text, any_, func, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -55,6 +55,18 @@ def start_segments(session: Session, run: uuid.UUID, segments: Iterable[int]) ->
 
 def finish_segments(session: Session, run: uuid.UUID, stored: Mapping[int, Stored]) -> None:
     """Mark segments as done, their objects being stored; raises UnknownRun."""
+    done = _enter(session, run, stored, state=SegmentState.DONE, finished_at=now())
+    if done != len(stored):
+        raise UnknownRun(run=run)
+
+
+def park_segments(session: Session, run: uuid.UUID, stored: Mapping[int, Stored]) -> None:
+    """Mark segments as left between two steps, their states so far being stored."""
+    _enter(session, run, stored, state=SegmentState.PARKED)
+
+
+def _enter(session: Session, run: uuid.UUID, stored: Mapping[int, Stored], **values: object) -> int:
+    """Enter what objects hold, with other values; return how many segments were found."""
     objects = (
         func.unnest(
             _numbers(stored),
@@ -64,31 +76,39 @@ def finish_segments(session: Session, run: uuid.UUID, stored: Mapping[int, Store
         .table_valued("segment", "sha256", "bytes", name="stored")
         .render_derived()
     )
-    done = session.execute(
+    entered = session.execute(
         update(SegmentRow)
         .where(SegmentRow.run_id == run, SegmentRow.segment == objects.c.segment)
-        .values(
-            state=SegmentState.DONE,
-            sha256=objects.c.sha256,
-            bytes=objects.c.bytes,
-            finished_at=now(),
-        )
+        .values(sha256=objects.c.sha256, bytes=objects.c.bytes, **values)
         .returning(SegmentRow.segment)
         .execution_options(synchronize_session=False)
     ).all()
-    if len(done) != len(stored):
-        raise UnknownRun(run=run)
+    return len(entered)
 
 
 def stored_segments(
     session: Session, run: uuid.UUID, shards: Iterable[int] | None = None
 ) -> dict[int, StoredSegment]:
     """Return the segments that are done, of some shards or of all."""
-    columns = (SegmentRow.segment, SegmentRow.key, SegmentRow.sha256)
-    done = select(*columns).where(SegmentRow.run_id == run, SegmentRow.state == SegmentState.DONE)
+    wanted = SegmentRow.state == SegmentState.DONE
     if shards is not None:
-        done = done.where(SegmentRow.shard == any_(_numbers(shards)))
-    rows = session.execute(done.order_by(SegmentRow.segment))
+        wanted &= SegmentRow.shard == any_(_numbers(shards))
+    return _stored(session, run, wanted)
+
+
+def parked_segments(session: Session, run: uuid.UUID, shard: int) -> dict[int, StoredSegment]:
+    """Return the segments of a shard that were left between two steps."""
+    parked = SegmentRow.state == SegmentState.PARKED
+    held = SegmentRow.sha256.is_not(None)  # or `forget` has removed it
+    return _stored(session, run, parked & held & (SegmentRow.shard == shard))
+
+
+def _stored(
+    session: Session, run: uuid.UUID, which: ColumnElement[bool]
+) -> dict[int, StoredSegment]:
+    columns = (SegmentRow.segment, SegmentRow.key, SegmentRow.sha256)
+    wanted = select(*columns).where(SegmentRow.run_id == run, which).order_by(SegmentRow.segment)
+    rows = session.execute(wanted)
     return {segment: StoredSegment(key, sha256 or "") for segment, key, sha256 in rows}
 
 

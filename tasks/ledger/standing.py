@@ -23,7 +23,7 @@ from tasks.ledger.clock import now
 from tasks.ledger.plans import load_plan
 from tasks.ledger.stored_plan import NightPlan
 from tasks.records import Batch, Catalogue, LeafRow, Run, SegmentRow, Subtree, TreeRow
-from tasks.states import SegmentState
+from tasks.states import COMING, SegmentState
 
 
 def load_standing(session: Session, recipes: Collection[str]) -> dict[str, StandingForest]:
@@ -73,7 +73,7 @@ def find_like(session: Session, catalogue: str, settings: PlanSettings) -> Plan 
 def _segments(recipes: Collection[str]) -> Any:
     """Return the statement for one row of each key, stored ones and later runs before others."""
     above = aliased(SegmentRow)
-    coming = and_(_under_way(), SegmentRow.state.in_((SegmentState.WAITING, SegmentState.RUNNING)))
+    coming = and_(_under_way(), SegmentRow.state.in_(COMING))
     stored = and_(SegmentRow.state == SegmentState.DONE, SegmentRow.sha256.is_not(None))
     return (
         select(

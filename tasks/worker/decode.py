@@ -135,11 +135,13 @@ def as_model_input(solver: Solver, plan: Plan, finished: Finished) -> Finished:
 
 def splits_of(work: Work, finished: Iterable[Finished]) -> list[Split]:
     """Return those of some segments that end in a split, as they are stored."""
-    return [
-        Split(done.segment.id, work.night.keys[done.segment.id], done.state)
-        for done in finished
-        if not work.plan.is_leaf(done.segment)
-    ]
+    return states_of(work, (done for done in finished if not work.plan.is_leaf(done.segment)))
+
+
+def states_of(work: Work, reached: Iterable[Finished]) -> list[Split]:
+    """Return states of segments as they are stored, under the segments' keys."""
+    keys = work.night.keys
+    return [Split(each.segment.id, keys[each.segment.id], each.state) for each in reached]
 
 
 def make_picture(

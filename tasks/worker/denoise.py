@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable
@@ -36,12 +37,13 @@ from tasks.settings import Settings
 from tasks.states import Stage
 from tasks.stores import Stores
 from tasks.worker.attempt import Attempt, Progress
-from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of
+from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of, states_of
 from tasks.worker.loading import load_denoiser
-from tasks.worker.missing_previews import make_previews
+from tasks.worker.missing_previews import preview_missing
 from tasks.worker.seconds import record_seconds
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
 from tasks.worker.shard import (
+    ParkedStates,
     StoredStates,
     by_tree,
     load_work,
@@ -66,8 +68,12 @@ def denoise_shard(
     *,
     flow_run_id: str | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
+    stop: threading.Event | None = None,
 ) -> Progress:
     """Run what is missing of a shard; every split and every picture is stored as it ends.
+
+    Once `stop` is set it takes no further step, stores those that it has taken, gives the shard
+    back and raises WorkerStopped.
 
     Safe to call again after anything, on any machine: finished segments are not evaluated again.
     A row that fails alone is set aside, and everything else is made. Raises LeaseHeld while another
@@ -75,7 +81,7 @@ def denoise_shard(
     LostEmbeddings where the text side has to make some anew, and RowsSetAside at the end.
     """
     seconds = settings.lease_seconds
-    with leased_subtree(stores, run, shard, owner, seconds, flow_run_id) as hold:
+    with leased_subtree(stores, run, shard, owner, seconds, flow_run_id, stop) as hold:
         work = load_work(stores, run, shard)
         previewed = frozenset(choose_splits(work.plan) if settings.previews else ())
         attempt = Attempt(stores, settings, open_models(settings), work, hold, report, previewed)
@@ -83,7 +89,7 @@ def denoise_shard(
             _note_resumed(attempt)
             _draw(attempt, work.undrawn())
             _denoise(attempt)
-            _preview_missing(attempt)
+            preview_missing(attempt)
             check_set_aside(stores, attempt.work)
         finally:
             # Who gave up waiting for a store has none to write to.
@@ -95,6 +101,7 @@ def denoise_shard(
 def _denoise(attempt: Attempt) -> None:
     """Run until no segment is missing; one whose checkpoint turns out damaged is run again."""
     while wanted := attempt.work.wanted():
+        attempt.hold.check_stop()
         free = _claim(attempt, wanted)
         segments = attempt.work.plan.segments
         attempt.planned = attempt.evaluations + sum(segments[each].steps for each in free)
@@ -124,7 +131,7 @@ def _claim(attempt: Attempt, wanted: set[int]) -> set[int]:
     below = {under for each in claims.busy for under in work.plan.subtree(each)}
     free = (wanted & work.wanted()) - below
     if below and not free:
-        attempt.hold.check()
+        attempt.hold.check_stop()
         time.sleep(_AGAIN)
     return free
 
@@ -193,8 +200,9 @@ def _run(
     work, decoding = attempt.work, DecodeQueue(attempt.work, attempt.settings, denoiser)
     # After a crash the next one has to show what was in flight.
     starting = partial(write_started, attempt.hold, work.run) if attempt.hold.again else None
+    parked, stopping = ParkedStates(attempt.stores.bucket, work.parked), attempt.hold.stop.is_set
     try:
-        for ended in rounds(job, denoiser, solver, states, starting):
+        for ended in rounds(job, denoiser, solver, states, starting, parked, stopping):
             attempt.hold.check()
             _warn_of_memory(attempt, job, ended)
             with attempt.watch.timed(Stage.DECODE):
@@ -203,7 +211,9 @@ def _run(
             splits = splits_of(work, ended.finished)
             failed = {one.segment.id: one.reason for one in ended.failed}
             started = () if attempt.hold.again else ended.started
-            writer.note(started, ended.evaluations, splits, drawn, failed)
+            writer.note(
+                started, ended.evaluations, splits, drawn, failed, states_of(work, ended.parked)
+            )
             attempt.ended |= {done.segment.id for done in ended.finished}
             attempt.evaluations += ended.evaluations
             attempt.images += sum(work.plan.is_leaf(done.segment) for done in ended.finished)
@@ -263,22 +273,11 @@ def _draw(attempt: Attempt, leaves: Iterable[int]) -> None:
     work, settings = attempt.work, attempt.settings
     with open_writer(attempt.hold, settings, work) as writer:
         for leaf in leaves:
-            attempt.hold.check()
+            attempt.hold.check_stop()
             stored = _stored_picture(attempt, work.plan.leaf_segment(leaf).id)
             if stored is not None:
                 writer.note(makers=[partial(redraw, work, settings, leaf, stored)])
                 attempt.images += 1
-
-
-def _preview_missing(attempt: Attempt) -> None:
-    """Give splits that were done already, but whose preview is gone, another one."""
-    work = attempt.work
-    mine = attempt.previewed & set(work.night.shards[work.shard]) & work.done.keys()
-    lost = sorted(mine - work.previews - attempt.ended)
-    for tree, splits in by_tree(work, lost).items():
-        make_previews(
-            attempt.hold, attempt.settings, work, load_denoiser(attempt, tree.recipe), splits
-        )
 
 
 def _stored_picture(attempt: Attempt, segment: int) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from hierdiff_core.png import encode_png, trace
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.streamed import StreamedConditioning
 from tasks.embed import read_conditionings
+from tasks.errors import CorruptObject, MissingObject
 from tasks.ledger import (
     NightPlan,
     SegmentFailure,
@@ -30,12 +32,15 @@ from tasks.ledger import (
     load_plan,
     load_previews,
     load_run_prompts,
+    parked_segments,
     stored_segments,
 )
 from tasks.object_keys import checkpoint_key, picture_key
 from tasks.storage import Bucket
 from tasks.stores import Stores
 from tasks.worker.write_batch import Object, Picture
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Work:
     undisturbed: Plan  # the plan as it was made, which sets the shapes of calls
     prompts: tuple[Prompt, ...]  # the first one of each leaf
     done: dict[int, StoredSegment]  # of all segments; those found damaged are taken out
+    parked: dict[int, StoredSegment]  # segments of the shard that were left between two steps
     pictures: frozenset[int]  # leaves that have one
     previews: frozenset[int]  # splits that have one
     failures: dict[int, SegmentFailure]  # of all segments that are not done
@@ -119,7 +125,7 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         night = load_plan(session, run)
         prompts = {content_key(each): each for each in reversed(load_run_prompts(session, run))}
         done, pictures = stored_segments(session, run), load_images(session, run)
-        previews = load_previews(session, run)
+        previews, parked = load_previews(session, run), parked_segments(session, run, shard)
         failures = load_failures(session, run)
     clusters = {
         each
@@ -136,6 +142,7 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
             prompts.get(leaf.content_key, Prompt(0, "", "", night.recipe)) for leaf in night.leaves
         ),
         done=done,
+        parked=parked,
         pictures=frozenset(pictures),
         previews=frozenset(previews),
         failures=failures,
@@ -183,6 +190,20 @@ class StoredStates(Mapping[int, State]):
 
     def __len__(self) -> int:
         return len(self.done)
+
+
+class ParkedStates(StoredStates):
+    """The states of segments that were left between two steps; a damaged one counts as not there.
+
+    Such a segment is started anew.
+    """
+
+    def __getitem__(self, segment: int) -> State:
+        try:
+            return super().__getitem__(segment)
+        except (MissingObject, CorruptObject, CorruptCheckpoint) as damage:
+            log.warning("%s", damage)
+            raise KeyError(segment) from None
 
 
 def name_noise(work: Work, segment: Segment) -> str:

@@ -21,6 +21,7 @@ from tasks.ledger import (
     fail_segments,
     finish_segments,
     note_progress,
+    park_segments,
     record_images,
     record_previews,
     start_segments,
@@ -109,6 +110,7 @@ class WriteBatch:
     started: list[int] = field(default_factory=list)
     evaluations: int = 0
     splits: list[Split] = field(default_factory=list)
+    parked: list[Split] = field(default_factory=list)  # states of segments that have not ended
     made: list[Future[Made]] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)  # reasons, by segment
     last: bool = False
@@ -123,6 +125,7 @@ class WriteBatch:
         self.started += other.started
         self.evaluations += other.evaluations
         self.splits += other.splits
+        self.parked += other.parked
         self.made += other.made
         self.failed |= other.failed
         self.last = other.last
@@ -144,6 +147,7 @@ class _Kept:
     """What is stored of a batch, and the error that ended it."""
 
     done: dict[int, Stored] = field(default_factory=dict)  # by segment
+    parked: dict[int, Stored] = field(default_factory=dict)  # by segment
     images: dict[int, StoredImage] = field(default_factory=dict)  # by leaf
     previews: dict[int, str] = field(default_factory=dict)  # sha256 by segment
     failed: dict[int, str] = field(default_factory=dict)  # reasons by segment
@@ -170,6 +174,8 @@ def _write_rows(hold: Hold, run: uuid.UUID, shard: int, batch: WriteBatch, kept:
         if kept.done:
             finish_segments(session, run, kept.done)
             note_progress(session, run, shard)
+        if kept.parked:
+            park_segments(session, run, kept.parked)
         if kept.images:
             record_images(session, run, kept.images)
         if kept.previews:
@@ -184,6 +190,7 @@ def _keep(bucket: Bucket, batch: WriteBatch) -> _Kept:
     kept = _Kept(failed=dict(batch.failed))
     try:
         kept.done |= _store_splits(bucket, batch.splits)
+        kept.parked |= _store_splits(bucket, batch.parked)
         for future in batch.made:
             made = future.result()
             if isinstance(made, Unmade):

@@ -82,9 +82,10 @@ class Writer:
         splits: Sequence[Split] = (),
         makers: Sequence[Maker] = (),
         failed: Mapping[int, str] | None = None,
+        parked: Sequence[Split] = (),
     ) -> None:
         """Take a round: what it started, what it evaluated, its splits, how to make its pictures,
-        and what failed in it, with the reason.
+        what failed in it, with the reason, and what is left between two steps.
 
         Makers are called on threads of the writer. Waits while too much is waiting to be stored,
         and raises what could not be.
@@ -93,6 +94,7 @@ class Writer:
         self._noted.started += started
         self._noted.evaluations += evaluations
         self._noted.failed |= failed or {}
+        self._noted.parked += parked
         for split in splits:
             self._take_room(split.bytes)
             self._noted.splits.append(split)
@@ -130,7 +132,8 @@ class Writer:
             things = batch.size
             size = sum(split.bytes for split in batch.splits) + self.picture * len(batch.made)
             if self._fault is not None:
-                batch.splits, batch.made = [], []  # their parents may be what could not be stored
+                # Their parents may be what could not be stored.
+                batch.splits, batch.parked, batch.made = [], [], []
             try:
                 write_batch(self.hold, self.run, self.shard, batch)
             except BaseException as fault:

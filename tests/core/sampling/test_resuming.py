@@ -69,6 +69,31 @@ def test_resuming_after_any_segment_changes_no_bit(
         assert_same(rest, wanted)
 
 
+@pytest.mark.parametrize("name", ["ddpm", "dpmsolver++"])  # one draws noise, one remembers
+def test_stopping_after_any_round_and_resuming_takes_no_step_twice_and_changes_no_bit(
+    denoiser: Decoder, plan: Plan, conditioning: Conditioning, name: str
+) -> None:
+    solver = make_solver(name, denoiser.noise_schedule, K)
+    job = job_of(plan, conditioning)
+    wanted = {each.segment.id: each.state for each in run(job, denoiser, solver)}
+    whole = sum(each.evaluations for each in rounds(job, denoiser, solver))
+    parked_at_all = 0
+    for limit in (0, 2, 5, 9):
+        stopped = list(
+            rounds(job, denoiser, solver, stopping=iter([False] * limit + [True]).__next__)
+        )
+        ended = [each for one in stopped for each in one.finished]
+        parked = [each for one in stopped for each in one.parked]
+        assert all(0 < each.state.step < each.segment.stop for each in parked)
+        parked_at_all += len(parked)
+        rest = list(
+            rounds(job, denoiser, solver, through_bytes(ended), None, through_bytes(parked))
+        )
+        assert_same([each for one in rest for each in one.finished], wanted)
+        assert sum(each.evaluations for each in (*stopped, *rest)) == whole
+    assert parked_at_all
+
+
 def test_resuming_from_any_set_of_finished_segments_changes_no_bit(
     denoiser: Decoder, plan: Plan, conditioning: Conditioning
 ) -> None:
