@@ -70,9 +70,7 @@ def encode_png(
     source type (IPTC: made by a trained algorithm) is always written. The path of a local model is
     cut to its last two names, so that no file reveals where it was made.
     """
-    facts = replace(provenance, recipe=_without_folders(provenance.recipe))
-    if not with_prompt:
-        facts = replace(facts, text="", recipe=replace(facts.recipe, negative_prompt=""))
+    facts = _written(provenance, with_prompt=with_prompt)
     height, width = pixels.shape[:2]
     info = PngInfo()
     # All texts come before the pixels: metadata readers stop at the first IDAT.
@@ -82,6 +80,19 @@ def encode_png(
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", pnginfo=info, compress_level=6)
     return file.getvalue()
+
+
+def xmp_packet(provenance: Provenance, *, with_prompt: bool = True) -> str:
+    """Return the XMP packet that says where a picture came from."""
+    return _xmp(_written(provenance, with_prompt=with_prompt))
+
+
+def _written(provenance: Provenance, *, with_prompt: bool) -> Provenance:
+    """Return what is written of a provenance."""
+    facts = replace(provenance, recipe=_without_folders(provenance.recipe))
+    if with_prompt:
+        return facts
+    return replace(facts, text="", recipe=replace(facts.recipe, negative_prompt=""))
 
 
 def read_provenance(body: bytes) -> Provenance | None:

@@ -170,6 +170,11 @@ class CorruptObject(HierdiffError):
     again on the next retry."""
 
 
+class UnmakeableRendition(HierdiffError):
+    """Rendition {rendition} of picture {picture} cannot be made ({reason}); ask for another one in
+    HIERDIFF_RENDITIONS."""
+
+
 class GroundLost(HierdiffError):
     """The plan stands on {count} splits or embeddings that were removed while it was made; the
     night is planned again."""

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from tasks.errors import UnknownRow
 from tasks.gc.sweep import remove_results
-from tasks.ledger import note_published
+from tasks.ledger import note_published, renditions_of
 from tasks.ledger.erasure import (
     Erasure,
     erase,
@@ -30,6 +30,7 @@ from tasks.object_keys import (
     KINDS,
     PICTURES,
     PREVIEWS,
+    RENDITIONS,
     ObjectKind,
     report_key,
 )
@@ -75,12 +76,12 @@ def forget_rows(stores: Stores, settings: Settings, asked: Asked) -> tuple[Erasu
     with stores.session() as session:
         lock(session, _survey(session, asked))
         erasure = _survey(session, asked)  # as it is now that nobody changes it
-        embedded = [
-            (kind, names_of_embeddings(session, kind, erasure.embeddings)) for kind in KINDS
-        ]
+        derived = [(kind, names_of_embeddings(session, kind, erasure.embeddings)) for kind in KINDS]
+        files = renditions_of(session, erasure.pictures)
+        derived += [(RENDITIONS[each.partition("-")[0]], names) for each, names in files.items()]
         erase(session, erasure)
         published = {run for run in erasure.runs if list(remove_results(stores, run))}
-        _remove_objects(session, stores, erasure, embedded)
+        _remove_objects(session, stores, erasure, derived)
         last = last_nights(session, published)
     finished = published - erasure.open_runs
     for run in sorted(finished):
@@ -104,11 +105,11 @@ def _remove_objects(
     session: Session,
     stores: Stores,
     erasure: Erasure,
-    embedded: Sequence[tuple[ObjectKind, set[str]]],
+    derived: Sequence[tuple[ObjectKind, set[str]]],
 ) -> None:
     """Remove those objects that no row names once the transaction ends."""
     for kind, names in (
-        *embedded,
+        *derived,
         (PICTURES, erasure.pictures),
         (CHECKPOINTS, erasure.splits),
         (PREVIEWS, erasure.previews),

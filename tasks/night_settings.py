@@ -27,6 +27,7 @@ from hierdiff_core.planners import PLANNERS, SHARE, PlanSettings
 from hierdiff_core.prompt import MOST_VARIANTS
 from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
+from tasks.handover_settings import HandOverSettings
 from tasks.source.columns import read_mapping
 from tasks.source.stream import check_encoding
 from tasks.source.template import check_template
@@ -99,7 +100,7 @@ class SourceSettings(BaseModel):
     )
 
 
-class NightSettings(SourceSettings):
+class NightSettings(HandOverSettings, SourceSettings):
     """What decides a night."""
 
     model: str = Field(

@@ -6,6 +6,8 @@ import re
 import uuid
 from dataclasses import dataclass
 
+from hierdiff_core.rendition import FORMATS
+
 _SHA256 = r"[0-9a-f]{64}"
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
@@ -37,8 +39,15 @@ EMBEDDINGS = ObjectKind("embeddings", _SHA256, ".safetensors", ("embeddings.obje
 PREVIEWS = ObjectKind("previews", _SHA256, ".webp", ("segments.preview",))
 MANIFESTS = ObjectKind("manifests", _UUID, ".json", ("runs.id",))
 REPORTS = ObjectKind("reports", _UUID, "/index.html", ("runs.id",))
+RENDITIONS = {
+    name: ObjectKind(f"renditions/{name}", _SHA256, form.ending, ("renditions.sha256",))
+    for name, form in FORMATS.items()
+}
 
-KINDS = (CHECKPOINTS, EMBEDDINGS, PICTURES, PREVIEWS, MANIFESTS, REPORTS)
+KINDS = (
+    *(CHECKPOINTS, EMBEDDINGS, PICTURES, PREVIEWS, MANIFESTS, REPORTS),
+    *RENDITIONS.values(),
+)
 
 
 def checkpoint_key(sha256: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tasks.errors import NightDiffers
+from tasks.handover_settings import HandOverSettings
 from tasks.ingest import Ingested
 from tasks.ledger import (
     Night,
@@ -26,8 +27,9 @@ from tasks.settings import Settings
 from tasks.stores import Stores
 
 _OF_ROWS = ("model", "options", "variants", *RECIPE_FIELDS)  # that rows were read with
-# Of the source the rows themselves are compared, and previews are no part of the pictures.
-_FREE = (*SourceSettings.model_fields, "previews")
+# Of the source the rows themselves are compared; previews and what is handed over are no part of
+# the pictures.
+_FREE = (*SourceSettings.model_fields, *HandOverSettings.model_fields, "previews")
 
 
 def settings_of_run(stores: Stores, machine: Settings, run: uuid.UUID) -> Settings:

@@ -54,6 +54,14 @@ from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.remakes import note_remakes, recall_remakes
+from tasks.ledger.renditions import (
+    StoredRendition,
+    find_renditions,
+    forget_renditions,
+    load_renditions,
+    record_renditions,
+    renditions_of,
+)
 from tasks.ledger.repair import (
     forget_images,
     forget_previews,
@@ -139,6 +147,7 @@ __all__ = [
     "Stored",
     "StoredEmbedding",
     "StoredImage",
+    "StoredRendition",
     "StoredSegment",
     "StoredVerdict",
     "SubtreeLine",
@@ -162,6 +171,7 @@ __all__ = [
     "find_night_run",
     "find_prompts",
     "find_published",
+    "find_renditions",
     "find_replaced",
     "find_request",
     "find_run",
@@ -172,6 +182,7 @@ __all__ = [
     "finish_segments",
     "forget_images",
     "forget_previews",
+    "forget_renditions",
     "forget_segment",
     "forget_starts",
     "forget_tuned",
@@ -189,6 +200,7 @@ __all__ = [
     "load_previews",
     "load_prompts",
     "load_rejected",
+    "load_renditions",
     "load_run_prompts",
     "load_standing",
     "lose_embeddings",
@@ -208,11 +220,13 @@ __all__ = [
     "record_images",
     "record_metric",
     "record_previews",
+    "record_renditions",
     "record_verdicts",
     "reject_prompts",
     "rejected_keys",
     "release_lease",
     "release_night",
+    "renditions_of",
     "renew_lease",
     "renew_night",
     "reopen_failures",

@@ -18,7 +18,8 @@ def find_named(
     session: Session, kind: ObjectKind, names: Collection[str], going: Sequence[uuid.UUID] = ()
 ) -> set[str]:
     """Return those names of objects that a row gives, other than one of a run that is `going`."""
-    given = func.unnest(literal(list(names), ARRAY(Text))).column_valued("name")
+    # Called as no column of a table that names objects is, which would be compared with itself.
+    given = func.unnest(literal(list(names), ARRAY(Text))).column_valued("name_of_object")
     columns = [_column(each) for each in kind.named_by]
     named = or_(*(_gives(column, given, going) for column in columns))
     return set(session.execute(select(given).where(named)).scalars())

@@ -181,6 +181,27 @@ class ImageRow(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
+class RenditionRow(Base):
+    """A file that was made of a picture, in another format."""
+
+    __tablename__ = "renditions"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "leaf"], ["images.run_id", "images.leaf"], ondelete="CASCADE"
+        ),
+    )
+
+    run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    leaf: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # such as webp-1200
+    picture: Mapped[str] = mapped_column(index=True)  # sha256 of the PNG that it was made of
+    made_as: Mapped[str]  # everything else that decides its bytes
+    sha256: Mapped[str] = mapped_column(index=True)
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    width: Mapped[int]
+    height: Mapped[int]
+
+
 class Start(Base):
     """How many processes of a flow run were started since one of them took a lease."""
 

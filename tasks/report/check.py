@@ -26,6 +26,7 @@ from tasks.ledger import (
     shards_of,
 )
 from tasks.object_keys import manifest_key, preview_key, report_key
+from tasks.renditions import check_renditions
 from tasks.report.thumbnail import small_copy, thumbnail_side
 from tasks.states import RunState
 from tasks.stores import Stores
@@ -92,12 +93,12 @@ def is_published(stores: Stores, run: uuid.UUID) -> bool:
 
     Raises UnreachableStorage, UnknownRun.
     """
-    whole = not check_night(stores, run).damaged
+    whole = not check_night(stores, run).damaged and not check_renditions(stores, run)
     keys = (manifest_key(run), report_key(run))
     with stores.session() as session:
         digests = find_published(session, run)
     written = [_is_whole(stores, key, sha256) for key, sha256 in zip(keys, digests, strict=True)]
-    if not all(written):
+    if not whole or not all(written):
         with stores.session() as session:
             set_run_state(session, run, RunState.FAILED)
     return whole and all(written)

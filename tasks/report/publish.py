@@ -8,13 +8,16 @@ from __future__ import annotations
 import json
 import uuid
 from dataclasses import dataclass
+from itertools import groupby
 
 from sqlalchemy.orm import Session
 
 from hierdiff_core.prompt import content_key
 from tasks.ledger import (
+    StoredRendition,
     load_images,
     load_plan,
+    load_renditions,
     load_run_prompts,
     note_published,
     open_subtrees,
@@ -24,6 +27,7 @@ from tasks.ledger import (
     summarise,
 )
 from tasks.object_keys import manifest_key, report_key
+from tasks.renditions import make_renditions, rendition_key
 from tasks.report.check import Checked, check_night
 from tasks.report.gather import gather_report
 from tasks.report.links import make_link
@@ -52,11 +56,12 @@ class Published:
 def publish(
     stores: Stores, settings: Settings, run: uuid.UUID, known: Checked | None = None
 ) -> Published:
-    """Check every picture, write manifest and report, and close the run, in this order.
+    """Check every picture, make renditions, write manifest and report, and close the run.
 
     Each picture is read and compared with its digest, but for those `known` to be whole. One that
     is damaged or gone is taken back, so that a retry makes it again; nothing that the tables
-    promise is trusted unchecked. Raises UnreachableStorage, the run then being as it was.
+    promise is trusted unchecked. Raises UnreachableStorage and UnmakeableRendition, the run then
+    being as it was.
     """
     checked = check_night(stores, run, known)
     with stores.session() as session:
@@ -66,6 +71,7 @@ def publish(
         reopen_subtrees(session, run, shards_of(session, run, ends))
         waiting = open_subtrees(session, run)
     state = RunState.FAILED if missing or waiting else RunState.COMPLETED
+    make_renditions(stores, settings, run)
     manifest = write_manifest(stores, run)
     data = gather_report(stores, settings, run, checked=checked, state=state)
     page = render_report(data).encode()
@@ -93,6 +99,8 @@ def write_manifest(stores: Stores, run: uuid.UUID) -> str:
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
+        files = load_renditions(session, run)
+    renditions = {leaf: list(some) for leaf, some in groupby(files, lambda each: each.leaf)}
     leaf_of = {leaf.content_key: number for number, leaf in enumerate(night.leaves)}
     rows = []
     for prompt in prompts:
@@ -108,6 +116,8 @@ def write_manifest(stores: Stores, run: uuid.UUID) -> str:
         if image is not None:
             entry |= {"key": image.key, "sha256": image.sha256, "bytes": image.bytes}
             entry |= {"width": image.width, "height": image.height}
+            if leaf in renditions:
+                entry["renditions"] = [_file_entry(each) for each in renditions[leaf]]
         rows.append(entry)
     body = {
         "run": str(run),
@@ -135,3 +145,9 @@ def write_manifest(stores: Stores, run: uuid.UUID) -> str:
     }
     text = json.dumps(body, ensure_ascii=False, indent=1)
     return stores.bucket.put(manifest_key(run), text.encode(), "application/json")
+
+
+def _file_entry(file: StoredRendition) -> dict[str, object]:
+    entry: dict[str, object] = {"name": file.name, "made_as": file.made_as}
+    entry |= {"key": rendition_key(file), "sha256": file.sha256, "bytes": file.bytes}
+    return entry | {"width": file.width, "height": file.height}

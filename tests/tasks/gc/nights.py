@@ -147,6 +147,8 @@ def dangling(stores: Stores) -> list[str]:
             JOIN runs r ON r.id = s.run_id WHERE s.sha256 IS NOT NULL AND s.stop < r.steps
         UNION SELECT 'images/' || s.sha256 || '.png' FROM segments s
             JOIN runs r ON r.id = s.run_id WHERE s.sha256 IS NOT NULL AND s.stop = r.steps
+        UNION SELECT 'renditions/webp/' || sha256 || '.webp' FROM renditions WHERE name LIKE 'webp%'
+        UNION SELECT 'renditions/jpeg/' || sha256 || '.jpg' FROM renditions WHERE name LIKE 'jpeg%'
         UNION SELECT 'previews/' || preview || '.webp' FROM segments WHERE preview IS NOT NULL
     """
     with stores.session() as session:

@@ -1,0 +1,33 @@
+"""The settings of a hand-over: in which formats pictures are published, and for whom.
+
+They change no picture, so a night that exists answers for any of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from hierdiff_core.rendition import FORMATS, Rendition, read_renditions
+
+
+def _renditions(text: str) -> str:
+    return ", ".join(each.words for each in read_renditions(text))
+
+
+class HandOverSettings(BaseModel):
+    """What is made of a night's pictures for those who use them."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    renditions: Annotated[str, AfterValidator(_renditions)] = Field(
+        default="",
+        description="files made of each picture, as `jpeg, webp 1200px q80, avif 600px`: formats "
+        f"out of {', '.join(FORMATS)}, each with its longer side and quality",
+    )
+
+    @property
+    def wanted_renditions(self) -> tuple[Rendition, ...]:
+        """The renditions of each picture."""
+        return read_renditions(self.renditions)
