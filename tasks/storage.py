@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
@@ -25,6 +26,8 @@ from botocore.exceptions import (
     NoRegionError,
     ProfileNotFound,
 )
+from botocore.loaders import Loader, create_loader
+from botocore.session import get_session
 
 from hierdiff_core.errors import InvalidSetting
 from tasks.addresses import without_accounts
@@ -201,9 +204,10 @@ def connect_bucket(
     folder = settings.s3_prefix.strip("/")
     prefix = f"{folder}/" if folder else ""
     account = _account(settings)
-    bucket = Bucket(_connect_client(settings, _FOR_WORK), settings.s3_bucket, prefix, account)
+    working, trying = _connect_clients(settings, _FOR_WORK, _FOR_A_TRY)
+    bucket = Bucket(working, settings.s3_bucket, prefix, account)
     try:
-        _try(replace(bucket, client=_connect_client(settings, _FOR_A_TRY)))
+        _try(replace(bucket, client=trying))
     except MissingBucket:
         if not create:
             raise
@@ -238,7 +242,8 @@ def _account(settings: Settings) -> str:
     return "the AWS credentials" + (f" of AWS_PROFILE {profile!r}" if profile else "")
 
 
-def _connect_client(settings: Settings, waiting: Mapping[str, Any]) -> S3Client:
+def _connect_clients(settings: Settings, *waiting: Mapping[str, Any]) -> list[S3Client]:
+    """Return one client for each way to wait."""
     secrets: dict[str, Any] = {}
     if settings.s3_access_key is not None and settings.s3_secret_key is not None:
         secrets["aws_access_key_id"] = settings.s3_access_key.get_secret_value()
@@ -246,14 +251,25 @@ def _connect_client(settings: Settings, waiting: Mapping[str, Any]) -> S3Client:
         secrets["region_name"] = "us-east-1"
     try:
         # A session of its own: boto3's default one must not be shared by threads.
-        client: S3Client = boto3.session.Session(**secrets).client(
-            "s3", endpoint_url=settings.s3_endpoint_url, config=_config(settings, waiting)
-        )
+        own = get_session()
+        own.register_component("data_loader", _load_descriptions())
+        session = boto3.session.Session(botocore_session=own, **secrets)
+        return [
+            session.client(
+                "s3", endpoint_url=settings.s3_endpoint_url, config=_config(settings, each)
+            )
+            for each in waiting
+        ]
     except (BotoCoreError, ValueError) as error:
         name, value = _blamed(error, settings)
         hint = without_accounts(str(error)).rstrip(".")
         raise InvalidSetting(setting=name, value=value, hint=hint) from None
-    return client
+
+
+@cache
+def _load_descriptions() -> Loader:
+    """Return boto3's descriptions of S3, whose reading takes most of a connection's time."""
+    return create_loader()
 
 
 def _blamed(error: Exception, settings: Settings) -> tuple[str, str | None]:
