@@ -72,7 +72,7 @@ def _settings(kind: type[BaseModel]) -> list[tuple[str, str, str]]:
 
 
 def _options() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    for family in sorted(FAMILIES.values()):
+    for family in sorted(set(FAMILIES.values())):
         options = options_of(family)
         if options:
             yield (

@@ -7,6 +7,7 @@ checker is loaded where the option `safety_checker` asks for it. The module is a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,6 @@ from hierdiff_core.embedding import Conditioning, Slot
 from hierdiff_core.models.autoencoder import (
     autoencoder_scale,
     check_sides,
-    decode_latents,
     made_size,
 )
 from hierdiff_core.models.family import Defaults, Parts
@@ -30,7 +30,6 @@ from hierdiff_core.models.picture_side import (
     Pixels,
     load_picture_side,
     load_text_side,
-    on_device,
 )
 from hierdiff_core.models.safety_checker import (
     CHECKER,
@@ -42,7 +41,7 @@ from hierdiff_core.models.safety_checker import (
 from hierdiff_core.models.schedules import own_defaults, read_scheduler
 from hierdiff_core.models.text import PromptCheck
 from hierdiff_core.models.text_side import TextSide
-from hierdiff_core.models.unet import evaluate_unet, unet_forwards, unet_guidance
+from hierdiff_core.models.unet import evaluate_unet, fit_unet, unet_forwards
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
@@ -95,26 +94,13 @@ def load_networks(recipe: Recipe, device: str, *, compiled: bool = False) -> Any
 
 
 def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
-    unet, scale, schedule = networks.unet, networks.vae_scale_factor, load_schedule(recipe)
-
     def network(
         latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Mapping[str, torch.Tensor]
     ) -> torch.Tensor:
         return evaluate_unet(networks, recipe, latents, timesteps, conditioning[TOKENS])
 
-    return PictureSide(
-        networks,
-        recipe,
-        schedule,
-        (unet.config.in_channels, recipe.height // scale, recipe.width // scale),
-        SLOTS,
-        unet.device,
-        network,
-        partial(decode_latents, networks.vae),
-        unet_guidance(recipe, schedule),
-        on_device(negative, unet.device),
-        _inspection(networks, recipe),
-    )
+    side = fit_unet(networks, recipe, load_schedule(recipe), SLOTS, network, negative)
+    return replace(side, inspect=_inspection(networks, recipe))
 
 
 def _picture_parts(recipe: Recipe) -> tuple[str, ...]:

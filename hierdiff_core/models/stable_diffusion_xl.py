@@ -8,6 +8,7 @@ where the folder says so, as its pipeline does. Pictures get its watermark where
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,12 +31,11 @@ from hierdiff_core.models.picture_side import (
     PictureSide,
     load_picture_side,
     load_text_side,
-    on_device,
 )
 from hierdiff_core.models.schedules import own_defaults, read_scheduler
 from hierdiff_core.models.text import PromptCheck, check_all
 from hierdiff_core.models.text_side import BATCH, TextSide
-from hierdiff_core.models.unet import cast, evaluate_unet, unet_forwards, unet_guidance
+from hierdiff_core.models.unet import cast, evaluate_unet, fit_unet, unet_forwards
 from hierdiff_core.models.watermark import WATERMARK, check_watermark, mark
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.prompt import Prompt
@@ -88,7 +88,7 @@ def load_networks(recipe: Recipe, device: str, *, compiled: bool = False) -> Any
 
 
 def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
-    unet, scale, schedule = networks.unet, networks.vae_scale_factor, load_schedule(recipe)
+    unet = networks.unet
     size = (recipe.height, recipe.width)
     # Of the uncropped original, of the crop's corner, of the picture that is asked for.
     times = torch.tensor([[*size, 0, 0, *size]], dtype=unet.dtype, device=unet.device)
@@ -101,17 +101,9 @@ def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
         inputs = latents, timesteps, rows[TOKENS]
         return evaluate_unet(networks, recipe, *inputs, added_cond_kwargs=more)
 
-    return PictureSide(
-        networks,
-        recipe,
-        schedule,
-        (unet.config.in_channels, recipe.height // scale, recipe.width // scale),
-        SLOTS,
-        unet.device,
-        network,
-        lambda latents: mark(recipe, decode_latents(networks.vae, latents)),
-        unet_guidance(recipe, schedule),
-        on_device(negative, unet.device),
+    side = fit_unet(networks, recipe, load_schedule(recipe), SLOTS, network, negative)
+    return replace(
+        side, decoder=lambda latents: mark(recipe, decode_latents(networks.vae, latents))
     )
 
 

@@ -20,7 +20,6 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.autoencoder import (
     autoencoder_scale,
     check_sides,
-    decode_latents,
     made_size,
 )
 from hierdiff_core.models.families import Option
@@ -31,13 +30,12 @@ from hierdiff_core.models.picture_side import (
     PictureSide,
     load_picture_side,
     load_text_side,
-    on_device,
 )
 from hierdiff_core.models.schedules import own_defaults, read_scheduler
 from hierdiff_core.models.text import PromptCheck, check_all
 from hierdiff_core.models.text_side import BATCH
 from hierdiff_core.models.unclip_prior import PRIOR, PriorSide, TextPrior
-from hierdiff_core.models.unet import evaluate_unet, unet_forwards, unet_guidance
+from hierdiff_core.models.unet import evaluate_unet, fit_unet, unet_forwards
 from hierdiff_core.noise import generator
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.prompt import Prompt
@@ -117,7 +115,7 @@ def load_networks(recipe: Recipe, device: str, *, compiled: bool = False) -> Any
 
 
 def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
-    unet, scale, schedule = networks.unet, networks.vae_scale_factor, load_schedule(recipe)
+    unet = networks.unet
 
     def network(
         latents: torch.Tensor, timesteps: torch.Tensor, conditioning: Mapping[str, torch.Tensor]
@@ -126,18 +124,7 @@ def fit(networks: Any, recipe: Recipe, negative: Conditioning) -> PictureSide:
         tokens = conditioning[TOKENS]
         return evaluate_unet(networks, recipe, latents, timesteps, tokens, class_labels=labels)
 
-    return PictureSide(
-        networks,
-        recipe,
-        schedule,
-        (unet.config.in_channels, recipe.height // scale, recipe.width // scale),
-        SLOTS,
-        unet.device,
-        network,
-        partial(decode_latents, networks.vae),
-        unet_guidance(recipe, schedule),
-        on_device(negative, unet.device),
-    )
+    return fit_unet(networks, recipe, load_schedule(recipe), SLOTS, network, negative)
 
 
 def draw_noise(seed: int, width: int) -> torch.Tensor:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
 
+from hierdiff_core.embedding import Conditioning, Slot
+from hierdiff_core.models.autoencoder import decode_latents
 from hierdiff_core.models.folder import read_config
-from hierdiff_core.models.guidance import Guidance, guided_forwards, make_guidance
+from hierdiff_core.models.guidance import Guidance, Network, guided_forwards, make_guidance
+from hierdiff_core.models.picture_side import PictureSide, on_device
 from hierdiff_core.noise_schedule import NoiseSchedule
 from hierdiff_core.recipe import Recipe
 
@@ -24,6 +27,30 @@ def unet_guidance(recipe: Recipe, schedule: NoiseSchedule) -> Guidance:
     if embeds_guidance(recipe.model):
         return Guidance(1.0)
     return make_guidance(recipe, schedule)
+
+
+def fit_unet(
+    networks: Any,
+    recipe: Recipe,
+    schedule: NoiseSchedule,
+    slots: tuple[Slot, ...],
+    network: Network,
+    negative: Conditioning,
+) -> PictureSide:
+    """Return the picture side of a pipeline with a U-Net and an autoencoder."""
+    unet, scale = networks.unet, networks.vae_scale_factor
+    return PictureSide(
+        networks,
+        recipe,
+        schedule,
+        (unet.config.in_channels, recipe.height // scale, recipe.width // scale),
+        slots,
+        unet.device,
+        network,
+        partial(decode_latents, networks.vae),
+        unet_guidance(recipe, schedule),
+        on_device(negative, unet.device),
+    )
 
 
 def evaluate_unet(
