@@ -32,6 +32,7 @@ from tasks.storage import Bucket
 from tasks.stores import open_stores
 from tasks.worker.denoise import denoise_shard
 from tests.tasks.night_kit import (
+    WORDS,
     SmallNight,
     end_states,
     plan_small_night,
@@ -79,15 +80,18 @@ DAMAGES: tuple[Damage, ...] = (flip, cut, empty, swap, delete)
 FOLDERS = ("images/", "previews/", "checkpoints/", "manifests/", "reports/")
 
 
+FEW = WORDS[:8]
+SHORT = {"planner": "paper", "shards": 2, "steps": 4, "saving": 0.5}  # a split in each shard
+
 UNDISTURBED: dict[str, Pixels] = {}
 
 
 @pytest.fixture
 def planned(settings: Settings, tmp_path: Path) -> Iterator[SmallNight]:
     torch.set_num_threads(1)
-    short = small(settings, planner="paper", shards=2)
+    short = small(settings, **SHORT)
     with open_stores(short) as stores:
-        yield plan_small_night(stores, short, write_catalogue(tmp_path))
+        yield plan_small_night(stores, short, write_catalogue(tmp_path, FEW))
 
 
 @pytest.fixture
@@ -198,7 +202,7 @@ def test_a_later_night_makes_what_was_damaged_since(
 ) -> None:
     assert make(planned).complete
     damage_all(planned, damage)
-    file = write_catalogue(tmp_path)
+    file = write_catalogue(tmp_path, FEW)
     again = plan_small_night(planned.stores, planned.settings, file, day=date(2026, 11, 23))
     assert make(again).complete
     # Its shards are others, and with them the widths of calls, which decide last bits.
@@ -278,11 +282,11 @@ def test_embeddings_in_the_object_store_that_are_damaged_are_made_anew_where_the
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Damage
 ) -> None:
     monkeypatch.setattr("tasks.embed.HELD", 0)
-    short = small(settings, planner="paper", shards=2)
+    short = small(settings, **SHORT)
     with open_stores(short) as stores:
-        night = plan_small_night(stores, short, write_catalogue(tmp_path))
+        night = plan_small_night(stores, short, write_catalogue(tmp_path, FEW))
         kept = list(stores.bucket.list("embeddings/"))
-        assert len(kept) == 13  # of twelve prompts and the negative one
+        assert len(kept) == 1 + len(FEW)  # of the prompts and the negative one
         assert make(night).complete
         reference = end_states(stores, night.run)
         start_over(night)  # empties the bucket
