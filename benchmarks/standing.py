@@ -51,7 +51,7 @@ _DONE = text(
 def measure(lab: Lab) -> Outcome:
     """Store nights until enough splits stand, then plan one more in a process of its own."""
     splits, new, night = (60, 10, 40) if lab.quick else (SPLITS, NEW, NIGHT)
-    most = new + night * (2 + 2 * splits // night)  # a night leaves half as many splits as rows
+    most = new + 3 * splits  # a night leaves nearly half as many splits as rows
     vectors = make_template(most)
     with (
         tempfile.TemporaryDirectory(prefix="hierdiff-bench-") as folder,
