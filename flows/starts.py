@@ -111,8 +111,9 @@ def read_deployment(client: SyncPrefectClient, url: str) -> DeploymentResponse:
 def recorded(settings: NightSettings) -> dict[str, Any]:
     """Return settings as a parameter of a flow run: those that are set, for any folder."""
     found = settings.model_dump(mode="json", exclude_none=True)
-    if settings.source_file is not None:
-        found["source_file"] = str(settings.source_file.absolute())
+    for name in ("source_file", "refused_words_file"):
+        if (file := getattr(settings, name)) is not None:
+            found[name] = str(file.absolute())
     return found
 
 

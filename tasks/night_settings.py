@@ -94,6 +94,13 @@ class SourceSettings(BaseModel):
     largest_side: int = Field(
         default=4096, ge=1, description="pixels of width and of height that a row may ask for"
     )
+    refused_words: str = Field(
+        default="",
+        description="prompts with one of these words, such as `gun, blood`, become no picture",
+    )
+    refused_words_file: Path | None = Field(
+        default=None, description="a file of further refused words, one a line"
+    )
     timezone: Annotated[str, AfterValidator(_zone)] = Field(
         default="UTC",
         description="zone of the schedule and of a night's date, such as `Europe/Berlin`",

@@ -52,7 +52,8 @@ from tasks.remake import NO_REMAKE, Remake
 from tasks.requests import check_rows, check_settings
 from tasks.risk import refusal
 from tasks.settings import Settings
-from tasks.source.reading import open_columns, open_source, size_check
+from tasks.source.reading import open_columns, open_source, read_limits, size_check
+from tasks.source.refused_words import open_refused_words
 from tasks.states import BatchState, Stage
 from tasks.stores import Stores
 
@@ -84,11 +85,15 @@ def read_rows(settings: Settings, source: Source) -> Ingested:
     family = load_family(recipe.family)
     # What the solver refuses is refused now, not on the GPU.
     make_solver(recipe.solver, family.load_schedule(recipe), recipe.steps)
-    check_size, check_text = size_check(settings, recipe), load_prompt_check(recipe)
+    checks = (
+        size_check(settings, recipe),
+        open_refused_words(settings, read_limits(settings)),
+        load_prompt_check(recipe),
+    )
 
     def check(prompt: Prompt) -> None:
-        check_size(prompt)
-        check_text(prompt)
+        for each in checks:
+            each(prompt)
 
     columns = open_columns(settings)
     rows = open_source(settings, source.query, source.file)

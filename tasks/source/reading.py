@@ -30,7 +30,7 @@ def open_source(
     if query is not None and file is not None:
         hint = "--query is given too; use one of the two"
         raise InvalidSetting(setting="--file", value=str(file), hint=hint)
-    limits = Limits(settings.source_megabytes, settings.source_seconds, settings.source_rows)
+    limits = read_limits(settings)
     file = file or settings.source_file
     if query is None and file is not None:
         return _limited(
@@ -40,6 +40,11 @@ def open_source(
     if settings.source_url is None or query is None:
         raise NoSource()
     return _limited(read_query(settings.source_url.get_secret_value(), query, limits), limits)
+
+
+def read_limits(settings: Settings) -> Limits:
+    """Return how much of a source is read at most."""
+    return Limits(settings.source_megabytes, settings.source_seconds, settings.source_rows)
 
 
 def open_columns(settings: Settings) -> Columns:
