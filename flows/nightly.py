@@ -94,7 +94,8 @@ def nightly(
         business_date: Date that the night is for; empty: today in the settings' time zone.
         settings: What to draw, from which rows, within which budget.
         replace: Make the night anew where it exists; pictures that still fit are kept.
-        remake: Pictures to make although they exist: `all`, or references such as `A-17, B-2#3`.
+        remake: Pictures to make although they exist: `all`, or references such as `A-17, B-2#3`; or
+            others at once in place of those that `hierdiff review` rejected: `rejected`.
             The night of this date is replaced, and its rows are taken again where the settings
             name no source.
         remake_seed: With `remake`: make other pictures by this seed, from the steps that they

@@ -77,7 +77,12 @@ class BadPlanFile(HierdiffError):
 
 class UnknownReference(HierdiffError):
     """No picture of tonight is called {names}; name rows by their references, such as A-17, their
-    further pictures as A-17#2, or `all`."""
+    further pictures as A-17#2, or `all`, or `rejected`."""
+
+
+class NoneRejected(HierdiffError):
+    """No picture of catalogue {catalogue!r} is rejected, or each was more than HIERDIFF_REMAKES
+    times; reject some with `hierdiff review`, or give --seed, too."""
 
 
 class DamagedTuning(HierdiffError):

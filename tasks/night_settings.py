@@ -28,6 +28,7 @@ from hierdiff_core.prompt import MOST_VARIANTS
 from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
 from tasks.handover_settings import HandOverSettings
+from tasks.remake import TIMES
 from tasks.source.columns import read_mapping
 from tasks.source.stream import check_encoding
 from tasks.source.template import check_template
@@ -198,6 +199,12 @@ class NightSettings(HandOverSettings, SourceSettings):
         lt=1,
         description="share of its steps up to which a further picture of a row, or one with a seed "
         "of its own, may share them; less makes them differ more",
+    )
+    remakes: int = Field(
+        default=TIMES,
+        ge=0,
+        description="times that a night makes another picture of a row in place of a rejected one; "
+        "after that the row waits for a person",
     )
     exact_prompts: int = Field(
         default=_PLANNED.exact,

@@ -1,4 +1,4 @@
-"""Rejected rows: why no picture is made of them, one by one and by kind."""
+"""Rejected rows, of which no picture is made, and rows whose pictures people reject."""
 
 from __future__ import annotations
 
@@ -20,6 +20,20 @@ class Rejected:
 
     row: int  # as the source counts it
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedOften:
+    """A row that waits for a person."""
+
+    row: int
+    name: str  # of its picture, such as A-17#2
+    times: int  # that its picture was rejected
+    reason: str  # of the last time
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"row {self.row} ({self.name}), {self.times} times{why}"
 
 
 @dataclass(frozen=True, slots=True)

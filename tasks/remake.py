@@ -9,6 +9,8 @@ from hierdiff_core.prompt import Prompt
 from tasks.errors import UnknownReference
 
 ALL = "all"
+REJECTED = "rejected"
+TIMES = 3  # that a rejected picture is replaced by another one, unless the settings say otherwise
 _NAMED = 8  # references that an error names
 
 
@@ -21,8 +23,23 @@ class Remake:
     draw their noise by that seed.
     """
 
-    names: tuple[str, ...] = ()  # of pictures, such as A-17 or A-17#2, or `all`
+    names: tuple[str, ...] = ()  # of pictures, such as A-17 or A-17#2, or `all`, or `rejected`
     seed: int | None = None
+
+    @property
+    def rejected(self) -> bool:
+        """Whether the rejected pictures are asked for, whichever these are."""
+        return REJECTED in self.names
+
+    def with_rejected(self, rejected: Sequence[str]) -> Remake:
+        """Return the same with the rejected pictures by their names.
+
+        Without a seed it names none of them: each then gets a seed by itself.
+        """
+        if not self.rejected:
+            return self
+        others = tuple(name for name in self.names if name != REJECTED)
+        return replace(self, names=others if self.seed is None else (*others, *rejected))
 
     def apply(self, prompts: Sequence[Prompt]) -> tuple[Prompt, ...]:
         """Return a night's pictures, with those marked that are remade.
@@ -38,6 +55,10 @@ class Remake:
     def covers(self, prompt: Prompt) -> bool:
         """Whether a picture is remade."""
         return ALL in self.names or prompt.name in self.names
+
+    def gives_seed(self, prompt: Prompt) -> bool:
+        """Whether a picture is remade as another one."""
+        return self.seed is not None and self.covers(prompt)
 
     def _mark(self, prompt: Prompt) -> Prompt:
         if self.seed is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from hierdiff_core.models.family import load_family
 from hierdiff_core.models.recipes import load_prompt_check, pin_recipe
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.solver import make_solver
+from tasks.again import recall
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import (
     embed_prompts,
@@ -39,7 +40,6 @@ from tasks.ledger import (
     note_remakes,
     note_rows,
     note_settings,
-    recall_remakes,
     record_metric,
     reject_prompts,
     store_prompts,
@@ -155,16 +155,6 @@ def rows_replaced(stores: Stores, night: Night) -> Ingested | None:
     return None if before is None else rows_of(stores, before)
 
 
-def recall(
-    session: Session, catalogue: str, prompts: Sequence[Prompt], remake: Remake
-) -> tuple[Prompt, ...]:
-    """Return pictures as they are made tonight: as they were last remade, or are remade now.
-
-    Raises UnknownReference.
-    """
-    return remake.apply(recall_remakes(session, catalogue, prompts))
-
-
 def store_rows(
     session: Session,
     batch: int,
@@ -174,13 +164,13 @@ def store_rows(
 ) -> bool:
     """Store a night's rows and what they were read for; return False where it has rows already.
 
-    Raises UnknownReference for a picture to remake that is none of theirs.
+    Raises what `recall` raises where none of theirs is meant by what is to be remade.
     """
-    prompts = recall(session, catalogue_of(session, batch), rows.prompts, remake)
-    fresh = store_prompts(session, batch, prompts, rows.rejected)
+    catalogue = catalogue_of(session, batch)
+    recalled = recall(session, catalogue, rows.prompts, remake, asked.remakes)
+    fresh = store_prompts(session, batch, recalled.prompts, rows.rejected)
     if fresh:
-        if remake.seed is not None:
-            note_remakes(session, batch, filter(remake.covers, prompts))
+        note_remakes(session, batch, recalled.noted)
         note_settings(session, batch, asked.model_dump(mode="json"))
         note_rows(session, batch, digest_rows(rows.prompts, len(rows.rejected)))
     return fresh

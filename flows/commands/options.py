@@ -50,9 +50,10 @@ def remake_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--remake",
         "names",
-        metavar="all|REFERENCE,...",
+        metavar="all|rejected|REFERENCE,...",
         help="make pictures anew although they exist, planned like new rows by tonight's settings; "
-        "equal steps give equal pictures, another seed gives others",
+        "equal steps give equal pictures, another seed gives others; `rejected` ones get a seed by "
+        "themselves",
     )
     @click.option(
         "--seed",

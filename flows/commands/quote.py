@@ -169,5 +169,13 @@ def _tonight(quoted: dict[str, object]) -> list[str]:
     kinds = "{kept:,} kept, {joined:,} from a stored split, {new:,} from noise".format(**counts)
     return [
         f"pictures      {kinds}",
+        *_again_lines(quoted),
         f"tonight       {quoted['evaluations_tonight']:,} evaluations; the whole catalogue:",
     ]
+
+
+def _again_lines(quoted: dict[str, object]) -> Iterator[str]:
+    if quoted["again"]:
+        yield f"again         {quoted['again']:,} others in place of rejected ones"
+    if quoted["waiting"]:
+        yield f"              {quoted['waiting']:,} were rejected too often (HIERDIFF_REMAKES)"

@@ -28,6 +28,7 @@ from flows.names import night_name
 from flows.quiet import quiet_libraries
 from flows.starts import NightStart, start_night, start_retry
 from tasks import stages
+from tasks.again import Recalled, recall
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import plan_catalogue
 from tasks.embed import embed_prompts
@@ -162,13 +163,18 @@ def plan(
         else:
             with stores.session() as session:
                 prompts, rejected = load_prompts(session, night), load_rejected(session, night)
-        with stores.session() as session:
-            prompts = stages.recall(session, catalogue, prompts, remake)
+        recalled = Recalled(tuple(prompts))
+        if night is None or remake.names:
+            most = tonight.settings.remakes
+            with stores.session() as session:
+                recalled = recall(session, catalogue, prompts, remake, most)
+        prompts = recalled.prompts
         with progress_bar(quiet=as_json or not sys.stderr.isatty()) as report:
             models = open_models(tonight.settings)
             embed_prompts(stores, prompts, models, partial(report, "embedding"))
         planned = plan_catalogue(stores, prompts, tonight, catalogue)
         quoted = price(stores, settings, planned, len(prompts))
+        quoted |= {"again": recalled.again, "waiting": recalled.waiting}
         quoted["refused"] = refusal(tonight, planned) is not None
         quoted["saving_within"] = saving_within(stores, prompts, tonight, planned.forest)
         quoted["saving_unseen"] = saving_unseen(stores, prompts, tonight, planned.forest)

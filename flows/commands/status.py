@@ -97,6 +97,8 @@ def _show_run(facts: RunSummary) -> None:
     Console().print(table, markup=False)
     for aside in facts.set_aside:
         click.echo(printable(f"set aside after {aside.failures} attempts: {aside}"))
+    for often in facts.rejected_often:
+        click.echo(printable(f"rejected too often, for a person: {often}"))
     for kind in by_kind(facts.rejected):
         click.echo(f"rejected: {kind.line()}")
 

@@ -53,7 +53,7 @@ from tasks.ledger.latest import (
 from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
-from tasks.ledger.remakes import note_remakes, recall_remakes
+from tasks.ledger.remakes import count_remakes, note_remakes, recall_remakes
 from tasks.ledger.renditions import (
     StoredRendition,
     find_renditions,
@@ -159,6 +159,7 @@ __all__ = [
     "claim_segments",
     "count_leases",
     "count_objects",
+    "count_remakes",
     "count_start",
     "count_waiting",
     "digest_rows",

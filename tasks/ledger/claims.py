@@ -115,9 +115,14 @@ def store_prompts(
     return True
 
 
-def load_prompts(session: Session, batch: int) -> tuple[Prompt, ...]:
-    """Return a night's prompts in the order of their rows and numbers."""
+def load_prompts(
+    session: Session, batch: int, content_keys: Collection[str] | None = None
+) -> tuple[Prompt, ...]:
+    """Return a night's prompts, or those of some pictures, in the order of rows and numbers."""
     chosen = select(*_COLUMNS).where(PromptRow.batch_id == batch)
+    if content_keys is not None:
+        wanted = literal(list(content_keys), ARRAY(Text))
+        chosen = chosen.where(PromptRow.content_key == any_(wanted))
     rows = session.execute(chosen.order_by(PromptRow.row, PromptRow.number))
     return tuple(map(_read_prompt, rows))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
-from sqlalchemy import Text, any_, insert, literal, select
+from sqlalchemy import ColumnElement, Text, any_, func, insert, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Session
 
@@ -44,17 +44,34 @@ def note_remakes(session: Session, batch: int, prompts: Iterable[Prompt]) -> Non
         session.execute(insert(RemakeRow), rows)
 
 
+def count_remakes(session: Session, catalogue: str, prompts: Sequence[Prompt]) -> dict[str, int]:
+    """Return how many other pictures were asked for of each row, by the picture's name."""
+    picture = (RemakeRow.reference, RemakeRow.number, RemakeRow.text_key)
+    rows = session.execute(
+        select(*picture, func.count(RemakeRow.seed.distinct()))
+        .join(Catalogue, Catalogue.id == RemakeRow.catalogue_id)
+        .where(Catalogue.name == catalogue, _of_texts({text_key(each) for each in prompts}))
+        .group_by(*picture)
+    )
+    known = {(reference, number, key): count for reference, number, key, count in rows}
+    return {each.name: known.get(_picture(each), 0) for each in prompts}
+
+
 def _last_seeds(session: Session, catalogue: str, text_keys: Collection[str]) -> dict[Picture, int]:
     picture = (RemakeRow.reference, RemakeRow.number, RemakeRow.text_key)
     rows = session.execute(
         select(*picture, RemakeRow.seed)
         .join(Catalogue, Catalogue.id == RemakeRow.catalogue_id)
         .where(Catalogue.name == catalogue)
-        .where(RemakeRow.text_key == any_(literal(list(text_keys), ARRAY(Text))))
+        .where(_of_texts(text_keys))
         .distinct(*picture)
         .order_by(*picture, RemakeRow.id.desc())
     )
     return {(reference, number, key): seed for reference, number, key, seed in rows}
+
+
+def _of_texts(text_keys: Collection[str]) -> ColumnElement[bool]:
+    return RemakeRow.text_key == any_(literal(list(text_keys), ARRAY(Text)))
 
 
 def _picture(prompt: Prompt) -> Picture:

@@ -14,6 +14,7 @@ from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.claims import load_rejected
 from tasks.ledger.failures import SetAside, list_set_aside
+from tasks.ledger.rejected_often import list_rejected_often
 from tasks.losses import Losses, sum_up
 from tasks.records import (
     Batch,
@@ -27,7 +28,8 @@ from tasks.records import (
     Subtree,
     TreeRow,
 )
-from tasks.rejected import Rejected
+from tasks.rejected import Rejected, RejectedOften
+from tasks.remake import TIMES
 from tasks.saving import Spending
 from tasks.states import RunState, SegmentState, SubtreeState
 
@@ -88,6 +90,7 @@ class RunSummary:
     subtrees: tuple[SubtreeLine, ...]
     rejected: tuple[Rejected, ...]
     set_aside: tuple[SetAside, ...]  # rows whose pictures failed alone
+    rejected_often: tuple[RejectedOften, ...]  # rows that wait for a person
     losses: Losses | None  # predicted; None where nothing predicts them
     bound: float | None  # HIERDIFF_LOSS as the night was asked for
 
@@ -152,15 +155,19 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         subtrees=subtrees,
         rejected=load_rejected(session, facts.batch_id),
         set_aside=list_set_aside(session, run),
+        rejected_often=list_rejected_often(
+            session, run, facts.batch_id, row.name, TIMES if row.most is None else row.most
+        ),
         losses=_losses(session, run, facts.leaves, row.bound),
         bound=row.bound,
     )
 
 
-def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date, float]]:
+def _facts(run: uuid.UUID) -> Select[tuple[Run, str, date, float, int]]:
     bound = Batch.settings["loss"].as_float().label("bound")
+    most = Batch.settings["remakes"].as_integer().label("most")
     return (
-        select(Run, Catalogue.name, Batch.business_date, bound)
+        select(Run, Catalogue.name, Batch.business_date, bound, most)
         .join(Batch, Batch.id == Run.batch_id)
         .join(Catalogue, Catalogue.id == Batch.catalogue_id)
         .where(Run.id == run)

@@ -50,6 +50,7 @@ class StoredVerdict:
         return name_picture(self.reference, self.number)
 
 
+_Statement = Select[tuple[str, int, str, VerdictState, str, str, datetime]]
 _COLUMNS = tuple(getattr(VerdictRow, name) for name in StoredVerdict.__dataclass_fields__)
 
 
@@ -66,13 +67,8 @@ def find_verdicts(
     session: Session, catalogue: str, digests: Collection[str]
 ) -> dict[str, StoredVerdict]:
     """Return what holds of pictures of a catalogue, by their sha256; one without is left out."""
-    newest = (
-        _of(catalogue)
-        .where(VerdictRow.sha256 == any_(literal(list(digests), ARRAY(Text))))
-        .distinct(VerdictRow.sha256)
-        .order_by(VerdictRow.sha256, VerdictRow.id.desc())
-    )
-    found = (StoredVerdict(*row) for row in session.execute(newest))
+    given = VerdictRow.sha256 == any_(literal(list(digests), ARRAY(Text)))
+    found = (StoredVerdict(*row) for row in session.execute(_newest(catalogue).where(given)))
     return {each.sha256: each for each in found if each.verdict is not VerdictState.WITHDRAWN}
 
 
@@ -96,12 +92,7 @@ def named_pictures(session: Session, run: uuid.UUID) -> dict[str, str]:
 
 def rejected_keys(session: Session, catalogue: str) -> set[str]:
     """Return the content keys whose picture, as a catalogue last had it, is rejected."""
-    newest = (
-        _of(catalogue)
-        .distinct(VerdictRow.sha256)
-        .order_by(VerdictRow.sha256, VerdictRow.id.desc())
-        .subquery()
-    )
+    newest = _newest(catalogue).subquery()
     pictures = (
         select(LeafRow.content_key, ImageRow.sha256)
         .join(ImageRow, (LeafRow.run_id == ImageRow.run_id) & (LeafRow.leaf == ImageRow.leaf))
@@ -121,9 +112,24 @@ def rejected_keys(session: Session, catalogue: str) -> set[str]:
     return {row.content_key for row in session.execute(latest) if row.sha256 in digests}
 
 
-def _of(
-    catalogue: str,
-) -> Select[tuple[str, int, str, VerdictState, str, str, datetime]]:
+def rejected_in(session: Session, run: uuid.UUID, catalogue: str) -> dict[str, str]:
+    """Return why pictures of a run are rejected, by their content keys."""
+    newest = _newest(catalogue).subquery()
+    rows = session.execute(
+        select(LeafRow.content_key, newest.c.reason)
+        .join(ImageRow, (LeafRow.run_id == ImageRow.run_id) & (LeafRow.leaf == ImageRow.leaf))
+        .join(newest, newest.c.sha256 == ImageRow.sha256)
+        .where(ImageRow.run_id == run, newest.c.verdict == VerdictState.REJECTED)
+    )
+    return {row.content_key: row.reason for row in rows}
+
+
+def _newest(catalogue: str) -> _Statement:
+    newest = _of(catalogue).distinct(VerdictRow.sha256)
+    return newest.order_by(VerdictRow.sha256, VerdictRow.id.desc())
+
+
+def _of(catalogue: str) -> _Statement:
     return (
         select(*_COLUMNS)
         .join(Catalogue, Catalogue.id == VerdictRow.catalogue_id)

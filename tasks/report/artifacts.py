@@ -43,6 +43,10 @@ def summary_markdown(data: ReportData, report_url: str = "") -> str:
             for each in data.set_aside
         ]
         parts.append(f"## {len(data.set_aside):,} rows were set aside\n\n" + _listed(lines))
+    if data.rejected_often:
+        lines = [f"- {markdown_text(str(each), _REASON)}" for each in data.rejected_often]
+        title = f"## {len(data.rejected_often):,} rows were rejected too often"
+        parts.append(f"{title}\n\n{_listed(lines)}")
     if data.flat:
         lines = [f"- {markdown_text(image_name(image))}" for image in data.flat]
         parts.append(f"## {len(data.flat):,} images are of one flat colour\n\n" + _listed(lines))

@@ -8,7 +8,7 @@ from datetime import date
 
 from hierdiff_core.plan import Plan
 from tasks.losses import Losses, sum_up
-from tasks.rejected import Rejected, RejectedKind, by_kind
+from tasks.rejected import Rejected, RejectedKind, RejectedOften, by_kind
 from tasks.saving import Spending
 
 
@@ -73,6 +73,7 @@ class ReportData:
     subtrees: tuple[ReportSubtree, ...] = ()
     rejected: tuple[Rejected, ...] = ()
     set_aside: tuple[ReportSetAside, ...] = ()
+    rejected_often: tuple[RejectedOften, ...] = ()  # rows that wait for a person
     stages: tuple[ReportStage, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     previews: Mapping[int, bytes] = field(default_factory=dict)  # by segment: small, decoded

@@ -95,6 +95,7 @@ def gather_report(
             ReportSetAside(each.row, each.reference, each.failures, each.reason)
             for each in facts.set_aside
         ),
+        rejected_often=facts.rejected_often,
         stages=tuple(
             ReportStage(name, seconds, facts.devices[name])
             for name, seconds in facts.seconds.items()

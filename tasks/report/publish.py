@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from sqlalchemy.orm import Session
@@ -141,6 +141,7 @@ def write_manifest(stores: Stores, run: uuid.UUID) -> str:
             }
             for each in facts.set_aside
         ],
+        "rejected_often": [asdict(each) for each in facts.rejected_often],
         "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
     }
     text = json.dumps(body, ensure_ascii=False, indent=1)

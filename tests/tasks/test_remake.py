@@ -6,21 +6,26 @@ import json
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tasks import stages
-from tasks.errors import UnknownReference
+from tasks.errors import NoneRejected, UnknownReference
 from tasks.ledger import (
+    NewVerdict,
     claim_night,
+    find_run,
     load_prompts,
     open_subtrees,
+    record_verdicts,
     replace_night,
 )
 from tasks.object_keys import manifest_key
 from tasks.remake import NO_REMAKE, Remake, read_remake
 from tasks.report.publish import publish
 from tasks.settings import Settings
+from tasks.states import VerdictState
 from tasks.stores import Stores, open_stores
 from tasks.worker.denoise import denoise_shard
 from tests.tasks.night_kit import NIGHT, STEPS, WORDS, small, write_catalogue
@@ -57,6 +62,24 @@ class Shop:
         publish(self.stores, self.settings, run)
         rows = json.loads(self.stores.bucket.get(manifest_key(run)))["images"]
         return {row["name"]: row["sha256"] for row in rows}, spent
+
+    def reject(self, night: dict[str, str], *names: str) -> None:
+        self._say(night, names, VerdictState.REJECTED, "two handles")
+
+    def accept(self, night: dict[str, str], *names: str) -> None:
+        self._say(night, names, VerdictState.ACCEPTED, "")
+
+    def _say(
+        self, night: dict[str, str], names: tuple[str, ...], verdict: VerdictState, reason: str
+    ) -> None:
+        said = [NewVerdict(each, 1, night[each], verdict, reason, "ann") for each in names]
+        with self.stores.session() as session:
+            record_verdicts(session, "shop", said)
+
+    def manifest(self, run: str) -> dict[str, Any]:
+        with self.stores.session() as session:
+            key = manifest_key(find_run(session, run))
+        return dict(json.loads(self.stores.bucket.get(key)))
 
 
 def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
@@ -100,6 +123,37 @@ def test_what_is_made_anew_is_made_although_it_exists_and_then_kept(
         everything, spent = shop.night(DAY_AFTER, read_remake("all", None))
         assert changed(anew, everything) == set(first)
         assert spent >= len(first)
+
+
+@pytest.mark.slow
+def test_the_next_night_makes_others_of_rejected_pictures_until_they_wait_for_a_person(
+    settings: Settings, tmp_path: Path
+) -> None:
+    short = small(settings, saving=0.3, remakes=1)
+    with open_stores(short) as stores:
+        shop = Shop(stores, short, write_catalogue(tmp_path, WORD))
+        first, _ = shop.night(NIGHT)
+        shop.reject(first, "red-mug", "blue-mug")
+        second, spent = shop.night(TOMORROW)
+        assert changed(first, second) == {"red-mug", "blue-mug"}
+        assert 0 < spent <= 2 * STEPS
+        assert shop.night(DAY_AFTER) == (second, 0)  # the others have no verdict yet
+        shop.reject(second, "red-mug")
+        shop.reject(second, "blue-mug")
+        shop.accept(second, "blue-mug")
+        assert shop.night(DAY_AFTER) == (second, 0)
+        manifest = shop.manifest("latest")
+        assert manifest["rejected_often"] == [
+            {"row": 2, "name": "red-mug", "times": 2, "reason": "two handles"}
+        ]
+        with pytest.raises(NoneRejected, match="HIERDIFF_REMAKES"):
+            shop.night(DAY_AFTER, read_remake("rejected", None))
+        third, spent = shop.night(DAY_AFTER, read_remake("rejected", 9))
+        assert (changed(second, third), 0 < spent <= STEPS) == ({"red-mug"}, True)
+        assert shop.manifest("latest")["rejected_often"] == []
+        shop.reject(third, "red-lamp")
+        fourth, _ = shop.night(DAY_AFTER, read_remake("rejected", None), again=True)
+        assert changed(third, fourth) == {"red-lamp"}
 
 
 @pytest.mark.slow
