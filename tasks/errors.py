@@ -180,6 +180,10 @@ class UnmakeableRendition(HierdiffError):
     HIERDIFF_RENDITIONS."""
 
 
+class SigningFailed(HierdiffError):
+    """A picture could not be signed ({reason}); `hierdiff doctor` tries it by itself."""
+
+
 class GroundLost(HierdiffError):
     """The plan stands on {count} splits or embeddings that were removed while it was made; the
     night is planned again."""

@@ -51,6 +51,23 @@ class MachineSettings(BaseModel):
         description="seconds that reading a source may take",
     )
     source_rows: int = Field(default=1_000_000, ge=1, description="rows of a night, at most")
+    c2pa_certificate: Path | None = Field(
+        default=None,
+        description="file of certificates (PEM, your own first) that published files are signed "
+        "with, as C2PA; empty: they are not signed",
+    )
+    c2pa_key: Path | None = Field(
+        default=None, description="file of that certificate's key (PEM, without a password)"
+    )
+    c2pa_command: str | None = Field(
+        default=None,
+        description="instead of the key: a command that reads bytes and writes their signature",
+    )
+    c2pa_timestamp_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="time stamping authority (RFC 3161) that is asked for each file",
+    )
     slots: PositiveInt | Literal["auto"] = Field(
         default="auto", description="rows denoised at once; auto measures the device"
     )

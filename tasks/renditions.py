@@ -12,7 +12,9 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+from hierdiff_core.png import read_provenance
 from hierdiff_core.rendition import FORMATS, Rendered, Rendition, render
 from tasks.errors import CorruptObject, MissingObject, UnmakeableRendition
 from tasks.ledger import (
@@ -26,6 +28,7 @@ from tasks.ledger import (
 )
 from tasks.object_keys import RENDITIONS
 from tasks.settings import Settings
+from tasks.signing import Signing, open_signing, sign_file
 from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -33,15 +36,41 @@ log = logging.getLogger(__name__)
 _READERS = 16
 _AT_ONCE = 64  # pictures whose files are entered in the ledger together: a crash loses so many
 
-Wanted = Mapping[str, Rendition]  # by name
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a rendition is made."""
+
+    rendition: Rendition
+    signing: Signing | None
+
+    @property
+    def words(self) -> str:
+        """Everything that decides its bytes, but for what a signature is free in."""
+        return ", ".join(filter(None, (self.rendition.words, self.signing and self.signing.mark)))
+
+
+Wanted = Mapping[str, Making]  # by name
+
+
+def read_wanted(settings: Settings) -> Wanted:
+    """Return the renditions that are made of each picture here.
+
+    Where files are signed there is always a PNG of full size, since the picture itself, which is
+    named by its digest, cannot be signed. Raises InvalidSetting.
+    """
+    signing, asked = open_signing(settings), settings.wanted_renditions
+    if signing is not None and "png" not in {each.name for each in asked}:
+        asked = (*asked, Rendition("png"))
+    return {each.name: Making(each, signing) for each in asked}
 
 
 def make_renditions(stores: Stores, settings: Settings, run: uuid.UUID) -> int:
     """Make what a run's renditions are missing, all others being found whole; return how many.
 
-    Raises UnmakeableRendition, and what the bucket raises.
+    Raises InvalidSetting, UnmakeableRendition, SigningFailed, and what the bucket raises.
     """
-    wanted = {each.name: each for each in settings.wanted_renditions}
+    wanted = read_wanted(settings)
     _settle(stores, run, wanted)
     check_renditions(stores, run)
     with stores.session() as session:
@@ -104,7 +133,7 @@ def _make(
     stores: Stores,
     run: uuid.UUID,
     images: Mapping[int, StoredImage],
-    missing: Mapping[int, Sequence[Rendition]],
+    missing: Mapping[int, Sequence[Making]],
 ) -> int:
     """Make and store files, then enter them, some pictures at a time."""
     made = 0
@@ -125,7 +154,7 @@ def _in_lots(leaves: Iterable[int]) -> Iterator[Sequence[int]]:
 
 
 def _files(
-    stores: Stores, leaf: int, image: StoredImage, wanted: Sequence[Rendition]
+    stores: Stores, leaf: int, image: StoredImage, wanted: Sequence[Making]
 ) -> list[StoredRendition]:
     """Return the files of one picture, stored."""
     master = stores.bucket.get(image.key, image.sha256)
@@ -133,14 +162,18 @@ def _files(
 
 
 def _file(
-    stores: Stores, leaf: int, picture: str, master: bytes, rendition: Rendition
+    stores: Stores, leaf: int, picture: str, master: bytes, making: Making
 ) -> StoredRendition:
+    rendition = making.rendition
     kind, form = RENDITIONS[rendition.format], FORMATS[rendition.format]
     made = _rendered(picture, master, rendition)
-    sha256 = hashlib.sha256(made.body).hexdigest()
-    stores.bucket.put(kind.key(sha256), made.body, form.content_type)
-    whose = (leaf, rendition.name, picture, rendition.words)
-    return StoredRendition(*whose, sha256, len(made.body), made.width, made.height)
+    body = made.body
+    if making.signing is not None:
+        body = sign_file(making.signing, body, form.content_type, read_provenance(master))
+    sha256 = hashlib.sha256(body).hexdigest()
+    stores.bucket.put(kind.key(sha256), body, form.content_type)
+    whose = (leaf, rendition.name, picture, making.words)
+    return StoredRendition(*whose, sha256, len(body), made.width, made.height)
 
 
 def _rendered(picture: str, master: bytes, rendition: Rendition) -> Rendered:

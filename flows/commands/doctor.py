@@ -17,13 +17,14 @@ from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.recipes import pin_recipe
 from tasks.database import check_schema, connect, safe_url
 from tasks.settings import Settings, read_settings
+from tasks.signing import try_signing
 from tasks.storage import connect_bucket
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 def doctor(as_json: bool) -> int:
-    """Check settings, database, bucket, Prefect server, model and device."""
+    """Check settings, database, bucket, Prefect server, model, device and signing."""
     settings = read_settings()
     checks: dict[str, Callable[[Settings], str]] = {
         "database": _database,
@@ -32,6 +33,8 @@ def doctor(as_json: bool) -> int:
         "model": _model,
         "device": _device,
     }
+    if settings.c2pa_certificate is not None:
+        checks["signing"] = try_signing
     found = {name: _try(check, settings) for name, check in checks.items()}
     if as_json:
         click.echo(
