@@ -7,8 +7,10 @@ queue, as the UI's Retry does.
 
 from __future__ import annotations
 
+import logging
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -18,7 +20,10 @@ from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelling
 
+from flows.errors import WaitGivenUp
 from flows.question import Question
+
+log = logging.getLogger(__name__)
 
 DEPLOYMENT = "subtree/subtree"
 
@@ -59,19 +64,27 @@ def start_child(deployment: str, key: str, parameters: dict[str, object], name: 
     return started.id  # type: ignore[union-attr]
 
 
-def await_child(child: UUID, patience: float) -> FlowRun:
+def await_child(
+    child: UUID,
+    patience: float,
+    given_up: threading.Event | None = None,
+    is_silent: Callable[[], bool] = lambda: False,
+) -> FlowRun:
     """Wait until a child has ended, for as long as it takes, and return it.
 
     A crashed child is queued again by an automation, so a crash counts as the end only where it
-    stays one. The server may be away for `patience` seconds at a time.
+    stays one; a running one that is silent is queued again here, once for each time that it began.
+    The server may be away for `patience` seconds at a time. Raises WaitGivenUp.
     """
+    given_up = given_up or threading.Event()
     crashed_since: float | None = None
+    lost: UUID | None = None  # the state in which it was found silent
     with get_client(sync_client=True) as client:
         look = Question(lambda: client.read_flow_run(child), patience)
         while True:
             run = look()
             if run is None:
-                time.sleep(_POLL)
+                _pause(given_up)
                 continue
             kind = run.state.type if run.state else None
             if kind in _FINAL:
@@ -82,7 +95,16 @@ def await_child(child: UUID, patience: float) -> FlowRun:
                 crashed_since = time.monotonic()
             elif time.monotonic() - crashed_since > _REVIVAL:
                 return run
-            time.sleep(_POLL)
+            if run.state and kind is StateType.RUNNING and is_silent() and run.state.id != lost:
+                log.warning("%s is silent; it is queued again, for another worker", run.name)
+                lost = run.state.id
+                queue_again(client, child)
+            _pause(given_up)
+
+
+def _pause(given_up: threading.Event) -> None:
+    if given_up.wait(_POLL):
+        raise WaitGivenUp()
 
 
 def cancel_children(run_id: str, shards: Iterable[int]) -> None:

@@ -36,6 +36,10 @@ class SubtreeFailed(HierdiffError):
     night to make what is missing."""
 
 
+class WaitGivenUp(HierdiffError):
+    """Nobody waits for this flow run here any more; it goes on."""
+
+
 class EmbeddingFailed(HierdiffError):
     """Flow run {child} ({name}) ended as {state}; its page in the UI says why. Retry the night to
     embed what is missing."""

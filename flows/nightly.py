@@ -15,7 +15,6 @@ from prefect import Flow, flow, get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.futures import wait
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed
 from prefect.task_runners import ThreadPoolTaskRunner
@@ -23,12 +22,13 @@ from pydantic import Field, WithJsonSchema
 
 from flows.agreement import agree
 from flows.artifacts import show_plan, show_result
-from flows.children import await_child, cancel_children, child_name, ensure_child
+from flows.children import cancel_children
 from flows.embedding import embed_night, run_with_embeddings
-from flows.errors import NightIncomplete, SubtreeFailed
+from flows.errors import NightIncomplete
 from flows.messages import emit_rejected
 from flows.names import night_name
 from flows.quiet import quiet_libraries
+from flows.shards import run_open
 from tasks import stages
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import CatalogueSettings, settings_for
@@ -42,7 +42,6 @@ from tasks.ledger import (
     open_subtrees,
     replace_night,
     set_run_state,
-    summarise,
 )
 from tasks.night_settings import NightSettings
 from tasks.rejected import by_kind
@@ -50,7 +49,7 @@ from tasks.remake import Remake, read_remake
 from tasks.report.check import Checked, check_night
 from tasks.report.publish import publish, report_url
 from tasks.settings import Settings, overruled, read_settings
-from tasks.states import RunState, Stage, SubtreeState
+from tasks.states import RunState, Stage
 from tasks.stopwatch import Stopwatch
 from tasks.stores import Stores, open_patiently
 
@@ -181,31 +180,6 @@ def run_everything(stores: Stores, settings: Settings, run: uuid.UUID, night: st
     run_with_embeddings(stores, settings, run, partial(run_open, stores, run, night))
 
 
-def run_open(stores: Stores, run: uuid.UUID, night: str) -> None:
-    """Run the trunk, then all other subtrees that are open; the report lists what failed."""
-    with stores.session() as session:
-        waiting = open_subtrees(session, run)
-    if 0 in waiting:
-        run_trunk(stores, run, f"{night} {child_name(0)}")
-    rest = [
-        run_subtree.submit(str(run), shard, f"{night} {child_name(shard)}")
-        for shard in waiting
-        if shard
-    ]
-    wait(rest)
-
-
-def run_trunk(stores: Stores, run: uuid.UUID, name: str) -> None:
-    """Run the trunk; rows of it that failed by themselves keep no subtree from being run."""
-    try:
-        run_subtree(str(run), 0, name)
-    except SubtreeFailed:
-        with stores.session() as session:
-            trunk = summarise(session, run).subtrees[0]
-        if trunk.state is not SubtreeState.INCOMPLETE:
-            raise
-
-
 def night_of_schedule(zone: str) -> date:
     """Return the day that a scheduled run was meant for in a zone, even if it starts late."""
     return date_in_zone(zone, flow_run.scheduled_start_time)
@@ -275,15 +249,6 @@ def store_plan(
     get_run_logger().info("Planned as run %s%s", run, chosen.tuned and f", {chosen.tuned}")
     show_plan(stores, settings, run)
     return run
-
-
-@task(name="run subtree", task_run_name="run {name}", cache_policy=NO_CACHE)
-def run_subtree(run_id: str, shard: int, name: str) -> None:
-    """Have a worker of the GPU pool run one shard to its end; raises SubtreeFailed."""
-    child = await_child(ensure_child(run_id, shard, name), read_settings().patience_seconds)
-    if child.state is None or not child.state.is_completed():
-        state = child.state.name if child.state else "unknown"
-        raise SubtreeFailed(name=name, state=state, child=child.name)
 
 
 @task(name="publish the report", task_run_name="publish the report", cache_policy=NO_CACHE)

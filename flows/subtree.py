@@ -7,6 +7,7 @@ retry of this run makes just what is missing.
 from __future__ import annotations
 
 import logging
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from prefect.runtime import flow_run
 from prefect.tasks import Task
 
 from flows.children import queue_ended
+from flows.interruption import interruptible
 from flows.quiet import quiet_libraries
 from tasks.errors import (
     LeaseLost,
@@ -107,8 +109,13 @@ def denoise(run_id: str, shard: int, name: str) -> None:
             if find_carrier(session, run)[0] is RunState.REPLACED:
                 raise NightReplaced(run=run_id)
         settings = settings_of_run(stores, machine, run)
+
+        def work(stop: threading.Event) -> Progress:
+            here = (stores, settings, run, shard, me)
+            return denoise_shard(*here, flow_run_id=me, report=report, stop=stop)
+
         try:
-            done = denoise_shard(stores, settings, run, shard, me, flow_run_id=me, report=report)
+            done = interruptible(work)
         except RowsSetAside:
             with stores.session() as session:
                 aside = [each for each in list_set_aside(session, run) if each.shard == shard]

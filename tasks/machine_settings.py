@@ -84,7 +84,7 @@ class MachineSettings(BaseModel):
         "night's own flow run does",
     )
     lease_seconds: float = Field(
-        default=60.0, ge=1, description="seconds until a silent worker counts as gone"
+        default=45.0, ge=1, description="seconds until a silent worker counts as gone"
     )
     keep_nights: int = Field(
         default=30, ge=1, description="completed nights of each catalogue that `hierdiff gc` keeps"

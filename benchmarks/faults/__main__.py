@@ -11,6 +11,9 @@ from pathlib import Path
 from benchmarks.__main__ import RESULTS, store_outcome
 from benchmarks.faults.collecting import KilledCollection, killed_collections
 from benchmarks.faults.kills import KilledNight, killed_nights, undisturbed_nights
+from benchmarks.faults.leaving import TITLE as LEAVING
+from benchmarks.faults.leaving import Gone, Night, stopped_workers
+from benchmarks.faults.leaving import tell as tell_leaving
 from benchmarks.faults.services import TITLE, Served, served_nights, tell
 from benchmarks.faults.two_workers import TwoWorkers, trials
 from benchmarks.lab import Lab
@@ -32,14 +35,17 @@ NIGHT = {
 def main() -> int:
     """Run trials; return 1 where one is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("name", choices=["workers", "kills", "gc", "services"])
+    parser.add_argument("name", choices=["workers", "kills", "gc", "services", "leaving"])
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="services: faults whose name holds this")
+    parser.add_argument("--lost", type=int, default=0, help="leaving: nodes that are lost as well")
     asked = parser.parse_args()
     quiet_libraries()
     if asked.name == "services":
         return _services(asked.only)
+    if asked.name == "leaving":
+        return _leaving(asked.trials, asked.seed, asked.lost)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab("faults", Path(folder), True, "cpu")
@@ -62,6 +68,21 @@ def _services(only: str) -> int:
             store_outcome(RESULTS, lab, TITLE, machine, tell(found))
             print(write_page(RESULTS))
     return 0 if all(each.good for each in found) else 1
+
+
+def _leaving(count: int, seed: int, lost: int) -> int:
+    """Signal workers under nights; write what came of it."""
+    machine, found = describe(), list[Gone | Night]()
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab("leaving", Path(folder), device="cpu")
+        for number, fault in ((count, "stopped"), (lost, "lost")):
+            for each in stopped_workers(lab, number, seed, fault) if number else ():
+                found.append(each)
+                print(each, flush=True)
+        outcome = tell_leaving(found)
+        store_outcome(RESULTS, lab, LEAVING, machine, outcome)
+        print(write_page(RESULTS))
+    return 0 if all(figure.hit for figure in outcome.figures) else 1
 
 
 def _trials(

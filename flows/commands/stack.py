@@ -80,6 +80,8 @@ def worker(pool: str, gpu: int, limit: int) -> None:
     device = "" if pool == "cpu" else str(gpu)
     # Without heartbeats the server never learns of a flow run that died with its machine.
     beat = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)}
+    # Work that another worker gave back goes on within seconds.
+    beat["PREFECT_WORKER_QUERY_SECONDS"] = "2"
     # A supervisor's journal is no terminal, and is to show a line when it is written.
     beat["PYTHONUNBUFFERED"] = "1"
     environment = {**beat, **os.environ, "CUDA_VISIBLE_DEVICES": device}

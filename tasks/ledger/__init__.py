@@ -50,7 +50,7 @@ from tasks.ledger.latest import (
     count_waiting,
     latest_nights,
 )
-from tasks.ledger.leases import Lease, release_lease, renew_lease, take_lease
+from tasks.ledger.leases import Lease, lease_end, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.remakes import count_remakes, note_remakes, recall_remakes
@@ -191,6 +191,7 @@ __all__ = [
     "keep_slots",
     "keep_tuned",
     "latest_nights",
+    "lease_end",
     "list_runs",
     "list_set_aside",
     "list_verdicts",

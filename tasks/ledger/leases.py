@@ -84,6 +84,13 @@ def take_lease(
     return Lease(run, shard, owner, cast(datetime, until), attempts, crashes, silent)
 
 
+def lease_end(session: Session, run: uuid.UUID, shard: int) -> datetime | None:
+    """Return the time at which a subtree's lease runs out; None where nobody holds it."""
+    return session.execute(
+        select(Subtree.lease_until).where(_is(run, shard), Subtree.lease_owner.is_not(None))
+    ).scalar()
+
+
 def renew_lease(session: Session, lease: Lease, seconds: float) -> datetime:
     """Hold a subtree for longer and return until when; raises LeaseLost.
 

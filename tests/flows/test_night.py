@@ -17,6 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import httpx
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner
@@ -297,6 +298,29 @@ def test_a_worker_killed_in_the_middle_of_a_night_is_started_again_and_the_night
         assert disturbed == reference
 
 
+def test_a_worker_that_is_asked_to_stop_gives_its_work_back_and_no_evaluation_is_lost(
+    stack: Stack, stores: Stores, tmp_path: Path
+) -> None:
+    night = planned(stores, tmp_path, "stopped", words=("navy", "olive", "coral"), seed=5)
+    parent = start_night(stack.api_url, asked("stopped", seed=5))
+    worker = stack.services["worker-gpu"]
+    wait_until(lambda: summary(stores, night.run).segments_done > 0)
+    process = psutil.Process(worker.pid)
+    process.terminate()
+    assert process.wait(60) == 0
+    facts = summary(stores, night.run)
+    assert facts.images < facts.images_expected
+    assert not any(each.lease_owner for each in facts.subtrees)
+    worker.start()
+    assert ended(parent).state_name == "Completed"
+    facts = summary(stores, night.run)
+    assert facts.evaluations_done == facts.evaluations_planned
+    assert not {"Crashed", "Failed"} & {name for each in (1, 2) for name in states(night, each)}
+    stopped = end_states(stores, night.run)
+    with undisturbed(night) as reference:
+        assert stopped == reference
+
+
 def test_a_night_that_is_cancelled_or_deleted_in_its_queue_has_ended_in_the_ledger_too(
     stack: Stack, stores: Stores, tmp_path: Path
 ) -> None:
@@ -388,6 +412,12 @@ def child(night: SmallNight, shard: int) -> FlowRun:
         found = find_child(client, child_key(str(night.run), shard))
     assert found is not None
     return found
+
+
+def states(night: SmallNight, shard: int) -> list[str]:
+    """Return the names of all states that a child has had."""
+    with get_client(sync_client=True) as client:
+        return [str(each.name) for each in client.read_flow_run_states(child(night, shard).id)]
 
 
 def ended(flow_run: uuid.UUID, patience: float = 240) -> FlowRun:
