@@ -45,17 +45,18 @@ def gallery_groups(data: ReportData) -> tuple[GalleryGroup, ...]:
     """Return all pictures, group by group; those that share with nobody there stand together."""
     cards = _cards(data)
     found: list[GalleryGroup] = []
-    for first, last, steps in _runs(data.plan):
-        count = last - first
-        title = (
-            "On their own"
-            if not steps
-            else (f"{count:,} share {steps:,} of {data.plan.steps:,} steps")
-        )
+    for first, last, title in group_spans(data.plan):
         found.append(
             GalleryGroup(title, tuple(cards[at] for at in range(first, last) if at in cards))
         )
     return tuple(found)
+
+
+def group_spans(plan: Plan) -> Iterator[tuple[int, int, str]]:
+    """Yield the first and last place of each group in the plan's order, and its title."""
+    for first, last, steps in _runs(plan):
+        shared = f"{last - first:,} share {steps:,} of {plan.steps:,} steps"
+        yield first, last, shared if steps else "On their own"
 
 
 def worst_cards(data: ReportData) -> tuple[Card, ...]:

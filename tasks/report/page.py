@@ -5,11 +5,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from functools import cache
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hierdiff_core.flame.figure import draw_plan
@@ -24,6 +19,7 @@ from tasks.report.data import (
 )
 from tasks.report.gallery import gallery_groups, names, worst_cards
 from tasks.report.headline import claim, duration, headline
+from tasks.report.template import policy_hash, render, source
 from tasks.report.thumbnail import data_uri, small_copy, thumbnail, thumbnail_side
 
 __all__ = [
@@ -51,9 +47,9 @@ def render_report(data: ReportData) -> str:
     Prompts, references and errors are data: they are escaped, and the page's policy allows no
     script but its own, no form and no connection. Works without scripts, in light and dark.
     """
-    environment = _environment()
-    script = _source("report.js")
-    return environment.get_template("report.html.j2").render(
+    script = source("report.js")
+    return render(
+        "report.html.j2",
         data=data,
         claim=claim(data),
         figures=headline(data),
@@ -66,9 +62,9 @@ def render_report(data: ReportData) -> str:
         narrow=Markup(draw_plan(data.plan, width=NARROW, names=names(data))),
         previews={str(each): data_uri(body) for each, body in data.previews.items()},
         parameters=[(key.replace("_", " "), value) for key, value in data.parameters.items()],
-        style=Markup(_source("report.css")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=source("report.css"),
+        script=script,
+        script_hash=policy_hash(script),
     )
 
 
@@ -90,22 +86,3 @@ def _shares(data: ReportData) -> list[dict[str, object]]:
         }
         for stage in data.stages
     ]
-
-
-@cache
-def _environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("tasks"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-
-
-def _source(name: str) -> str:
-    environment = _environment()
-    loader = environment.loader
-    if loader is None:
-        raise LookupError(name)
-    return loader.get_source(environment, name)[0]
