@@ -33,6 +33,7 @@ _COMMANDS: Mapping[str, str] = {
     "tune": "flows.commands.tune:tune",
     "status": "flows.commands.status:status",
     "report": "flows.commands.status:report",
+    "review": "flows.commands.review:review",
     "gc": "flows.commands.gc:gc",
     "metrics": "flows.commands.metrics:metrics",
     "forget": "flows.commands.forget:forget",

@@ -85,6 +85,15 @@ class NoneRejected(HierdiffError):
     times; reject some with `hierdiff review`, or give --seed, too."""
 
 
+class UnknownPicture(HierdiffError):
+    """Picture {name} cannot be given a verdict: it {missing}; name pictures by their references,
+    such as A-17, or A-17#2."""
+
+
+class ChangedPicture(HierdiffError):
+    """Picture {name} is another one by now than the one that was looked at; look at it again."""
+
+
 class DamagedTuning(HierdiffError):
     """The tuned setting of catalogue {catalogue!r} cannot be read ({reason}); run `hierdiff tune`
     again, or with --forget to remove it."""

@@ -52,6 +52,34 @@ def find_run(session: Session, name: str = "latest") -> uuid.UUID:
     return uuid.UUID(str(found[0].id))
 
 
+def latest_run(session: Session, catalogue: str, before: date | None = None) -> uuid.UUID | None:
+    """Return a catalogue's latest run that was not replaced, or the one before a date, if any."""
+    runs = (
+        select(Run.id)
+        .join(Batch, Batch.id == Run.batch_id)
+        .join(Catalogue, Catalogue.id == Batch.catalogue_id)
+        .where(Catalogue.name == catalogue, Batch.replaced_at.is_(None))
+        .order_by(Batch.business_date.desc())
+        .limit(1)
+    )
+    if before is not None:
+        runs = runs.where(Batch.business_date < before)
+    return session.execute(runs).scalar()
+
+
+def catalogue_of_run(session: Session, run: uuid.UUID) -> str:
+    """Return the name of the catalogue that a run's night is one of; raises UnknownRun."""
+    named = (
+        select(Catalogue.name)
+        .join(Batch, Batch.catalogue_id == Catalogue.id)
+        .join(Run, Run.batch_id == Batch.id)
+    )
+    found = session.execute(named.where(Run.id == run)).scalar()
+    if found is None:
+        raise UnknownRun(run=run)
+    return found
+
+
 def list_runs(session: Session, limit: int = 20) -> tuple[RunLine, ...]:
     """Return the latest runs, the newest first."""
     return tuple(RunLine(*row) for row in session.execute(_lines().limit(limit)))

@@ -114,3 +114,9 @@ def _stored(
 
 def _numbers(numbers: Iterable[int]) -> Any:
     return literal(list(numbers), ARRAY(Integer))
+
+
+def reused_segments(session: Session, run: uuid.UUID) -> set[int]:
+    """Return the segments of a run that an earlier one had finished."""
+    reused = select(SegmentRow.segment).where(SegmentRow.run_id == run, SegmentRow.reused)
+    return set(session.execute(reused).scalars())

@@ -1,0 +1,1 @@
+"""Reviewing: people look through a night's pictures, accept some and reject others."""
