@@ -32,7 +32,7 @@ types: $(READY) ## types only
 	$(BIN)/mypy
 
 unit: $(READY) ## tests only; ARGS='-m "not slow"' for the quick ones
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 gpu: $(READY) ## tests that need a CUDA device, skipped without one
 	$(BIN)/pytest tests/gpu $(ARGS)
