@@ -28,7 +28,7 @@ _COMMANDS: Mapping[str, str] = {
     "ingest": "flows.commands.run:ingest",
     "plan": "flows.commands.run:plan",
     "run": "flows.commands.run:run",
-    "retry": "flows.commands.run:retry",
+    "retry": "flows.commands.retry:retry",
     "calibrate": "flows.commands.calibrate:calibrate",
     "tune": "flows.commands.tune:tune",
     "status": "flows.commands.status:status",

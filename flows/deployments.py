@@ -18,9 +18,9 @@ from prefect.exceptions import ObjectAlreadyExists
 from prefect.workers.process import ProcessWorker
 
 from flows.automations import register_automations
-from flows.embedding import NIGHTS, move_text_side
 from flows.errors import MissingDeployments, ServiceFailed
 from flows.schedules import set_form_defaults
+from flows.text_pool import NIGHTS, move_text_side
 from tasks.night_settings import NightSettings
 
 POOLS = {

@@ -10,19 +10,14 @@ import uuid
 from collections.abc import Callable
 
 from prefect import flow, get_run_logger
-from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentUpdate
-from prefect.exceptions import ObjectNotFound
 
 from flows.children import await_child, start_child
 from flows.errors import EmbeddingFailed, SubtreeFailed
 from flows.quiet import quiet_libraries
+from flows.text_pool import DEPLOYMENT, runs_here
 from tasks import stages
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_patiently
-
-DEPLOYMENT = "embed/embed"
-NIGHTS = "cpu"  # the pool of the nights
 
 
 @flow(name="embed", flow_run_name="{name}", log_prints=False)
@@ -81,22 +76,6 @@ def run_with_embeddings(
         if not remake_lost(stores, settings, run):
             return
     carry_out()
-
-
-def runs_here() -> bool:
-    """Return whether the text side is loaded where nights are run."""
-    with get_client(sync_client=True) as client:
-        try:
-            return client.read_deployment_by_name(DEPLOYMENT).work_pool_name == NIGHTS
-        except ObjectNotFound:  # deployed by an earlier version
-            return True
-
-
-def move_text_side(client: SyncPrefectClient, pool: str) -> None:
-    """Have prompts embedded by the workers of a pool."""
-    deployment = client.read_deployment_by_name(DEPLOYMENT)
-    if deployment.work_pool_name != pool:
-        client.update_deployment(deployment.id, DeploymentUpdate(work_pool_name=pool))
 
 
 def _run_child(key: str, parameters: dict[str, object]) -> None:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from flows.commands.options import family_options, reading_options
+from flows.commands.options import family_options, json_option, reading_options
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.readings import Design
 from hierdiff_core.models.recipes import pin_recipe
@@ -40,7 +40,7 @@ _FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
 @click.option(
     "--out", type=click.Path(path_type=Path), help="file to write; beside the model unless given"
 )
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def calibrate(
     file: Path | None,
     levels: int,

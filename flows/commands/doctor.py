@@ -9,6 +9,7 @@ from uuid import uuid4
 import click
 
 from flows.commands.client import prefect
+from flows.commands.options import json_option
 from flows.commands.variables import in_words_of_the_shell
 from flows.deployments import POOLS
 from flows.errors import NotDeployed
@@ -22,7 +23,7 @@ from tasks.storage import connect_bucket
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def doctor(as_json: bool) -> int:
     """Check settings, database, bucket, Prefect server, model, device and signing."""
     settings = read_settings()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from flows.commands.options import family_options
+from flows.commands.options import family_options, json_option
 from flows.evaluation import Evaluation
 from flows.quiet import quiet_libraries
 from hierdiff_core.calibrated.calibration_file import find_calibration
@@ -59,7 +59,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option("--work", type=_FOLDER, default=WORK, show_default=True, help="folder for results")
 @click.option("--plots/--no-plots", default=True, help="draw PNGs (needs matplotlib)")
 @click.option("--dry-run", is_flag=True, help="show what is left to measure, and measure nothing")
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def evaluate(
     model: str | None, options: dict[str, str], prompts: Path, sets: str | None,
     solvers: str | None, judges: tuple[str, ...], grid: str, only: str | None,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import click
 
 from flows.commands.client import ledger
+from flows.commands.options import json_option
 from hierdiff_core.printable import brief
 from tasks.forget import Asked, Rewritten, find_traces, forget_rows
 from tasks.ledger.erasure import Erasure
@@ -24,7 +25,7 @@ _OUTSIDE = (
 @click.option("--prompt", help="forget all rows with this prompt, whatever their reference")
 @click.option("--catalogue", help="only in this catalogue; in all unless given")
 @click.option("--yes", is_flag=True, help="erase it; without, it is only shown")
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def forget(
     reference: str | None, prompt: str | None, catalogue: str | None, yes: bool, as_json: bool
 ) -> None:

@@ -14,6 +14,7 @@ from rich.status import Status
 from rich.table import Table
 
 from flows.commands.client import ledger
+from flows.commands.options import json_option
 from tasks.gc.collect import collect_garbage
 from tasks.gc.find import find_garbage
 from tasks.gc.lot import Lot
@@ -29,7 +30,7 @@ from tasks.gc.retention import Retention, read_retention
     help="also remove results of nights that the ledger does not know",
 )
 @click.option("--yes", is_flag=True, help="remove it; without, it is only shown")
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def gc(
     keep_nights: int | None,
     keep_gigabytes: float | None,

@@ -33,6 +33,7 @@ def _read_catalogue(context: click.Context, parameter: click.Parameter, given: s
     return given
 
 
+json_option = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 catalogue_argument = click.argument("catalogue", callback=_read_catalogue)
 family_options = click.option(
     "--option",

@@ -1,4 +1,4 @@
-"""Commands that make a night: ingest, plan, run, retry."""
+"""Commands that make a night: ingest, plan, run."""
 
 from __future__ import annotations
 
@@ -20,33 +20,27 @@ from flows.commands.asked import (
 )
 from flows.commands.client import ledger, prefect
 from flows.commands.export import export_stored, take_plan, write_export
-from flows.commands.options import catalogue_argument, reading_options, remake_options
+from flows.commands.options import catalogue_argument, json_option, reading_options, remake_options
 from flows.commands.progress import progress_bar
 from flows.commands.quote import from_nothing, price, price_text
 from flows.commands.watch import report_end, show_link, watch
 from flows.names import night_name
 from flows.quiet import quiet_libraries
-from flows.starts import NightStart, start_night, start_retry
+from flows.starts import NightStart, start_night
 from tasks import stages
 from tasks.again import Recalled, recall
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import plan_catalogue
 from tasks.embed import embed_prompts
-from tasks.errors import NightReplaced
 from tasks.ingest import Ingested
 from tasks.ledger import (
     Night,
-    find_night,
-    find_run,
     load_prompts,
     load_rejected,
-    summarise,
 )
 from tasks.models import open_models
 from tasks.rejected import by_kind
 from tasks.remake import Remake
-from tasks.report.check import is_published
-from tasks.requests import settings_of_run
 from tasks.risk import plan_without_nights, refusal, saving_unseen, saving_within
 from tasks.settings import Settings
 from tasks.states import RunState
@@ -75,7 +69,6 @@ _accept = click.option(
     is_flag=True,
     help="make it although its budget is predicted to lose more than HIERDIFF_LOSS",
 )
-_json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
 
 
 @click.command()
@@ -85,7 +78,7 @@ _json = click.option("--json", "as_json", is_flag=True, help="machine-readable o
 @_query
 @reading_options
 @_replace
-@_json
+@json_option
 def ingest(
     catalogue: str,
     day: datetime | None,
@@ -130,7 +123,7 @@ def ingest(
     "is written as it was planned",
 )
 @_fresh
-@_json
+@json_option
 def plan(
     catalogue: str,
     day: datetime | None,
@@ -210,7 +203,7 @@ def plan(
 @click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
 @_fresh
 @_accept
-@_json
+@json_option
 def run(
     catalogue: str,
     day: datetime | None,
@@ -250,32 +243,6 @@ def run(
         if detach:
             return show_link(started, as_json)
         return watch(stores, started, settings.patience_seconds, as_json)
-
-
-@click.command()
-@click.argument("run_name", metavar="RUN", default="latest")
-@click.option("--detach", is_flag=True, help="start it, print its link and return immediately")
-@_json
-def retry(run_name: str, detach: bool, as_json: bool) -> int:
-    """Make what a run is missing: failed subtrees, lost or damaged pictures, the report."""
-    with ledger() as (stores, settings):
-        with stores.session() as session:
-            facts = summarise(session, find_run(session, run_name))
-            night = find_night(session, facts.catalogue, facts.business_date)
-        if facts.state is RunState.REPLACED:
-            raise NightReplaced(run=facts.run)
-        made = facts.images_missing == 0 and facts.state is RunState.COMPLETED
-        if made and is_published(stores, facts.run):
-            click.echo(json.dumps({"run": str(facts.run)}) if as_json else "nothing is missing")
-            return 0
-        asked = settings_of_run(stores, settings, facts.run).night
-        replaced = night.replaced if night else 0
-        start = NightStart(facts.catalogue, facts.business_date, asked, replaced)
-        with prefect(settings) as url:
-            started = start_retry(url, facts.flow_run_id, start)
-            if detach:
-                return show_link(started, as_json)
-            return watch(stores, started, settings.patience_seconds, as_json)
 
 
 def _given(reading: dict[str, object], without_splits: bool) -> dict[str, object]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from flows.children import child_name
 from flows.commands.client import ask_prefect, ledger
+from flows.commands.options import json_option
 from hierdiff_core.printable import printable
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
 from tasks.losses import loss_text
@@ -22,12 +23,10 @@ from tasks.report.page import render_report
 from tasks.requests import settings_of_run
 from tasks.saving import saved_text
 
-_json = click.option("--json", "as_json", is_flag=True, help="machine-readable output")
-
 
 @click.command()
 @click.argument("run_name", metavar="[RUN]", required=False)
-@_json
+@json_option
 def status(run_name: str | None, as_json: bool) -> None:
     """List the latest runs, or show one run with its subtrees."""
     with ledger() as (stores, settings):

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.client import ledger
-from flows.commands.options import catalogue_argument, reading_options
+from flows.commands.options import catalogue_argument, json_option, reading_options
 from flows.commands.predict import run_prediction, show_budget, written_text
 from flows.commands.progress import progress_bar
 from flows.quiet import quiet_libraries
@@ -82,7 +82,7 @@ class TuningReport:
 @click.option(
     "--forget", is_flag=True, help="remove the catalogue's stored choice, and measure nothing"
 )
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def tune(
     catalogue: str, file: Path | None, query: str | None, reading: dict[str, object],
     judges: tuple[str, ...], quality: float, sample: int, evaluations: float | None,

@@ -13,6 +13,8 @@ LIGHT = (
     "tasks.settings",
     "tasks.ledger",
     "flows.cli",
+    "flows.commands.retry",
+    "flows.commands.stack",
     "flows.commands.status",
 )
 

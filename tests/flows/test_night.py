@@ -33,10 +33,10 @@ from prefect.states import Scheduled
 
 from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
-from flows.embedding import move_text_side
 from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
 from flows.starts import NightStart, read_deployment, start_night
+from flows.text_pool import move_text_side
 from tasks.errors import NightDiffers
 from tasks.lease import CRASHES
 from tasks.ledger import (
