@@ -47,7 +47,8 @@ class Making:
     @property
     def words(self) -> str:
         """Everything that decides its bytes, but for what a signature is free in."""
-        return ", ".join(filter(None, (self.rendition.words, self.signing and self.signing.mark)))
+        signed = "" if self.signing is None else f", {self.signing.mark}"
+        return self.rendition.words + signed
 
 
 Wanted = Mapping[str, Making]  # by name
