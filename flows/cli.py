@@ -34,6 +34,7 @@ _COMMANDS: Mapping[str, str] = {
     "status": "flows.commands.status:status",
     "report": "flows.commands.status:report",
     "review": "flows.commands.review:review",
+    "deliver": "flows.commands.deliver:deliver_command",
     "gc": "flows.commands.gc:gc",
     "metrics": "flows.commands.metrics:metrics",
     "forget": "flows.commands.forget:forget",

@@ -33,6 +33,7 @@ from tasks import stages
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import CatalogueSettings, settings_for
 from tasks.errors import NightLost, NightTaken
+from tasks.handover.deliver import hand_over, is_latest
 from tasks.lease import leased_night
 from tasks.ledger import (
     Night,
@@ -253,9 +254,12 @@ def store_plan(
 
 @task(name="publish the report", task_run_name="publish the report", cache_policy=NO_CACHE)
 def publish_night(stores: Stores, settings: Settings, run: uuid.UUID, checked: Checked) -> None:
-    """Check the pictures, write manifest and report, and link the report here."""
+    """Check the pictures, write manifest and report, link it here, and hand the pictures over."""
     published = publish(stores, settings, run, checked)
     show_result(published.data, report_url(stores, settings, published.report))
+    if is_latest(stores, run):
+        done = hand_over(stores, settings, run)
+        get_run_logger().info("%d of %d pictures are handed over", done.wanted, done.pictures)
     if not published.complete:
         rows = [f"row {each.row} ({each.reference})" for each in published.data.set_aside]
         aside = f", {len(rows)} of them set aside: {', '.join(rows[:8])}" if rows else ""

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from tasks.errors import UnknownRow
 from tasks.gc.sweep import remove_results
+from tasks.handover.published import withdraw_names
 from tasks.ledger import note_published, renditions_of
 from tasks.ledger.erasure import (
     Erasure,
@@ -83,9 +84,12 @@ def forget_rows(stores: Stores, settings: Settings, asked: Asked) -> tuple[Erasu
         published = {run for run in erasure.runs if list(remove_results(stores, run))}
         _remove_objects(session, stores, erasure, derived)
         last = last_nights(session, published)
+    for catalogue in sorted({row.catalogue for row in erasure.rows}):
+        named = {row.reference for row in erasure.rows if row.catalogue == catalogue}
+        withdraw_names(stores, catalogue, named)
     finished = published - erasure.open_runs
     for run in sorted(finished):
-        manifest = write_manifest(stores, run)
+        manifest = write_manifest(stores, settings_of_run(stores, settings, run), run)
         report = _write_report(stores, settings, run) if run in last else None
         with stores.session() as session:
             note_published(session, run, manifest, report)

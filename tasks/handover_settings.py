@@ -5,7 +5,7 @@ They change no picture, so a night that exists answers for any of them.
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -25,6 +25,15 @@ class HandOverSettings(BaseModel):
         default="",
         description="files made of each picture, as `jpeg, webp 1200px q80, avif 600px`: formats "
         f"out of {', '.join(FORMATS)}, each with its longer side and quality",
+    )
+
+    hand_over: Literal["unrejected", "accepted"] = Field(
+        default="unrejected",
+        description="pictures that are handed over: all that nobody has rejected, or accepted ones",
+    )
+    publish_names: bool = Field(
+        default=False,
+        description="also publish pictures under their references, in `published/CATALOGUE/`",
     )
 
     @property

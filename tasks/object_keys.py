@@ -38,6 +38,9 @@ PICTURES = ObjectKind("images", _SHA256, ".png", ("images.sha256", "segments.sha
 EMBEDDINGS = ObjectKind("embeddings", _SHA256, ".safetensors", ("embeddings.object",))
 PREVIEWS = ObjectKind("previews", _SHA256, ".webp", ("segments.preview",))
 MANIFESTS = ObjectKind("manifests", _UUID, ".json", ("runs.id",))
+# Beside the manifest; it says their digests.
+CSV_TABLES = ObjectKind("manifests", _UUID, ".csv", ("runs.id",))
+JSONL_TABLES = ObjectKind("manifests", _UUID, ".jsonl", ("runs.id",))
 REPORTS = ObjectKind("reports", _UUID, "/index.html", ("runs.id",))
 RENDITIONS = {
     name: ObjectKind(f"renditions/{name}", _SHA256, form.ending, ("renditions.sha256",))
@@ -46,6 +49,7 @@ RENDITIONS = {
 
 KINDS = (
     *(CHECKPOINTS, EMBEDDINGS, PICTURES, PREVIEWS, MANIFESTS, REPORTS),
+    *(CSV_TABLES, JSONL_TABLES),
     *RENDITIONS.values(),
 )
 
@@ -73,6 +77,16 @@ def preview_key(sha256: str) -> str:
 def manifest_key(run: uuid.UUID) -> str:
     """Return the key of the list of a run's pictures."""
     return MANIFESTS.key(str(run))
+
+
+def csv_key(run: uuid.UUID) -> str:
+    """Return the key of the table of a run's pictures, as CSV."""
+    return CSV_TABLES.key(str(run))
+
+
+def jsonl_key(run: uuid.UUID) -> str:
+    """Return the key of the table of a run's pictures, as JSON lines."""
+    return JSONL_TABLES.key(str(run))
 
 
 def report_key(run: uuid.UUID) -> str:

@@ -12,11 +12,11 @@ from datetime import datetime
 
 from tasks.gc.lot import Lot
 from tasks.ledger.object_names import find_named
-from tasks.object_keys import MANIFESTS, REPORTS, ObjectKind
+from tasks.object_keys import CSV_TABLES, JSONL_TABLES, MANIFESTS, REPORTS, ObjectKind
 from tasks.storage import StoredObject
 from tasks.stores import Stores
 
-OF_NIGHTS = (MANIFESTS, REPORTS)  # kinds whose objects are named by a run
+OF_NIGHTS = (MANIFESTS, CSV_TABLES, JSONL_TABLES, REPORTS)  # kinds whose objects are named by a run
 
 
 def sweep(

@@ -4,7 +4,7 @@ Every function takes a session and neither commits nor rolls back. An object is 
 row is written, never the reverse, so a row is a promise that the object is there.
 """
 
-from tasks.ledger.catalogues import find_tuned, forget_tuned, keep_tuned
+from tasks.ledger.catalogues import find_tuned, forget_tuned, hold_catalogue, keep_tuned
 from tasks.ledger.claims import (
     Night,
     catalogue_of,
@@ -192,6 +192,7 @@ __all__ = [
     "forget_starts",
     "forget_tuned",
     "has_nights",
+    "hold_catalogue",
     "keep_slots",
     "keep_tuned",
     "latest_nights",

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import null, select, update
+from sqlalchemy import func, null, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -40,3 +40,8 @@ def forget_tuned(session: Session, catalogue: str) -> bool:
         .returning(Catalogue.id)
     )
     return gone.scalar() is not None
+
+
+def hold_catalogue(session: Session, catalogue: str) -> None:
+    """Wait until nobody else holds a catalogue, and hold it until the transaction ends."""
+    session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(catalogue, 0))))

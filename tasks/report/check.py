@@ -6,6 +6,7 @@ a second time for its report.
 
 from __future__ import annotations
 
+import json
 import logging
 import uuid
 from collections.abc import Callable, Mapping
@@ -98,10 +99,18 @@ def is_published(stores: Stores, run: uuid.UUID) -> bool:
     with stores.session() as session:
         digests = find_published(session, run)
     written = [_is_whole(stores, key, sha256) for key, sha256 in zip(keys, digests, strict=True)]
+    if written[0]:
+        written += [_is_whole(stores, *table) for table in _tables(stores, run)]
     if not whole or not all(written):
         with stores.session() as session:
             set_run_state(session, run, RunState.FAILED)
     return whole and all(written)
+
+
+def _tables(stores: Stores, run: uuid.UUID) -> list[tuple[str, str]]:
+    """Return the keys and digests of a run's tables; manifests of earlier versions have none."""
+    manifest = json.loads(stores.bucket.get(manifest_key(run)))
+    return [(each["key"], each["sha256"]) for each in manifest.get("tables", [])]
 
 
 def _is_whole(stores: Stores, key: str, sha256: str | None) -> bool:

@@ -24,6 +24,11 @@ def make_link(stores: Stores, settings: Settings) -> Link:
     return lambda key, name: stores.bucket.presigned_url(key, seconds, file_name=name)
 
 
+def public_link(stores: Stores, settings: Settings) -> Link:
+    """Return how objects are linked for good: under the public address, else not at all."""
+    return make_link(stores, settings) if settings.public_url else lambda key, name: ""
+
+
 def relative_link(key: str, name: str) -> str:
     """Return a link from a report to an object that lies beside it as in the bucket."""
     return f"../../{key}"

@@ -13,6 +13,8 @@ from itertools import groupby
 from sqlalchemy.orm import Session
 
 from hierdiff_core.prompt import content_key
+from tasks.handover.pictures import gather
+from tasks.handover.tables import write_tables
 from tasks.ledger import (
     StoredRendition,
     load_images,
@@ -72,7 +74,7 @@ def publish(
         waiting = open_subtrees(session, run)
     state = RunState.FAILED if missing or waiting else RunState.COMPLETED
     make_renditions(stores, settings, run)
-    manifest = write_manifest(stores, run)
+    manifest = write_manifest(stores, settings, run)
     data = gather_report(stores, settings, run, checked=checked, state=state)
     page = render_report(data).encode()
     report = stores.bucket.put(report_key(run), page, "text/html; charset=utf-8")
@@ -94,8 +96,9 @@ def _wanted(session: Session, run: uuid.UUID) -> set[int]:
     return {number for number, leaf in enumerate(leaves) if leaf.content_key in asked}
 
 
-def write_manifest(stores: Stores, run: uuid.UUID) -> str:
-    """Write which picture each asked-for row got; return the file's sha256."""
+def write_manifest(stores: Stores, settings: Settings, run: uuid.UUID) -> str:
+    """Write which picture each asked-for row got, and its tables; return the file's sha256."""
+    tables = write_tables(stores.bucket, run, gather(stores, settings, run))
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
@@ -143,6 +146,7 @@ def write_manifest(stores: Stores, run: uuid.UUID) -> str:
         ],
         "rejected_often": [asdict(each) for each in facts.rejected_often],
         "rejected": [{"row": each.row, "reason": each.reason} for each in facts.rejected],
+        "tables": tables,
     }
     text = json.dumps(body, ensure_ascii=False, indent=1)
     return stores.bucket.put(manifest_key(run), text.encode(), "application/json")

@@ -1,0 +1,1 @@
+"""Handing over: which files of a night are for whom, told in tables, by names and to a shop."""
