@@ -38,9 +38,10 @@ from tasks.report.page import (
     small_copy,
     thumbnail_side,
 )
+from tasks.report.timeline import BEFORE, PAID, make_timeline
 from tasks.saving import why_nothing
 from tasks.settings import Settings
-from tasks.states import RunState, Stage
+from tasks.states import RunState
 from tasks.stores import Stores
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,6 @@ Small = TypeVar("Small")
 _READERS = 16
 _UNNAMEABLE = re.compile(r"[^\w.-]+")  # in the name of a file
 _READS = 2  # attempts at an object; what fails in passing is read by the second
-_PAID = (Stage.LOAD, Stage.PROBE, Stage.DENOISE, Stage.DECODE)  # stages that hold the device
-_BEFORE = (Stage.READ, Stage.EMBED, Stage.PLAN)  # stages before the run was stored
 
 
 def gather_report(
@@ -73,6 +72,7 @@ def gather_report(
         prompts, images = load_run_prompts(session, run), load_images(session, run)
         previews = load_previews(session, run)
     checked = checked or Checked()
+    end = facts.finished_at if state is None else datetime.now(UTC)
     chosen = {each: previews[each] for each in choose_splits(night.plan) if each in previews}
     return ReportData(
         run=str(run),
@@ -96,14 +96,10 @@ def gather_report(
             for each in facts.set_aside
         ),
         rejected_often=facts.rejected_often,
-        stages=tuple(
-            ReportStage(name, seconds, facts.devices[name])
-            for name, seconds in facts.seconds.items()
-            if seconds  # slots that are set take no time to find
-        ),
+        stages=_stages(facts, end),
         parameters=_parameters(facts),
         previews=_previews(stores, chosen, checked) if settings.previews else {},
-        seconds=_seconds(facts, ended=state is not None),
+        seconds=None if end is None else _seconds(facts, end),
         gpu_seconds=paid_seconds(facts),
         price_per_hour=settings.gpu_price_per_hour,
         currency=settings.currency,
@@ -112,7 +108,7 @@ def gather_report(
 
 def paid_seconds(facts: RunSummary) -> float:
     """Return the seconds for which a run has held a device so far."""
-    return sum(facts.seconds.get(stage, 0.0) for stage in _PAID)
+    return sum(facts.seconds.get(stage, 0.0) for stage in PAID)
 
 
 def nothing_shared(facts: RunSummary) -> str:
@@ -196,13 +192,26 @@ def _subtree(
     )
 
 
-def _seconds(facts: RunSummary, *, ended: bool) -> float | None:
-    """Return the night's time from its first stage to its end, or None before that."""
-    end = datetime.now(UTC) if ended else facts.finished_at
-    if end is None:
-        return None
+def _seconds(facts: RunSummary, end: datetime) -> float:
+    """Return the night's time from its first stage to its end."""
     since_plan = (end - facts.created_at).total_seconds()
-    return since_plan + sum(facts.seconds.get(stage, 0.0) for stage in _BEFORE)
+    return since_plan + sum(facts.seconds.get(stage, 0.0) for stage in BEFORE)
+
+
+def _stages(facts: RunSummary, end: datetime | None) -> tuple[ReportStage, ...]:
+    """Return where the time went, or nothing before the night has ended."""
+    if end is None:
+        return ()
+    spans = [
+        (each.started_at, each.finished_at)
+        for each in facts.subtrees
+        if each.started_at is not None and each.finished_at is not None
+    ]
+    return tuple(
+        ReportStage(name, seconds, facts.devices.get(name, ""))
+        for name, seconds in make_timeline(facts.seconds, spans, facts.created_at, end).items()
+        if seconds  # slots that are set take no time to find
+    )
 
 
 def _parameters(facts: RunSummary) -> dict[str, object]:
