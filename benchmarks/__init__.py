@@ -6,8 +6,8 @@ all of them. Seconds are compared only inside one run, side by side with what th
 (`pairs`), and only where both sides did the same work.
 """
 
-# As they stand on the page; `services` is measured by `python -m benchmarks.faults services`.
-APART = ("services",)
+# Measured by `python -m benchmarks.faults NAME`.
+APART = ("services", "leaving")
 ORDER = (
     "throughput",
     "saving",

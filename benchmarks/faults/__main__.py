@@ -40,12 +40,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="services: faults whose name holds this")
     parser.add_argument("--lost", type=int, default=0, help="leaving: nodes that are lost as well")
+    parser.add_argument("--killed", type=int, default=0, help="leaving: flow runs that are killed")
     asked = parser.parse_args()
     quiet_libraries()
     if asked.name == "services":
         return _services(asked.only)
     if asked.name == "leaving":
-        return _leaving(asked.trials, asked.seed, asked.lost)
+        return _leaving(asked)
     bad = 0
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab("faults", Path(folder), True, "cpu")
@@ -70,13 +71,14 @@ def _services(only: str) -> int:
     return 0 if all(each.good for each in found) else 1
 
 
-def _leaving(count: int, seed: int, lost: int) -> int:
+def _leaving(asked: argparse.Namespace) -> int:
     """Signal workers under nights; write what came of it."""
     machine, found = describe(), list[Gone | Night]()
     with tempfile.TemporaryDirectory() as folder:
         lab = Lab("leaving", Path(folder), device="cpu")
-        for number, fault in ((count, "stopped"), (lost, "lost")):
-            for each in stopped_workers(lab, number, seed, fault) if number else ():
+        counts = {"stopped": asked.trials, "lost": asked.lost, "killed": asked.killed}
+        for fault, count in counts.items():
+            for each in stopped_workers(lab, count, asked.seed, fault) if count else ():
                 found.append(each)
                 print(each, flush=True)
         outcome = tell_leaving(found)
