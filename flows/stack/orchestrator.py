@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import httpx
@@ -48,7 +49,17 @@ def prefect_environment(home: Path) -> dict[str, str]:
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_LOGGING_COLORS": "false",
         "TRANSFORMERS_VERBOSITY": "error",  # it logs while it is imported
+        **_ui_folder(home),
     }
+
+
+def _ui_folder(home: Path) -> dict[str, str]:
+    """Return where the server puts the files of its UI, if it may not write beside its code."""
+    package = find_spec("prefect")
+    beside = Path(package.origin).parent / "server" if package and package.origin else home
+    if os.access(beside, os.W_OK):
+        return {}  # they are there from an earlier start
+    return {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "prefect" / "ui")}
 
 
 def answers(api_url: str) -> bool:

@@ -6,7 +6,9 @@ import os
 import subprocess
 from pathlib import Path
 
-from flows.stack.orchestrator import worker_command
+import pytest
+
+from flows.stack.orchestrator import prefect_environment, worker_command
 
 
 def test_a_package_of_ones_own_named_flows_is_not_taken_for_ours(tmp_path: Path) -> None:
@@ -20,3 +22,13 @@ def test_a_package_of_ones_own_named_flows_is_not_taken_for_ours(tmp_path: Path)
     )
     assert "theirs" not in done.stdout
     assert "IndexError" in done.stderr
+
+
+def test_a_server_that_may_not_write_beside_its_code_keeps_its_ui_in_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "PREFECT_SERVER_UI_STATIC_DIRECTORY"
+    monkeypatch.setattr("os.access", lambda path, mode: True)
+    assert name not in prefect_environment(tmp_path)
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert prefect_environment(tmp_path)[name].startswith(f"{tmp_path}/")
