@@ -33,7 +33,7 @@ from tasks import stages
 from tasks.business_date import date_in_zone
 from tasks.catalogue_settings import CatalogueSettings, settings_for
 from tasks.errors import NightLost, NightTaken
-from tasks.handover.deliver import hand_over, is_latest
+from tasks.handover.deliver import check_told, hand_over, is_latest
 from tasks.lease import leased_night
 from tasks.ledger import (
     Night,
@@ -260,6 +260,7 @@ def publish_night(stores: Stores, settings: Settings, run: uuid.UUID, checked: C
     if is_latest(stores, run):
         done = hand_over(stores, settings, run)
         get_run_logger().info("%d of %d pictures are handed over", done.wanted, done.pictures)
+        check_told(done)
     if not published.complete:
         rows = [f"row {each.row} ({each.reference})" for each in published.data.set_aside]
         aside = f", {len(rows)} of them set aside: {', '.join(rows[:8])}" if rows else ""

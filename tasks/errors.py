@@ -19,6 +19,22 @@ class UnreachableDatabase(HierdiffError):
     HIERDIFF_DATABASE_URL is right."""
 
 
+class UnreachableShop(UnreachableDatabase):
+    """The shop's database {url} does not take HIERDIFF_RESULT_QUERY now ({reason}); check that it
+    runs and that HIERDIFF_RESULT_URL is right, then `hierdiff deliver` tells it the rest."""
+
+
+class RefusedReceipts(HierdiffError):
+    """The shop's database {url} refused a table for receipts ({reason}); make it there: CREATE
+    TABLE hierdiff_receipts (picture VARCHAR(64) PRIMARY KEY, said VARCHAR(64) NOT NULL, written_at
+    TIMESTAMP DEFAULT CURRENT_TIMESTAMP NOT NULL), which our account may read and write."""
+
+
+class ShopRefused(HierdiffError):
+    """The shop's database refused {count} pictures: {names}; all others were told. Correct them
+    there, then `hierdiff deliver` tells it the rest."""
+
+
 class RefusedByDatabase(HierdiffError):
     """Database {url} lets nobody in ({reason}); correct HIERDIFF_DATABASE_URL."""
 

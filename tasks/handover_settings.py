@@ -36,6 +36,12 @@ class HandOverSettings(BaseModel):
         description="also publish pictures under their references, in `published/CATALOGUE/`",
     )
 
+    result_query: str | None = Field(
+        default=None,
+        description="SQL run on the shop's database for each picture that is handed over, such as "
+        "`UPDATE products SET image = :url WHERE sku = :reference`",
+    )
+
     @property
     def wanted_renditions(self) -> tuple[Rendition, ...]:
         """The renditions of each picture."""

@@ -43,6 +43,11 @@ class MachineSettings(BaseModel):
     source_url: SecretStr | None = Field(
         default=None, description="SQLAlchemy URL of your own database"
     )
+    result_url: SecretStr | None = Field(
+        default=None,
+        description="SQLAlchemy URL of the shop's database, for an account that may write there; "
+        "empty: HIERDIFF_SOURCE_URL",
+    )
     source_megabytes: int = Field(default=1000, ge=1, description="size of a file, at most")
     source_seconds: float = Field(
         default=300.0,

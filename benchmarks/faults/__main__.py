@@ -14,6 +14,7 @@ from benchmarks.faults.kills import KilledNight, killed_nights, undisturbed_nigh
 from benchmarks.faults.leaving import TITLE as LEAVING
 from benchmarks.faults.leaving import Gone, Night, stopped_workers
 from benchmarks.faults.leaving import tell as tell_leaving
+from benchmarks.faults.results import KilledQuery, killed_queries
 from benchmarks.faults.services import TITLE, Served, served_nights, tell
 from benchmarks.faults.two_workers import TwoWorkers, trials
 from benchmarks.lab import Lab
@@ -35,7 +36,9 @@ NIGHT = {
 def main() -> int:
     """Run trials; return 1 where one is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
-    parser.add_argument("name", choices=["workers", "kills", "gc", "services", "leaving"])
+    parser.add_argument(
+        "name", choices=["workers", "kills", "gc", "results", "services", "leaving"]
+    )
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="services: faults whose name holds this")
@@ -89,7 +92,10 @@ def _leaving(asked: argparse.Namespace) -> int:
 
 def _trials(
     lab: Lab, name: str, count: int, seed: int
-) -> Iterator[TwoWorkers | KilledNight | KilledCollection]:
+) -> Iterator[TwoWorkers | KilledNight | KilledCollection | KilledQuery]:
+    if name == "results":
+        yield from killed_queries(lab, count, seed)
+        return
     if name == "gc":
         with undisturbed_nights(lab, NIGHT) as nights:
             yield from killed_collections(nights[-1], count, seed)

@@ -10,7 +10,7 @@ import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -107,6 +107,20 @@ def named_key(catalogue: str, picture: HandedPicture, file: File) -> str:
     ending = PurePosixPath(file.object).suffix
     name = file_name(picture.name, file.sha256, ending)
     return f"{ROOT}/{folder_name(catalogue)}/{name}"
+
+
+def under_names(
+    stores: Stores, settings: Settings, catalogue: str, picture: HandedPicture
+) -> HandedPicture:
+    """Return a picture whose published files are those under their names."""
+    link = public_link(stores, settings)
+
+    def named(file: File) -> File:
+        key = named_key(catalogue, picture, file)
+        return replace(file, object=key, url=link(key, ""))
+
+    shown = tuple(named(file) for file in picture.shown)
+    return replace(picture, files=shown if len(picture.files) == 1 else (picture.files[0], *shown))
 
 
 def _pages(stores: Stores, catalogue: str) -> Iterable[Sequence[Any]]:

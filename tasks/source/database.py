@@ -34,7 +34,7 @@ def read_query(url: str, query: str, limits: Limits | None = None) -> Iterator[S
     Raises InvalidSetting, UnreachableSource, and FailedQuery, also for one that takes too long.
     """
     limits = limits or Limits()
-    engine, allowance = _open_engine(url), Allowance(limits)
+    engine, allowance = open_database(url), Allowance(limits)
     try:
         with _asking(engine.url, UnreachableSource, allowance):
             connection = engine.connect()
@@ -104,7 +104,8 @@ _STATEMENTS = {
 }
 
 
-def _open_engine(url: str) -> Engine:
+def open_database(url: str, setting: str = "source") -> Engine:
+    """Return an engine on any SQLAlchemy URL, not yet tried; raises InvalidSetting."""
     try:
         parsed = with_driver(make_url(url))
         _refuse_absent_file(parsed)
@@ -113,10 +114,10 @@ def _open_engine(url: str) -> Engine:
             parsed, poolclass=NullPool, hide_parameters=True, connect_args=arguments
         )
     except (ArgumentError, ValueError, NoSuchModuleError):
-        hint = "write the source's address as SQLAlchemy does, dialect://user:password@host/name"
+        hint = "write the address as SQLAlchemy does, dialect://user:password@host/name"
     except ImportError as error:
         hint = f"install its driver, the Python package {error.name}"
-    raise InvalidSetting(setting="source", value="***", hint=hint)
+    raise InvalidSetting(setting=setting, value="***", hint=hint)
 
 
 _CONNECTING = {

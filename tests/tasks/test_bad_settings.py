@@ -55,6 +55,19 @@ BAD = {
     "source_seconds": (*NOT_NUMBER, "0", "-1"),
     "source_rows": (*NOT_WHOLE, "0", "-1"),
     "largest_side": (*NOT_WHOLE, "0", "-1"),
+    "renditions": (
+        "gif",
+        "jpeg 0px",
+        "jpeg q101",
+        "png q9",
+        "webp, webp",
+        "\x1b[31m",
+        "jpeg; webp",
+    ),
+    "remakes": (*NOT_WHOLE, "-1"),
+    "hand_over": ("all", "Accepted", "\x1b[31m"),
+    "publish_names": NOT_SWITCH,
+    "c2pa_timestamp_url": ("timestamp.example.com", "ftp://x", "\x1b[31mhttp://x"),
     "timezone": ("Berlin", "Europe/Bonn", "../etc/passwd", "CET+1", "\x1b[31m", "/"),
 }
 CASES = [(name, value) for name, values in BAD.items() for value in values]
@@ -80,5 +93,7 @@ def test_a_bad_value_is_one_line_that_names_the_setting(
 def test_every_setting_that_can_be_wrong_has_its_cases() -> None:
     free = {"home", "database_url", "s3_endpoint_url", "s3_bucket", "s3_prefix", "s3_access_key",
             "s3_secret_key", "public_url", "source_url", "source_query", "source_file", "model",
-            "options", "device", "currency", "text_pool"}  # fmt: skip
+            "options", "device", "currency", "text_pool", "result_url", "result_query",
+            "refused_words", "refused_words_file",
+            "c2pa_certificate", "c2pa_key", "c2pa_command"}  # fmt: skip
     assert set(Settings.model_fields) - set(BAD) == free
