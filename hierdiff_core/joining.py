@@ -15,7 +15,7 @@ from sklearn.metrics.pairwise import euclidean_distances
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.schedule import Schedule
-from hierdiff_core.standing import Ids, StandingForest, Vectors
+from hierdiff_core.standing import NO_SPLIT, Ids, StandingForest, Vectors
 
 # Takes some of N prompts and of S segments; returns what each prompt gains by sharing the steps of
 # each segment, (rows, segments), -inf where it may not.
@@ -38,13 +38,15 @@ def gains_by_thresholds(
         vectors, founders = (
             each / np.linalg.norm(each, axis=1, keepdims=True) for each in (vectors, founders)
         )
-    sums, own = forest.sums(founders), np.einsum("nd,nd->n", vectors, vectors)
+    shared, place = _places(forest, schedule.steps)
+    sums, own = forest.sums(founders, shared), np.einsum("nd,nd->n", vectors, vectors)
     squares = np.einsum("sd,sd->s", sums, sums)
 
     def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
-        products = vectors[rows] @ sums[segments].T
+        here = place[segments]
+        products = vectors[rows] @ sums[here].T
         one, sizes = np.ones(1), forest.sizes[segments].astype(np.float64)
-        heights = rule.height(products, own[rows, None], squares[segments], one, sizes)
+        heights = rule.height(products, own[rows, None], squares[here], one, sizes)
         steps = forest.stops[segments] - forest.starts[segments]
         allowed = heights < phi[forest.stops[segments] - 1]
         return np.where(allowed, steps - _NEARNESS * heights / max(schedule.tau, 1e-300), -np.inf)
@@ -64,14 +66,15 @@ def gains_by_price(
     A step gains the price of its evaluation and adds the excess of sharing it, the squared distance
     of the prompt's point from that of the founders' mean.
     """
-    means = forest.sums(founders) / forest.sizes[:, None].astype(founders.dtype)
+    shared, place = _places(forest, len(solver.levels))
+    means = forest.sums(founders, shared) / forest.sizes[shared, None].astype(founders.dtype)
     points, size = solver.points(np.concatenate([vectors, means])), len(vectors)
 
     def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
         found = np.empty((rows.stop - rows.start, len(segments)), dtype=np.float32)
         for here in _by_span(forest, segments):
             start, stop = forest.starts[segments[here[0]]], forest.stops[segments[here[0]]]
-            some = np.concatenate([np.arange(rows.start, rows.stop), size + segments[here]])
+            some = np.concatenate([np.arange(rows.start, rows.stop), size + place[segments[here]]])
             places, count = points.take(some).between(start, stop), len(found)
             spared = sum(points.price(k) for k in range(start + 1, stop + 1))
             apart = euclidean_distances(places[:count], places[count:], squared=True)
@@ -79,6 +82,14 @@ def gains_by_price(
         return found
 
     return gains
+
+
+def _places(forest: StandingForest, steps: int) -> tuple[Ids, Ids]:
+    """Return the segments whose steps may be shared, and of each segment its place among them."""
+    shared = forest.before(steps)
+    place = np.full(len(forest), NO_SPLIT)
+    place[shared] = np.arange(len(shared))
+    return shared, place
 
 
 def _by_span(forest: StandingForest, segments: Ids) -> list[Ids]:

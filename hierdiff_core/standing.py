@@ -20,7 +20,6 @@ Ids = npt.NDArray[np.int64]
 Gains = npt.NDArray[np.floating]
 
 _BLOCK = 2**25  # numbers in a block of gains
-_FOUNDERS = 2**24  # numbers in a block of founders' vectors
 NO_SPLIT = -1  # stands for noise, which every prompt may start from
 
 
@@ -82,6 +81,10 @@ class StandingForest:
         ends = [*np.flatnonzero(self.coming & last), *stored]
         return {self.prompts[self.founders[end][0]].content_key: int(end) for end in ends}
 
+    def before(self, steps: int) -> Ids:
+        """Return the segments that end before step K, whose ends are no pictures."""
+        return np.flatnonzero(self.stops < steps)
+
     def splits(self, steps: int) -> Ids:
         """Return the stored segments that prompts of K steps may go on from."""
         return np.flatnonzero(self.stored & (self.stops < steps))
@@ -99,19 +102,19 @@ class StandingForest:
         before = (each for each in reversed(self.path(end)[:-1]) if self.stops[each] <= steps)
         return next((each for each in before if self.stored[each]), NO_SPLIT)
 
-    def sums(self, vectors: Vectors) -> Vectors:
-        """Return the sum of each segment's founders, (S, D), of vectors (F, D) of `prompts`."""
-        sums = np.zeros((len(self), vectors.shape[1]), dtype=vectors.dtype)
-        rows = np.fromiter(chain.from_iterable(self.founders), np.int64)
-        ends = np.cumsum(self.sizes)
-        # Never more founders at once than a block holds, but for one segment's.
-        blocks = ends * vectors.shape[1] // _FOUNDERS
-        for block in np.unique(blocks):
-            here = np.flatnonzero(blocks == block)
-            first = ends[here[0]] - self.sizes[here[0]]
-            starts = ends[here] - self.sizes[here] - first
-            sums[here] = np.add.reduceat(vectors[rows[first : ends[here[-1]]]], starts, axis=0)
-        return sums
+    def sums(self, vectors: Vectors, segments: Ids) -> Vectors:
+        """Return the sum of the founders of some segments, (M, D), of vectors (F, D) of `prompts`.
+
+        The product of a sparse matrix of ones: no founder's vector is copied.
+        """
+        from scipy.sparse import csr_array
+
+        founders = [self.founders[segment] for segment in segments.tolist()]
+        columns = np.fromiter(chain.from_iterable(founders), np.int64)
+        ends = np.concatenate([[0], np.cumsum(self.sizes[segments])])
+        ones = np.ones(len(columns), dtype=vectors.dtype)
+        members = csr_array((ones, columns, ends), shape=(len(segments), len(vectors)))
+        return np.asarray(members @ vectors)
 
     @cached_property
     def sizes(self) -> Ids:
@@ -127,19 +130,35 @@ def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
     # A parent stops where its child starts, so it has started before.
     ordered = sorted(distinct.values(), key=lambda each: (each.start, each.key))
     place = {segment.key: number for number, segment in enumerate(ordered)}
-    prompts = {founder: None for segment in ordered for founder in segment.founders}
-    number = {founder: at for at, founder in enumerate(prompts)}
+    prompts, founders = _number_founders(ordered)
     return StandingForest(
         tuple(place),
         np.array([place[each.parent] if each.parent else NO_SPLIT for each in ordered], np.int64),
         np.array([each.start for each in ordered], np.int64),
         np.array([each.stop for each in ordered], np.int64),
-        tuple(tuple(number[founder] for founder in each.founders) for each in ordered),
+        founders,
         np.array([each.stored for each in ordered], bool),
         np.array([each.coming for each in ordered], bool),
-        tuple(prompts),
+        prompts,
         np.array([each.made for each in ordered], np.float64),
     )
+
+
+def _number_founders(
+    segments: Iterable[StandingSegment],
+) -> tuple[tuple[Founder, ...], tuple[tuple[int, ...], ...]]:
+    """Return the distinct founders, and those of each segment as places among them."""
+    places: dict[Founder, int] = {}
+    known: dict[int, int] = {}  # by identity: most equal founders are one object, found sooner so
+
+    def place(founder: Founder) -> int:
+        number = known.get(id(founder))
+        if number is None:
+            number = known[id(founder)] = places.setdefault(founder, len(places))
+        return number
+
+    numbers = tuple(tuple(map(place, each.founders)) for each in segments)
+    return tuple(places), numbers
 
 
 def without_founders(

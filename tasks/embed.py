@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 HELD = 2**16  # bytes of an embedding up to which the ledger holds all of it
+_AT_ONCE = 4096  # embeddings whose vectors are read by one statement
 _HANDS = 8  # objects that are written or read at once
 
 
@@ -64,10 +65,13 @@ class LedgerCache:
 
     def vectors(self, keys: Collection[str]) -> Mapping[str, npt.NDArray[np.float32]]:
         """See EmbeddingCache."""
+        wanted, found = list(keys), dict[str, npt.NDArray[np.float32]]()
         with self.stores.session() as session:
-            rows = find_embeddings(session, keys)
-        # Copied, since a view would hold the whole embedding.
-        return {key: unpack(row.content).vector.copy() for key, row in rows.items()}
+            for first in range(0, len(wanted), _AT_ONCE):
+                rows = find_embeddings(session, wanted[first : first + _AT_ONCE])
+                # Copied, since a view would hold the whole embedding.
+                found |= {key: unpack(row.content).vector.copy() for key, row in rows.items()}
+        return found
 
     def find(self, keys: Collection[str]) -> Mapping[str, bytes]:
         """See EmbeddingCache."""

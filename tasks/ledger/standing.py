@@ -116,15 +116,20 @@ class _Founders:
     def __init__(self, session: Session, run: uuid.UUID) -> None:
         self.order = session.execute(select(Run.plan_order).where(Run.id == run)).scalar_one()
         columns = (LeafRow.content_key, LeafRow.embedding_key, LeafRow.text_key)
-        leaves = select(*columns).where(LeafRow.run_id == run).order_by(LeafRow.leaf)
-        self.leaves = session.execute(leaves).all()
+        leaves = session.execute(
+            select(*columns).where(LeafRow.run_id == run).order_by(LeafRow.leaf)
+        ).all()
+        # One object each, since large clusters name most leaves again and again.
+        self.own = [Founder(leaf.content_key, leaf.embedding_key) for leaf in leaves]
+        self.first = [
+            Founder(leaf.text_key, leaf.embedding_key) if leaf.text_key else own
+            for leaf, own in zip(leaves, self.own, strict=True)
+        ]
 
     def of(self, row: Row[Any]) -> Iterable[Founder]:
         """Return who steers a segment; variants of a text steer as its first picture would."""
         numbers = self.order[row.first : row.last] if row.founders is None else row.founders
-        for leaf in (self.leaves[number] for number in numbers):
-            text_key = None if row.ends else leaf.text_key
-            yield Founder(text_key or leaf.content_key, leaf.embedding_key)
+        return map((self.own if row.ends else self.first).__getitem__, numbers)
 
 
 def _detours(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, NightPlan]:
