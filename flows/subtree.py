@@ -11,6 +11,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
+from contextvars import copy_context
 
 import httpx
 import torch
@@ -142,27 +143,39 @@ def show_set_aside(name: str, rows: Sequence[SetAside]) -> None:
 
 
 class _Reporter:
-    """Shows progress as an artifact, at most once every few seconds."""
+    """Shows progress as an artifact, at most once every few seconds, beside the work.
+
+    A server that is slow or away holds no step up.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.artifact: uuid.UUID | None = None
         self.shown_at = 0.0
+        self.showing: threading.Thread | None = None
 
     def __call__(self, progress: Progress) -> None:
-        if time.monotonic() - self.shown_at < _REPORT_EVERY:
+        busy = self.showing is not None and self.showing.is_alive()
+        if busy or time.monotonic() - self.shown_at < _REPORT_EVERY:
             return
-        try:
-            self._show(progress)
-        except httpx.HTTPError as error:  # nobody sees it, and no step is lost to that
-            log.warning("Prefect does not take the progress: %s", error)
+        self.shown_at = time.monotonic()
+        arguments = (self._try_to_show, progress)
+        self.showing = threading.Thread(target=copy_context().run, args=arguments, daemon=True)
+        self.showing.start()
 
     def finish(self, progress: Progress) -> None:
         """Show the end."""
+        if self.showing is not None:
+            self.showing.join()
         self._show(progress)
 
+    def _try_to_show(self, progress: Progress) -> None:
+        try:
+            self._show(progress)
+        except httpx.HTTPError as error:  # nobody sees it
+            log.warning("Prefect does not take the progress: %s", error)
+
     def _show(self, progress: Progress) -> None:
-        self.shown_at = time.monotonic()
         share = 100.0 * progress.evaluations / progress.planned if progress.planned else 100.0
         description = (
             f"{self.name}: {progress.evaluations:,} of {progress.planned:,} evaluations, "
