@@ -56,6 +56,12 @@ class Tab:
         """Go to an address."""
         self.call("Page.navigate", url=address)
 
+    def reload(self) -> None:
+        """Load the page again; returns once the old one is gone."""
+        self.read("window.old = true")
+        self.call("Page.reload")
+        self.until("!window.old")
+
     def read(self, script: str) -> Any:
         """Return the value of an expression in the page."""
         found = self.call(
@@ -66,9 +72,9 @@ class Tab:
         return found["result"].get("value")
 
     def until(self, script: str) -> float:
-        """Wait until an expression holds; return the seconds that it took."""
+        """Wait until an expression holds, its names known; return the seconds that it took."""
         began = time.perf_counter()
-        while not self.read(script):
+        while not self.read(f"(() => {{ try {{ return {script} }} catch {{ return false }} }})()"):
             if time.perf_counter() - began > _PATIENCE:
                 raise TimeoutError(script)
             time.sleep(0.02)
@@ -120,6 +126,8 @@ def browser_tab(folder: Path, size: tuple[int, int] = (1280, 800)) -> Iterator[T
             tab = Tab(socket)
             for domain in ("Page", "Runtime", "Network", "Log"):
                 tab.call(f"{domain}.enable")
+            # Or its page would count as one in the background, where nothing has the focus.
+            tab.call("Emulation.setFocusEmulationEnabled", enabled=True)
             tab.resize(*size)
             yield tab
     finally:
