@@ -28,6 +28,8 @@ from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 
 _READY = 300.0  # seconds; the machine may be busy
+# Processes that do not see each other have to trust the lease; only root may do so.
+_APART = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 ATTEMPTS = {
     "gpu": "SELECT coalesce(sum(attempts), 0) FROM subtrees WHERE shard > 0",
     "cpu": "SELECT coalesce(sum(attempts), 0) FROM batches",
@@ -48,6 +50,7 @@ class Crew:
     file: Path
     workers: dict[str, list[psutil.Popen]] = field(default_factory=lambda: {"cpu": [], "gpu": []})
     started: int = 0
+    apart: bool = False  # each worker on what others take for a machine of its own
 
     def fill(self) -> None:
         """Have two workers in each pool, and wait until they are ready."""
@@ -69,7 +72,7 @@ class Crew:
         while time.monotonic() < until:
             for worker in self.workers[pool]:
                 with suppress(psutil.NoSuchProcess):
-                    if self.count(HELD[pool]) and any(map(is_run, worker.children())):
+                    if self.count(HELD[pool]) and any(map(is_run, worker.children(recursive=True))):
                         return worker
             time.sleep(0.02)
         return None
@@ -110,7 +113,7 @@ class Crew:
         service = self.stack.services[f"worker-{pool}"]
         with log.open("wb") as output:
             return psutil.Popen(
-                orchestrator.worker_command(pool, name, 1),
+                [*(_APART if self.apart else ()), *orchestrator.worker_command(pool, name, 1)],
                 env={
                     **service.environment,
                     "OMP_NUM_THREADS": "1",
@@ -136,7 +139,7 @@ class Crew:
 def _is_warm(worker: psutil.Process) -> bool:
     """Whether a worker's fork server has imported all that it will."""
     with suppress(psutil.Error):
-        for child in worker.children():
+        for child in worker.children(recursive=True):
             if "flows.warm.server" in child.cmdline():
                 return child.cpu_percent(interval=0.3) < 5.0
     return False
@@ -149,7 +152,9 @@ def is_run(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def open_crew(lab: Lab, prompts: int, given: Mapping[str, object]) -> Iterator[Crew]:
+def open_crew(
+    lab: Lab, prompts: int, given: Mapping[str, object], *, apart: bool = False
+) -> Iterator[Crew]:
     with (
         tempfile.TemporaryDirectory(prefix="hierdiff-bench-") as folder,
         standalone(Path(folder).resolve(), gpus=0, patience=_READY, announce=lab.say) as stack,
@@ -161,7 +166,7 @@ def open_crew(lab: Lab, prompts: int, given: Mapping[str, object]) -> Iterator[C
         file.write_text("\n".join(["prompt", *make_texts()[:prompts]]) + "\n")
         settings = read_settings(home=stack.home, device="cpu", **given)
         with open_stores(settings) as stores:
-            crew = Crew(stack, stores, settings, file)
+            crew = Crew(stack, stores, settings, file, apart=apart)
             try:
                 yield crew
             finally:

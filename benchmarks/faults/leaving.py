@@ -80,7 +80,7 @@ def stopped_workers(
 ) -> Iterator[Gone | Night]:
     """Yield each worker that went, and each night in which some did, until `count` have gone."""
     chance = random.Random(seed)
-    with open_crew(lab, PROMPTS, NIGHT) as crew:
+    with open_crew(lab, PROMPTS, NIGHT, apart=fault == "lost") as crew:
         wanted = _undisturbed(crew)
         gone, day = 0, _FIRST
         while gone < count:
@@ -129,7 +129,7 @@ def _signal(crew: Crew, pool: str, fault: str) -> Gone | None:
 def _hit(worker: psutil.Process, fault: str) -> list[psutil.Process]:
     """Return the processes that a fault is about."""
     if fault == "killed":
-        return [each for each in worker.children() if is_run(each)]
+        return [each for each in worker.children(recursive=True) if is_run(each)]
     return [worker, *worker.children(recursive=True)] if fault == "lost" else [worker]
 
 
