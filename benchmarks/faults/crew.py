@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from uuid import UUID
 
 import psutil
 from sqlalchemy import text
@@ -23,7 +22,6 @@ from benchmarks.lab import Lab
 from flows.stack import orchestrator
 from flows.stack.home import clean_environment
 from flows.stack.standalone import Stack, standalone
-from tasks.ledger import RunSummary, find_night, summarise
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_stores
 
@@ -81,17 +79,6 @@ class Crew:
         """Return the one number of a query."""
         with self.stores.session() as session:
             return int(session.execute(text(query)).scalar_one())
-
-    def run_of(self, day: date) -> UUID | None:
-        """Return the run of a day's night, once it has a plan."""
-        with self.stores.session() as session:
-            night = find_night(session, CATALOGUE, day)
-        return night.run if night is not None else None
-
-    def facts(self, run: UUID) -> RunSummary:
-        """Return a run's figures."""
-        with self.stores.session() as session:
-            return summarise(session, run)
 
     def ask(self, day: date) -> subprocess.Popen[str]:
         """Start the command of whoever waits for a night."""

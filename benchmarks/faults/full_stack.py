@@ -69,24 +69,13 @@ class Place:
             text=True,
         )
 
-    def run_of(self, day: date) -> UUID | None:
-        """Return the run of a day's night, as soon as it has a plan."""
-        with self.stores.session() as session:
-            night = find_night(session, CATALOGUE, day)
-        return night.run if night is not None else None
-
-    def facts(self, run: UUID) -> RunSummary:
-        """Return a run's figures."""
-        with self.stores.session() as session:
-            return summarise(session, run)
-
     def await_work(self, day: date, share: float, seconds: float = 600.0) -> None:
         """Wait until a night has done so much of its evaluations."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
-            run = self.run_of(day)
+            run = find_run_of(self.stores, day)
             if run is not None:
-                facts = self.facts(run)
+                facts = read_facts(self.stores, run)
                 if facts.evaluations_done > share * facts.evaluations_planned:
                     return
             time.sleep(0.05)
@@ -224,3 +213,16 @@ def said(command: subprocess.Popen[str], seconds: float) -> tuple[int, str]:
         return -9, "did not end"
     lines = [each for each in errors.splitlines() if each.startswith("hierdiff: ")]
     return command.returncode, lines[-1] if lines else ""
+
+
+def find_run_of(stores: Stores, day: date) -> UUID | None:
+    """Return the run of a day's night, as soon as it has a plan."""
+    with stores.session() as session:
+        night = find_night(session, CATALOGUE, day)
+    return night.run if night is not None else None
+
+
+def read_facts(stores: Stores, run: UUID) -> RunSummary:
+    """Return a run's figures."""
+    with stores.session() as session:
+        return summarise(session, run)

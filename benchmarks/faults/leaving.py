@@ -20,7 +20,7 @@ import psutil
 
 from benchmarks.errors import NightFailed
 from benchmarks.faults.crew import ATTEMPTS, HELD, Crew, is_run, open_crew
-from benchmarks.faults.full_stack import said
+from benchmarks.faults.full_stack import find_run_of, read_facts, said
 from benchmarks.faults.two_workers import pictures
 from benchmarks.lab import Lab
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
@@ -146,7 +146,7 @@ def _is_over(crew: Crew, pool: str) -> bool:
 def _undisturbed(crew: Crew) -> Mapping[int, str]:
     crew.fill()
     code, line = said(crew.ask(_FIRST), _PATIENCE)
-    run = crew.run_of(_FIRST)
+    run = find_run_of(crew.stores, _FIRST)
     if code or run is None:
         raise NightFailed(day=f"{_FIRST}: {line}")
     return pictures(crew.stores, run)
@@ -156,10 +156,10 @@ def _end(
     crew: Crew, waiting: subprocess.Popen[str], night: Night, day: date, wanted: Mapping[int, str]
 ) -> Night:
     code, _ = said(waiting, _PATIENCE)
-    run = crew.run_of(day)
+    run = find_run_of(crew.stores, day)
     if run is None:
         return replace(night, code=code)
-    facts, found = crew.facts(run), pictures(crew.stores, run)
+    facts, found = read_facts(crew.stores, run), pictures(crew.stores, run)
     wrong = sum(found.get(leaf) != digest for leaf, digest in wanted.items())
     doubled = facts.evaluations_done - facts.evaluations_planned
     return replace(night, code=code, doubled=doubled, wrong=wrong)

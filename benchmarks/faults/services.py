@@ -14,7 +14,15 @@ import psutil
 from prefect.client.orchestration import get_client
 
 from benchmarks.errors import NightFailed
-from benchmarks.faults.full_stack import CATALOGUE, Place, fill, full_stack, said
+from benchmarks.faults.full_stack import (
+    CATALOGUE,
+    Place,
+    fill,
+    find_run_of,
+    full_stack,
+    read_facts,
+    said,
+)
 from benchmarks.faults.two_workers import pictures
 from benchmarks.lab import Lab
 from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
@@ -153,7 +161,7 @@ def served_nights(lab: Lab, only: str = "") -> Iterator[Served]:
 
 def _undisturbed(place: Place) -> Mapping[int, str]:
     code, line = said(_run(place, _FIRST), _PATIENCE)
-    run = place.run_of(_FIRST)
+    run = find_run_of(place.stores, _FIRST)
     if code or run is None:
         raise NightFailed(day=f"{_FIRST}: {line}")
     return pictures(place.stores, run)
@@ -170,13 +178,13 @@ def _served(place: Place, name: str, fault: Fault, day: date, wanted: Mapping[in
         mend()
     code, line = wait()
     mend()
-    run = place.run_of(day)
+    run = find_run_of(place.stores, day)
     if run is None:
         return Served(name, code, False, 0, len(wanted), "", time.monotonic() - began, line)
     retried = code != 0
     if retried:
         said(place.start("retry", str(run)), _PATIENCE)
-    facts, found = place.facts(run), pictures(place.stores, run)
+    facts, found = read_facts(place.stores, run), pictures(place.stores, run)
     doubled = facts.evaluations_done - facts.evaluations_planned
     wrong = sum(found.get(leaf) != digest for leaf, digest in wanted.items())
     seconds = time.monotonic() - began
