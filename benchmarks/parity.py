@@ -19,7 +19,7 @@ import torch
 
 from benchmarks.lab import Lab
 from benchmarks.machine import commit
-from benchmarks.outcome import Column, Figure, Goal, Outcome, Table
+from benchmarks.outcome import Cell, Column, Figure, Goal, Outcome, Table
 from hierdiff_core.models.family import load_family
 from tests.core.tiny.model import redraw
 from tests.core.tiny.parity import (
@@ -130,7 +130,9 @@ def _outcome(found: Mapping[str, Worst]) -> Outcome:
     names = ("ours", "stock in float32", "stock in company")
     halves = tuple(Column(each, ".1e") for each in names)
     title = "Distance of latents from the stock pipeline's in bfloat16"
-    in_half = [(name, *each.half) for name, each in found.items() if each.half]
+    in_half: list[tuple[Cell, ...]] = [
+        (name, *each.half) for name, each in found.items() if each.half
+    ]
     other = Table(title, (Column("model"), *halves), in_half)
     good = [name for name, each in found.items() if _is_near(name, each)]
     figure = Figure(

@@ -27,8 +27,7 @@ from cryptography.x509.oid import NameOID
 
 from flows.stack import orchestrator
 from flows.stack.home import clean_environment
-from flows.stack.object_store import listens
-from flows.stack.services import Service, started_on_free_port
+from flows.stack.services import Service, listens, started_on_free_port
 from tests.servers import PATIENCE, Place, S3Server, run_s3
 
 ROOT = Path(__file__).parents[1]
@@ -147,7 +146,7 @@ def another_s3(place: Place) -> Iterator[S3Server]:
         ports.append(port)
         where = ["-d", str(folder), "-a", "127.0.0.1", "-p", str(port), "--no-vhost-buckets"]
         service = _service(place, "s3rver", [program, *where], {"PATH": os.environ["PATH"]})
-        service.ready = lambda _: listens(port)
+        service.ready = lambda each: listens(each, port)
         return service
 
     ports: list[int] = []
@@ -179,7 +178,7 @@ def prefect_behind_tls(place: Place, database: str) -> Iterator[dict[str, str]]:
         app = ["-m", "uvicorn", "--factory", "tests.production:gateway", "--log-level=warning"]
         command = [sys.executable, *app, *address, *tls]
         service = _service(place, "prefect-tls", command, environment)
-        service.ready = lambda _: listens(port)
+        service.ready = lambda each: listens(each, port)
         return service
 
     ports: list[int] = []

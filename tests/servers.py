@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from flows.stack import object_store, postgres
 from flows.stack.home import clean_environment, locked, prepare_home, read_credentials
-from flows.stack.services import Guard, Service, started_on_free_port
+from flows.stack.services import Guard, Service, listens, started_on_free_port
 from tasks.database import migrate
 from tasks.settings import Settings
 
@@ -76,7 +76,7 @@ def run_s3(place: Place) -> Iterator[S3Server]:
     def on_port(port: int) -> Service:
         ports.append(port)
         command = object_store.s3_command(place.home / "s3", port)
-        return _service(place, "s3", command, environment, lambda _: object_store.listens(port))
+        return _service(place, "s3", command, environment, lambda s3: listens(s3, port))
 
     ports: list[int] = []
     service = started_on_free_port(on_port, PATIENCE, lambda: False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sys
 from pathlib import Path
 
@@ -27,12 +26,3 @@ def s3_environment(credentials: Credentials) -> dict[str, str]:
     pair = f"{credentials.access_key},{credentials.secret_key}"
     # The value is a list in CSV, and the pair is one field of it.
     return {"RCLONE_AUTH_KEY": f'"{pair}"', "RCLONE_CONFIG": "/dev/null"}
-
-
-def listens(port: int) -> bool:
-    """Whether something accepts connections on this port of 127.0.0.1."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1):
-            return True
-    except OSError:
-        return False

@@ -38,6 +38,24 @@ def free_port(wanted: int = 0) -> int:
         return int(probe.getsockname()[1])
 
 
+def listens(service: Service, port: int) -> bool:
+    """Return whether a service accepts connections on a port, itself or by what it started.
+
+    That somebody accepts them is not enough: it may be who was sooner to take the port.
+    """
+    try:
+        if service.pid is None:  # ended
+            return False
+        main = psutil.Process(service.pid)
+        return any(
+            each.status == psutil.CONN_LISTEN and each.laddr.port == port
+            for process in (main, *main.children(recursive=True))
+            for each in process.net_connections("inet")
+        )
+    except psutil.Error:  # just now
+        return False
+
+
 class Guard:
     """The stack's end of the pipe to `flows.stack.guard`, which outlives it by seconds."""
 

@@ -25,7 +25,7 @@ from flows.stack.home import (
     read_credentials,
     write_stack_file,
 )
-from flows.stack.services import Guard, Service, started_on_free_port
+from flows.stack.services import Guard, Service, listens, started_on_free_port
 from flows.stack.signals import leaving_on_signals, undisturbed
 from tasks.database import migrate
 from tasks.settings import STACK_FILE, read_settings
@@ -153,7 +153,7 @@ class _Start:
         def on_port(port: int) -> Service:
             command = object_store.s3_command(home / "s3", port)
             self.stack.addresses["HIERDIFF_S3_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-            return self._service("s3", command, environment, lambda _: object_store.listens(port))
+            return self._service("s3", command, environment, lambda s3: listens(s3, port))
 
         started_on_free_port(on_port, self.patience, self.given_up.is_set)
         self.stack.addresses |= {
@@ -175,7 +175,10 @@ class _Start:
             self.stack.addresses["PREFECT_API_URL"] = url
             command, environment = orchestrator.server_command(port), {"PREFECT_API_URL": url}
             return self._service(
-                "prefect", command, environment, lambda _: orchestrator.answers(url)
+                "prefect",
+                command,
+                environment,
+                lambda prefect: listens(prefect, port) and orchestrator.answers(url),
             )
 
         started_on_free_port(on_port, self.patience, self.given_up.is_set, self.port)
