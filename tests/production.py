@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from flows.stack import orchestrator
 from flows.stack.home import clean_environment
 from flows.stack.services import Service, listens, started_on_free_port
-from tests.servers import PATIENCE, Place, S3Server, run_s3
+from tests.servers import PATIENCE, Place, S3Server, open_place, run_s3
 
 ROOT = Path(__file__).parents[1]
 PASSWORDS = {
@@ -136,7 +136,8 @@ def another_s3(place: Place) -> Iterator[S3Server]:
     """Run s3rver for the block, where npm has installed it; else the stack's own S3 server."""
     program = shutil.which("s3rver")
     if program is None:
-        with run_s3(place) as server:
+        # In a place of its own: where it ends, it ends all of its name in its place.
+        with open_place(place.home / "another") as own, run_s3(own) as server:
             yield server
         return
     folder = place.home / "s3rver"
