@@ -239,20 +239,25 @@ const reject = () => {
   one(".recent").replaceChildren(...recent.slice(0, 6).map((text) => {
     const button = make("button", "", text);
     button.type = "button";
-    button.addEventListener("click", () => { reason.value = text; ask.close("reject"); });
+    button.addEventListener("click", () => rejectFor(text));
     return button;
   }));
-  ask.returnValue = "";
   ask.showModal();
   reason.focus();
 };
-ask.addEventListener("close", () => {
-  if (ask.returnValue !== "reject") return go(here);
-  const reason = one("#reason").value.trim();
+// At once: the event of a dialog that closes comes after the next key of whoever types fast.
+const rejectFor = (reason) => {
+  ask.close();
   if (reason) recent.splice(0, recent.length, reason, ...recent.filter((each) => each !== reason));
   give(chosen[here], "rejected", reason);
   next();
+};
+one("form", ask).addEventListener("submit", (event) => {
+  if (event.submitter?.value !== "reject") return;
+  event.preventDefault();
+  rejectFor(one("#reason").value.trim());
 });
+ask.addEventListener("close", () => viewer.open || go(here));
 
 // One picture, large, with all that is known of it.
 const showVerdict = (picture) => {
