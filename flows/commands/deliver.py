@@ -10,6 +10,7 @@ from dataclasses import asdict
 import click
 
 from flows.commands.client import ledger
+from flows.commands.options import json_option
 from hierdiff_core.printable import brief
 from tasks.handover.deliver import Delivery, check_told, deliver
 from tasks.handover_settings import HandOverSettings
@@ -23,7 +24,7 @@ _NAMED = 8  # pictures that a line names
 @click.command("deliver")
 @click.argument("run_name", metavar="[RUN]", default="latest")
 @click.option("--dry-run", is_flag=True, help="say what would be done, and write nothing")
-@click.option("--json", "as_json", is_flag=True, help="machine-readable output")
+@json_option
 def deliver_command(run_name: str, dry_run: bool, as_json: bool) -> None:
     """Hand a run's pictures over as they are judged now: files, tables, names, result query.
 
