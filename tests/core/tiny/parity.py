@@ -136,6 +136,7 @@ def equal_noise() -> Iterator[Draws]:
 class Difference:
     """How far one picture is from the stock pipeline's."""
 
+    ours: torch.Tensor  # latents, in the shape that the stock pipeline's have
     latents: float  # in the size of the largest number
     pictures: np.ndarray[Any, Any]  # of each number from 0 to 1, beyond rounding to whole levels
 
@@ -166,7 +167,7 @@ def compare(pair: Pair, draws: Draws, texts: Sequence[str], **fields: Any) -> li
         latents, picture = model.call(pair.stock, model, wanted)
         pixels = np.abs(made.pictures[row] / 255 - picture) - HALF_LEVEL
         ours = model.packed(torch.from_numpy(made.latents[row]))
-        found.append(Difference(distance(ours, latents), pixels))
+        found.append(Difference(ours, distance(ours, latents), pixels))
     return found
 
 
