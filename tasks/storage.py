@@ -7,33 +7,19 @@ to keep (the ledger does): a server may lose the metadata of an object.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConfigNotFound,
-    ConfigParseError,
-    InvalidRegionError,
-    NoRegionError,
-    ProfileNotFound,
-)
-from botocore.loaders import Loader, create_loader
-from botocore.session import get_session
+from botocore.exceptions import BotoCoreError, ClientError
 
-from hierdiff_core.errors import InvalidSetting
 from tasks.addresses import without_accounts
 from tasks.errors import CorruptObject, MissingBucket, MissingObject
 from tasks.patience import AT_ONCE, Patience
 from tasks.settings import Settings
+from tasks.storage_clients import FOR_A_TRY, FOR_WORK, connect_clients, name_account
 from tasks.storage_faults import ABSENT, FAULTS, Place, explain
 
 if TYPE_CHECKING:
@@ -44,8 +30,6 @@ _OURS = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 Answer = TypeVar("Answer")
 
-# Enough for a few savers and loaders at once beside each worker's device.
-_CONNECTIONS = 32
 _READS = 3  # of an object whose body arrives damaged or is cut off
 
 
@@ -203,8 +187,8 @@ def connect_bucket(
     """
     folder = settings.s3_prefix.strip("/")
     prefix = f"{folder}/" if folder else ""
-    account = _account(settings)
-    working, trying = _connect_clients(settings, _FOR_WORK, _FOR_A_TRY)
+    account = name_account(settings)
+    working, trying = connect_clients(settings, FOR_WORK, FOR_A_TRY)
     bucket = Bucket(working, settings.s3_bucket, prefix, account)
     try:
         _try(replace(bucket, client=trying))
@@ -233,78 +217,3 @@ def _create(bucket: Bucket) -> None:
         # Another process of the stack may have been first.
         if error.response["Error"].get("Code") not in _OURS:
             raise explain(error, bucket.place) from None
-
-
-def _account(settings: Settings) -> str:
-    if settings.s3_access_key is not None:
-        return "HIERDIFF_S3_ACCESS_KEY and HIERDIFF_S3_SECRET_KEY"
-    profile = os.environ.get("AWS_PROFILE")
-    return "the AWS credentials" + (f" of AWS_PROFILE {profile!r}" if profile else "")
-
-
-def _connect_clients(settings: Settings, *waiting: Mapping[str, Any]) -> list[S3Client]:
-    """Return one client for each way to wait."""
-    secrets: dict[str, Any] = {}
-    if settings.s3_access_key is not None and settings.s3_secret_key is not None:
-        secrets["aws_access_key_id"] = settings.s3_access_key.get_secret_value()
-        secrets["aws_secret_access_key"] = settings.s3_secret_key.get_secret_value()
-        secrets["region_name"] = "us-east-1"
-    try:
-        # A session of its own: boto3's default one must not be shared by threads.
-        own = get_session()
-        own.register_component("data_loader", _load_descriptions())
-        session = boto3.session.Session(botocore_session=own, **secrets)
-        return [
-            session.client(
-                "s3", endpoint_url=settings.s3_endpoint_url, config=_config(settings, each)
-            )
-            for each in waiting
-        ]
-    except (BotoCoreError, ValueError) as error:
-        name, value = _blamed(error, settings)
-        hint = without_accounts(str(error)).rstrip(".")
-        raise InvalidSetting(setting=name, value=value, hint=hint) from None
-
-
-@cache
-def _load_descriptions() -> Loader:
-    """Return boto3's descriptions of S3, whose reading takes most of a connection's time."""
-    return create_loader()
-
-
-def _blamed(error: Exception, settings: Settings) -> tuple[str, str | None]:
-    """Return the variable, and its value, that a client cannot be made with."""
-    for kinds, name in _BLAMED.items():
-        if isinstance(error, kinds):
-            return name, os.environ.get(name)
-    return "HIERDIFF_S3_ENDPOINT_URL", without_accounts(settings.s3_endpoint_url or "")
-
-
-_BLAMED: dict[tuple[type[Exception], ...], str] = {
-    (ProfileNotFound,): "AWS_PROFILE",
-    (ConfigNotFound, ConfigParseError): "AWS_CONFIG_FILE",
-    (InvalidRegionError, NoRegionError): "AWS_REGION",
-}
-_FOR_WORK = {
-    "retries": {"total_max_attempts": 4, "mode": "standard"},
-    "connect_timeout": 5,
-    "read_timeout": 30,
-}
-# Who is told that the server is not there should not have to wait for it.
-_FOR_A_TRY = {
-    "retries": {"total_max_attempts": 2, "mode": "standard"},
-    "connect_timeout": 3,
-    "read_timeout": 3,
-}
-
-
-def _config(settings: Settings, waiting: Mapping[str, Any]) -> Config:
-    return Config(
-        **waiting,
-        signature_version="s3v4",
-        max_pool_connections=_CONNECTIONS,
-        # Servers other than Amazon's have neither host names per bucket nor the newer checksums.
-        s3={"addressing_style": "path" if settings.s3_endpoint_url else "auto"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )

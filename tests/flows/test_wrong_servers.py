@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from flows.cli import cli, exit_code
 from hierdiff_core.printable import printable
-from tasks import database, storage
+from tasks import database, storage, storage_clients
 from tasks.source import database as source_database
 from tests.servers import S3Server, fresh_database, s3_settings
 from tests.tasks.conftest import make_prompts, store_night
@@ -178,7 +178,7 @@ def right(
     """The environment of a shell in which all is right but for Prefect; servers are soon silent."""
     monkeypatch.chdir(tmp_path)
     Path("rows.csv").write_text("prompt\na red mug\na blue mug\n")
-    monkeypatch.setitem(storage._FOR_A_TRY, "read_timeout", 0.5)
+    monkeypatch.setitem(storage_clients.FOR_A_TRY, "read_timeout", 0.5)
     monkeypatch.setattr(database, "_CONNECT", 2)
     monkeypatch.setitem(source_database._CONNECTING, "postgresql", {"connect_timeout": 2})
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
@@ -245,7 +245,7 @@ def test_the_line_blames_the_setting_that_is_wrong_and_no_other(
 def test_a_server_that_accepts_and_never_answers_is_said_within_ten_seconds(
     name: str, right: dict[str, str], places: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(storage._FOR_A_TRY, "read_timeout", 3)
+    monkeypatch.setitem(storage_clients.FOR_A_TRY, "read_timeout", 3)
     for each, value in right.items():
         monkeypatch.setenv(each, value)
     seconds: dict[str, list[float]] = {"dead": [], "silent": []}
