@@ -257,7 +257,7 @@ def publish_night(stores: Stores, settings: Settings, run: uuid.UUID, checked: C
     """Check the pictures, write manifest and report, link it here, and hand the pictures over."""
     published = publish(stores, settings, run, checked)
     show_result(published.data, report_url(stores, settings, published.report))
-    if is_latest(stores, run):
+    if settings.hands_over and is_latest(stores, run):
         done = hand_over(stores, settings, run)
         get_run_logger().info("%d of %d pictures are handed over", done.wanted, done.pictures)
         check_told(done)

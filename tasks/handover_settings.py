@@ -46,3 +46,8 @@ class HandOverSettings(BaseModel):
     def wanted_renditions(self) -> tuple[Rendition, ...]:
         """The renditions of each picture."""
         return read_renditions(self.renditions)
+
+    @property
+    def hands_over(self) -> bool:
+        """Whether pictures go anywhere beside the manifest and its tables."""
+        return self.publish_names or self.result_query is not None
