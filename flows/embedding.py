@@ -16,22 +16,32 @@ from flows.errors import EmbeddingFailed, SubtreeFailed
 from flows.quiet import quiet_libraries
 from flows.text_pool import DEPLOYMENT, runs_here
 from tasks import stages
+from tasks.compare import compare_pairs
+from tasks.ledger import load_pairs
+from tasks.requests import settings_of_run
 from tasks.settings import Settings, read_settings
 from tasks.stores import Stores, open_patiently
 
 
 @flow(name="embed", flow_run_name="{name}", log_prints=False)
-def embed(batch: int, run_id: str | None = None, name: str = "embed") -> None:
+def embed(
+    batch: int, run_id: str | None = None, name: str = "embed", compare: bool = False
+) -> None:
     """Embed a night's prompts, or make anew what a run's embeddings are missing.
 
     Args:
         batch: Number of the night; 0 where a run is named.
         run_id: Run that the embeddings are of; `hierdiff status` lists them.
         name: Name in the UI.
+        compare: Compare the pictures of the run's sample instead.
     """
     quiet_libraries()
     machine = read_settings()
     with open_patiently(machine) as stores:
+        if run_id is not None and compare:
+            run = uuid.UUID(run_id)
+            compare_pairs(stores, settings_of_run(stores, machine, run), run)
+            return
         if run_id is not None:
             stages.remake_lost(stores, machine, uuid.UUID(run_id))
             return
@@ -57,6 +67,21 @@ def remake_lost(stores: Stores, settings: Settings, run: uuid.UUID) -> bool:
     if lost:
         _run_child(f"run/{run}", {"batch": 0, "run_id": str(run), "name": f"embed {run}"})
     return lost
+
+
+def compare_sample(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
+    """Compare the pictures of a run's sample with plain ones; no failure of it is the night's."""
+    if runs_here():
+        compare_pairs(stores, settings, run)
+        return
+    with stores.session() as session:
+        new = any(each.compared_by is None for each in load_pairs(session, run).values())
+    if new and settings.sample:
+        asked = {"batch": 0, "run_id": str(run), "name": f"compare {run}", "compare": True}
+        try:
+            _run_child(f"compare/{run}", asked)
+        except EmbeddingFailed as fault:
+            get_run_logger().warning("The sample is not compared: %s", fault)
 
 
 def run_with_embeddings(

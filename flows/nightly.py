@@ -23,7 +23,7 @@ from pydantic import Field, WithJsonSchema
 from flows.agreement import agree
 from flows.artifacts import show_plan, show_result
 from flows.children import cancel_children
-from flows.embedding import embed_night, run_with_embeddings
+from flows.embedding import compare_sample, embed_night, run_with_embeddings
 from flows.errors import NightIncomplete
 from flows.messages import emit_rejected
 from flows.names import night_name
@@ -124,6 +124,8 @@ def nightly(
                 if checked.damaged:  # made again now, from the last good split above
                     run_everything(stores, tonight, run, night_name(catalogue, day))
                     hold.check()
+                compare(stores, tonight, run)
+                hold.check()
                 publish_night(stores, tonight, run, checked)
     except NightTaken as taken:
         return Cancelled(message=str(taken))
@@ -250,6 +252,12 @@ def store_plan(
     get_run_logger().info("Planned as run %s%s", run, chosen.tuned and f", {chosen.tuned}")
     show_plan(stores, settings, run)
     return run
+
+
+@task(name="compare the sample", task_run_name="compare the sample", cache_policy=NO_CACHE)
+def compare(stores: Stores, settings: Settings, run: uuid.UUID) -> None:
+    """Compare pictures of the sample with those that were made without sharing."""
+    compare_sample(stores, settings, run)
 
 
 @task(name="publish the report", task_run_name="publish the report", cache_policy=NO_CACHE)

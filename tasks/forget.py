@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from tasks.errors import UnknownRow
 from tasks.gc.sweep import remove_results
 from tasks.handover.published import withdraw_names
-from tasks.ledger import note_published, renditions_of
+from tasks.ledger import note_published, plain_of, renditions_of
 from tasks.ledger.erasure import (
     Erasure,
     erase,
@@ -30,6 +30,7 @@ from tasks.object_keys import (
     CHECKPOINTS,
     KINDS,
     PICTURES,
+    PLAIN,
     PREVIEWS,
     RENDITIONS,
     ObjectKind,
@@ -80,6 +81,7 @@ def forget_rows(stores: Stores, settings: Settings, asked: Asked) -> tuple[Erasu
         derived = [(kind, names_of_embeddings(session, kind, erasure.embeddings)) for kind in KINDS]
         files = renditions_of(session, erasure.pictures)
         derived += [(RENDITIONS[each.partition("-")[0]], names) for each, names in files.items()]
+        derived.append((PLAIN, plain_of(session, erasure.pictures)))
         erase(session, erasure)
         published = {run for run in erasure.runs if list(remove_results(stores, run))}
         _remove_objects(session, stores, erasure, derived)

@@ -29,6 +29,7 @@ from hierdiff_core.recipe import DTYPES, INITIAL_NOISE, Recipe
 from hierdiff_core.solvers import SOLVERS
 from tasks.handover_settings import HandOverSettings
 from tasks.remake import TIMES
+from tasks.sample_settings import SampleSettings
 from tasks.source.columns import read_mapping
 from tasks.source.stream import check_encoding
 from tasks.source.template import check_template
@@ -108,7 +109,7 @@ class SourceSettings(BaseModel):
     )
 
 
-class NightSettings(HandOverSettings, SourceSettings):
+class NightSettings(SampleSettings, HandOverSettings, SourceSettings):
     """What decides a night."""
 
     model: str = Field(

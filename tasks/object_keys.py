@@ -35,6 +35,8 @@ class ObjectKind:
 CHECKPOINTS = ObjectKind("checkpoints", _SHA256, ".safetensors", ("segments.sha256",))
 # A leaf's segment names the picture that an earlier run made; it is drawn again from that one.
 PICTURES = ObjectKind("images", _SHA256, ".png", ("images.sha256", "segments.sha256"))
+# The sample's rows without sharing; never published.
+PLAIN = ObjectKind("plain", _SHA256, ".png", ("pairs.plain",))
 EMBEDDINGS = ObjectKind("embeddings", _SHA256, ".safetensors", ("embeddings.object",))
 PREVIEWS = ObjectKind("previews", _SHA256, ".webp", ("segments.preview",))
 MANIFESTS = ObjectKind("manifests", _UUID, ".json", ("runs.id",))
@@ -48,7 +50,7 @@ RENDITIONS = {
 }
 
 KINDS = (
-    *(CHECKPOINTS, EMBEDDINGS, PICTURES, PREVIEWS, MANIFESTS, REPORTS),
+    *(CHECKPOINTS, EMBEDDINGS, PICTURES, PLAIN, PREVIEWS, MANIFESTS, REPORTS),
     *(CSV_TABLES, JSONL_TABLES),
     *RENDITIONS.values(),
 )
@@ -67,6 +69,11 @@ def embedding_object_key(sha256: str) -> str:
 def picture_key(sha256: str) -> str:
     """Return the key of a picture."""
     return PICTURES.key(sha256)
+
+
+def plain_key(sha256: str) -> str:
+    """Return the key of a picture that was made without sharing."""
+    return PLAIN.key(sha256)
 
 
 def preview_key(sha256: str) -> str:

@@ -23,13 +23,18 @@ from tasks.ledger import (
     row_facts,
 )
 from tasks.night_settings import RECIPE_FIELDS, NightSettings, SourceSettings
+from tasks.sample_settings import SampleSettings
 from tasks.settings import Settings
 from tasks.stores import Stores
 
 _OF_ROWS = ("model", "options", "variants", *RECIPE_FIELDS)  # that rows were read with
-# Of the source the rows themselves are compared; previews and what is handed over are no part of
-# the pictures.
-_FREE = (*SourceSettings.model_fields, *HandOverSettings.model_fields, "previews")
+# Of the source the rows themselves are compared; the rest is no part of the pictures.
+_FREE = (
+    *SourceSettings.model_fields,
+    *HandOverSettings.model_fields,
+    *SampleSettings.model_fields,
+    "previews",
+)
 
 
 def settings_of_run(stores: Stores, machine: Settings, run: uuid.UUID) -> Settings:

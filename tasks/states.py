@@ -46,6 +46,7 @@ class Stage(StrEnum):
     PROBE = "probe"  # how many rows the device denoises at once
     DENOISE = "denoise"  # the steps of a shard
     DECODE = "decode"  # decoding, as far as denoising waits for it
+    SAMPLE = "sample"  # the same rows without sharing, on the device
 
 
 class SegmentState(StrEnum):

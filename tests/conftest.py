@@ -111,4 +111,5 @@ def settings(tmp_path: Path, database: Engine, s3_server: S3Server, bucket: Buck
 
     url = database.url.render_as_string(hide_password=False)
     given = s3_settings(s3_server, name=bucket.name).model_dump()
-    return Settings(**{**given, "home": tmp_path / "home", "database_url": url})
+    # Nights are sampled where that is what is tested.
+    return Settings(**{**given, "home": tmp_path / "home", "database_url": url, "sample": 0})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from hierdiff_core.forest import Forest
+from hierdiff_core.plain import sample_of
 from hierdiff_core.quality import predict_quality
 from tasks.catalogue_settings import PlannedCatalogue
 from tasks.losses import Losses
@@ -23,7 +24,10 @@ def price(
     """Return the price as JSON values; seconds and cost are null where no run has measured them."""
     forest = planned.forest
     plan, recipe = forest.plan, forest.groups[0].recipe
-    seconds, cost = expect(stores, settings, recipe.revision, forest.pixel_evaluations)
+    sampled = sample_of(forest, settings.sample)
+    areas = [each.recipe.height * each.recipe.width for each in forest.groups for _ in each.prompts]
+    beside = plan.steps * sum(areas[leaf] for leaf in sampled)
+    seconds, cost = expect(stores, settings, recipe.revision, forest.pixel_evaluations + beside)
     return {
         "prompts": prompts,
         "images": plan.size,
@@ -35,6 +39,8 @@ def price(
         "evaluations_tonight": forest.evaluations,
         "evaluations": plan.evaluations,
         "evaluations_standard": plan.evaluations_standard,
+        "sample": len(sampled),
+        "sample_evaluations": len(sampled) * plan.steps,
         "forwards": forest.forwards,
         "forwards_standard": forest.forwards_standard,
         "saving": plan.saving,
@@ -83,6 +89,7 @@ def price_text(quoted: dict[str, object]) -> str:
         *_tonight(quoted),
         f"evaluations   {get('evaluations'):,} instead of {get('evaluations_standard'):,}",
         *_forwards_lines(quoted),
+        *_sample_lines(quoted),
         f"saving        {get('saving'):.1%}",
         *([f"              {get('nothing_shared')}"] if get("nothing_shared") else []),
         f"per image     {get('steps_per_image'):.1f} of {get('steps')} steps",
@@ -159,6 +166,12 @@ def _forwards_lines(quoted: dict[str, object]) -> Iterator[str]:
     """Yield the passes of the network where guidance takes a second one in some evaluations."""
     if quoted["forwards_standard"] != quoted["evaluations_standard"]:
         yield "forwards      {forwards:,} instead of {forwards_standard:,}".format(**quoted)
+
+
+def _sample_lines(quoted: dict[str, object]) -> Iterator[str]:
+    if quoted["sample"]:
+        line = "sample        {sample_evaluations:,} beside them, {sample:,} also without sharing"
+        yield line.format(**quoted)
 
 
 def _tonight(quoted: dict[str, object]) -> list[str]:

@@ -30,6 +30,7 @@ class NoiseSource:
     shared: bool  # one initial draw for all roots
     given: torch.Tensor | None = None  # (N, *latent_shape) instead of the roots' draws
     text_keys: Sequence[str] = ()  # per leaf, where some are variants; see `node_key`
+    names: Sequence[str] = ()  # per segment, instead of its content key
 
     def is_variant(self, segment: Segment) -> bool:
         """Whether a segment is a variant's own."""
@@ -38,7 +39,9 @@ class NoiseSource:
         return own and self.content_keys[leaf] != self.text_keys[leaf]
 
     def key(self, segment: Segment) -> str:
-        """Return the content key by which a segment draws noise."""
+        """Return the key by which a segment draws noise."""
+        if self.names:
+            return self.names[segment.id]
         return node_key(self.plan, segment, self.content_keys, self.text_keys)
 
 

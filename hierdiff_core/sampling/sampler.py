@@ -64,6 +64,7 @@ class Job:
     isolate: bool = False  # continue without what fails alone or is not finite, and name it
     undisturbed: Plan | None = None  # sets the widths where clusters of the plan are bypassed
     text_keys: Sequence[str] = ()  # per leaf, where some are variants; see `node_key`
+    noise_names: Sequence[str] = ()  # per segment, by which it draws noise; see `PlainPlan`
 
 
 def run(
@@ -130,12 +131,12 @@ class _RunState:
         finished: Mapping[int, State] | None,
         parked: Mapping[int, State] | None,
     ) -> None:
-        finished = {} if finished is None else finished
+        finished = finished or {}
         everything = range(len(job.plan.segments))
         only = everything if job.only is None else job.only
         parts = [everything] if job.parts is None else job.parts
         shared = job.initial_noise == "shared"
-        keys = (job.content_keys, job.seed, shared, job.noise, job.text_keys)
+        keys = (job.content_keys, job.seed, shared, job.noise, job.text_keys, job.noise_names)
         draws = NoiseSource(job.plan, *keys)
         self.queue = ReadyQueue(job.plan, only, finished, job.slots)
         rehearsed = job.plan if job.undisturbed is None else job.undisturbed

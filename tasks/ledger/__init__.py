@@ -52,6 +52,14 @@ from tasks.ledger.latest import (
 )
 from tasks.ledger.leases import Lease, lease_end, release_lease, renew_lease, take_lease
 from tasks.ledger.night_leases import NightLease, release_night, renew_night, take_night
+from tasks.ledger.pairs import (
+    StoredPair,
+    carry_pairs,
+    forget_pairs,
+    load_pairs,
+    plain_of,
+    record_pairs,
+)
 from tasks.ledger.plans import load_nodes, load_plan, store_plan
 from tasks.ledger.remakes import count_remakes, note_remakes, recall_remakes
 from tasks.ledger.renditions import (
@@ -150,12 +158,14 @@ __all__ = [
     "Stored",
     "StoredEmbedding",
     "StoredImage",
+    "StoredPair",
     "StoredRendition",
     "StoredSegment",
     "StoredVerdict",
     "SubtreeLine",
     "Tree",
     "add_evaluations",
+    "carry_pairs",
     "catalogue_of",
     "catalogue_of_run",
     "change_keys",
@@ -186,6 +196,7 @@ __all__ = [
     "find_verdicts",
     "finish_segments",
     "forget_images",
+    "forget_pairs",
     "forget_previews",
     "forget_renditions",
     "forget_segment",
@@ -204,6 +215,7 @@ __all__ = [
     "load_failures",
     "load_images",
     "load_nodes",
+    "load_pairs",
     "load_plan",
     "load_previews",
     "load_prompts",
@@ -224,9 +236,11 @@ __all__ = [
     "open_subtrees",
     "park_segments",
     "parked_segments",
+    "plain_of",
     "recall_remakes",
     "record_images",
     "record_metric",
+    "record_pairs",
     "record_previews",
     "record_renditions",
     "record_verdicts",

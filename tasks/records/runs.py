@@ -202,6 +202,29 @@ class RenditionRow(Base):
     height: Mapped[int]
 
 
+class PairRow(Base):
+    """A picture of the sample, and what became of the same row without sharing."""
+
+    __tablename__ = "pairs"
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["run_id", "leaf"], ["images.run_id", "images.leaf"], ondelete="CASCADE"
+        ),
+    )
+
+    run_id: Mapped[uuid.UUID] = mapped_column(primary_key=True)
+    leaf: Mapped[int] = mapped_column(primary_key=True)
+    picture: Mapped[str] = mapped_column(index=True)  # sha256 of the one that shared
+    plain: Mapped[str] = mapped_column(index=True)  # sha256 of the one that did not
+    bytes: Mapped[int] = mapped_column(BigInteger)  # of the plain one
+    evaluations: Mapped[int]  # that it took in this run; 0: an earlier one has made it
+    compared_by: Mapped[str | None]  # the encoder and the judge; null before
+    distance: Mapped[float | None]  # 1 - cosine of the two pictures' embeddings
+    loss: Mapped[float | None]  # a share of what a plain picture misses, as the predicted one
+    score: Mapped[float | None]  # by the judge, of the one that shared
+    plain_score: Mapped[float | None]
+
+
 class Start(Base):
     """How many processes of a flow run were started since one of them took a lease."""
 

@@ -8,6 +8,7 @@ from datetime import date
 
 from hierdiff_core.plan import Plan
 from tasks.losses import Losses, sum_up
+from tasks.measured import MeasuredPairs
 from tasks.rejected import Rejected, RejectedKind, RejectedOften, by_kind
 from tasks.saving import Spending
 
@@ -39,6 +40,20 @@ class ReportSubtree:
     attempts: int
     seconds: float | None = None
     error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPair:
+    """A picture of the sample beside the one that was made without sharing."""
+
+    leaf: int
+    reference: str
+    prompt: str
+    shared: bytes = b""  # small pictures; empty where there is none
+    plain: bytes = b""
+    loss: float | None = None  # measured
+    predicted: float | None = None
+    distance: float | None = None  # 1 - cosine
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,8 @@ class ReportData:
     rejected: tuple[Rejected, ...] = ()
     set_aside: tuple[ReportSetAside, ...] = ()
     rejected_often: tuple[RejectedOften, ...] = ()  # rows that wait for a person
+    pairs: tuple[ReportPair, ...] = ()  # of the sample, the worst first
+    measured: MeasuredPairs | None = None
     stages: tuple[ReportStage, ...] = ()
     parameters: Mapping[str, object] = field(default_factory=dict)
     previews: Mapping[int, bytes] = field(default_factory=dict)  # by segment: small, decoded

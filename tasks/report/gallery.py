@@ -14,6 +14,7 @@ from tasks.report.thumbnail import data_uri
 
 GROUP_SIZE = 10  # pictures that a group should have, roughly
 LISTED = 100  # pictures that are listed by their loss
+SHOWN = 12  # pairs of the sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,44 @@ def worst_cards(data: ReportData) -> tuple[Card, ...]:
     """Return the pictures that are predicted to lose most, the worst first."""
     place = {leaf: at for at, leaf in enumerate(data.plan.order)}
     return tuple(_card(data.plan, place[each.leaf], each) for each in data.worst[:LISTED])
+
+
+@dataclass(frozen=True, slots=True)
+class PairCard:
+    """A picture of the sample and the plain one, side by side."""
+
+    at: int  # its place in the plan's order
+    reference: str
+    prompt: str
+    shared: str  # sources of the small pictures
+    plain: str
+    facts: str
+
+
+def pair_cards(data: ReportData) -> tuple[PairCard, ...]:
+    """Return the pairs that sharing hurt most, the worst first."""
+    place = {leaf: at for at, leaf in enumerate(data.plan.order)}
+    return tuple(
+        PairCard(
+            place[each.leaf],
+            each.reference,
+            each.prompt,
+            data_uri(each.shared),
+            data_uri(each.plain),
+            pair_facts(each.loss, each.predicted, each.distance),
+        )
+        for each in data.pairs[:SHOWN]
+    )
+
+
+def pair_facts(loss: float | None, predicted: float | None, distance: float | None) -> str:
+    """Return what was measured of a pair, in a few words."""
+    facts = (
+        "" if loss is None else f"loses {loss:.0%}",
+        "" if predicted is None else f"{predicted:.0%} predicted",
+        "" if distance is None else f"{distance:.2f} apart",
+    )
+    return " · ".join(each for each in facts if each)
 
 
 def _runs(plan: Plan) -> Iterator[tuple[int, int, int]]:

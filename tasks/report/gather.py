@@ -17,21 +17,26 @@ from tasks.ledger import (
     NightPlan,
     RunSummary,
     StoredImage,
+    StoredPair,
     SubtreeLine,
     load_images,
+    load_pairs,
     load_plan,
     load_previews,
     load_run_prompts,
     summarise,
 )
-from tasks.object_keys import preview_key
+from tasks.measured import MeasuredPairs, badness, measure_pairs
+from tasks.object_keys import picture_key, plain_key, preview_key
 from tasks.previews import choose_splits
 from tasks.report.check import Checked
+from tasks.report.gallery import SHOWN
 from tasks.report.headline import planned_by
 from tasks.report.links import Link, links_end, make_link
 from tasks.report.page import (
     ReportData,
     ReportImage,
+    ReportPair,
     ReportSetAside,
     ReportStage,
     ReportSubtree,
@@ -49,6 +54,7 @@ log = logging.getLogger(__name__)
 Small = TypeVar("Small")
 
 _READERS = 16
+_PAIR_SIDE = 320  # pixels
 _UNNAMEABLE = re.compile(r"[^\w.-]+")  # in the name of a file
 _READS = 2  # attempts at an object; what fails in passing is read by the second
 
@@ -70,7 +76,7 @@ def gather_report(
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
-        previews = load_previews(session, run)
+        previews, pairs = load_previews(session, run), load_pairs(session, run)
     checked = checked or Checked()
     end = facts.finished_at if state is None else datetime.now(UTC)
     chosen = {each: previews[each] for each in choose_splits(night.plan) if each in previews}
@@ -96,6 +102,8 @@ def gather_report(
             for each in facts.set_aside
         ),
         rejected_often=facts.rejected_often,
+        pairs=_pairs(stores, night, prompts, pairs.values(), checked),
+        measured=measured_of(night, pairs.values()),
         stages=_stages(facts, end),
         parameters=_parameters(facts),
         previews=_previews(stores, chosen, checked) if settings.previews else {},
@@ -161,6 +169,48 @@ def _images(
         )
         for leaf, facts in enumerate(night.leaves)
         if facts.content_key in asked  # or it was forgotten
+    )
+
+
+def measured_of(night: NightPlan, pairs: Iterable[StoredPair]) -> MeasuredPairs | None:
+    """Return what the pairs of a night say together."""
+    predicted = {leaf: facts.loss for leaf, facts in enumerate(night.leaves)}
+    return measure_pairs(pairs, predicted)
+
+
+def _pairs(
+    stores: Stores,
+    night: NightPlan,
+    prompts: Iterable[Prompt],
+    pairs: Iterable[StoredPair],
+    checked: Checked,
+) -> tuple[ReportPair, ...]:
+    """Return the pairs that the night has made, the worst first."""
+    asked = {content_key(each): each for each in prompts}
+    made = [each for each in pairs if each.evaluations]
+    made.sort(key=lambda each: -badness(each.loss, each.distance))
+    worst = made[:SHOWN]
+
+    def shrink(body: bytes) -> tuple[bytes, bool]:
+        return small_copy(body, _PAIR_SIDE)
+
+    shared = {each.picture: picture_key(each.picture) for each in worst}
+    plain = {each.plain: plain_key(each.plain) for each in worst}
+    small = _fetch(stores, shared | plain, checked.pictures, shrink)
+    named = ((each, asked.get(night.leaves[each.leaf].content_key)) for each in worst)
+    return tuple(
+        ReportPair(
+            leaf=each.leaf,
+            reference=prompt.name or f"#{each.leaf}",
+            prompt=prompt.text,
+            shared=small.get(each.picture, (b"", False))[0],
+            plain=small.get(each.plain, (b"", False))[0],
+            loss=each.loss,
+            predicted=night.leaves[each.leaf].loss,
+            distance=each.distance,
+        )
+        for each, prompt in named
+        if prompt is not None
     )
 
 

@@ -9,15 +9,17 @@ from markupsafe import Markup
 
 from hierdiff_core.flame.figure import draw_plan
 from tasks.losses import loss_text
+from tasks.measured import measured_text
 from tasks.report.artifacts import subtree_table, summary_markdown
 from tasks.report.data import (
     ReportData,
     ReportImage,
+    ReportPair,
     ReportSetAside,
     ReportStage,
     ReportSubtree,
 )
-from tasks.report.gallery import gallery_groups, names, worst_cards
+from tasks.report.gallery import gallery_groups, names, pair_cards, worst_cards
 from tasks.report.headline import claim, duration, headline
 from tasks.report.template import policy_hash, render, source
 from tasks.report.thumbnail import data_uri, small_copy, thumbnail, thumbnail_side
@@ -25,6 +27,7 @@ from tasks.report.thumbnail import data_uri, small_copy, thumbnail, thumbnail_si
 __all__ = [
     "ReportData",
     "ReportImage",
+    "ReportPair",
     "ReportSetAside",
     "ReportStage",
     "ReportSubtree",
@@ -56,6 +59,8 @@ def render_report(data: ReportData) -> str:
         gallery_groups=gallery_groups(data),
         worst=worst_cards(data),
         lost=loss_text(data.losses),
+        pairs=pair_cards(data),
+        measured=measured_text(data.measured) if data.measured else "",
         subtrees=subtree_table(data),
         stages=_shares(data),
         wide=Markup(draw_plan(data.plan, width=WIDE, names=names(data), pictures=_strip(data))),

@@ -18,6 +18,7 @@ from tasks.handover.tables import write_tables
 from tasks.ledger import (
     StoredRendition,
     load_images,
+    load_pairs,
     load_plan,
     load_renditions,
     load_run_prompts,
@@ -31,7 +32,7 @@ from tasks.ledger import (
 from tasks.object_keys import manifest_key, report_key
 from tasks.renditions import make_renditions, rendition_key
 from tasks.report.check import Checked, check_night
-from tasks.report.gather import gather_report
+from tasks.report.gather import gather_report, measured_of
 from tasks.report.links import make_link
 from tasks.report.page import ReportData, render_report
 from tasks.settings import Settings
@@ -102,7 +103,7 @@ def write_manifest(stores: Stores, settings: Settings, run: uuid.UUID) -> str:
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
-        files = load_renditions(session, run)
+        files, pairs = load_renditions(session, run), load_pairs(session, run)
     renditions = {leaf: list(some) for leaf, some in groupby(files, lambda each: each.leaf)}
     leaf_of = {leaf.content_key: number for number, leaf in enumerate(night.leaves)}
     rows = []
@@ -116,6 +117,8 @@ def write_manifest(stores: Stores, settings: Settings, run: uuid.UUID) -> str:
         entry["prompt"] = prompt.text
         if leaf is not None:
             entry["loss"] = night.leaves[leaf].loss
+        if leaf in pairs:
+            entry["measured"] = {"loss": pairs[leaf].loss, "distance": pairs[leaf].distance}
         if image is not None:
             entry |= {"key": image.key, "sha256": image.sha256, "bytes": image.bytes}
             entry |= {"width": image.width, "height": image.height}
@@ -134,6 +137,9 @@ def write_manifest(stores: Stores, settings: Settings, run: uuid.UUID) -> str:
         "evaluations": facts.evaluations_planned,
         "evaluations_standard": facts.evaluations_standard,
         "loss": None if facts.losses is None else facts.losses.mean,
+        "measured": None
+        if (found := measured_of(night, pairs.values())) is None
+        else asdict(found),
         "images": rows,
         "set_aside": [
             {

@@ -8,7 +8,8 @@ from datetime import datetime
 from tasks.states import Stage
 
 BEFORE = (Stage.READ, Stage.EMBED, Stage.PLAN)  # stages before the run was stored
-PAID = (Stage.LOAD, Stage.PROBE, Stage.DENOISE, Stage.DECODE)  # stages that hold the device
+# Stages that hold the device.
+PAID = (Stage.LOAD, Stage.PROBE, Stage.DENOISE, Stage.DECODE, Stage.SAMPLE)
 WAIT, STORE, PUBLISH = "wait for a worker", "ledger and storage", "check and publish"
 
 Span = tuple[datetime, datetime]

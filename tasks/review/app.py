@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from hierdiff_core.errors import HierdiffError
 from tasks.errors import ChangedPicture, UnknownPicture
 from tasks.ledger import record_verdicts
-from tasks.object_keys import picture_key, preview_key
+from tasks.object_keys import picture_key, plain_key, preview_key
 from tasks.report.template import policy_hash, render, source
 from tasks.report.thumbnail import small_copy
 from tasks.review.give import Said
@@ -53,6 +53,7 @@ def make_app(review: Review, token: str) -> FastAPI:
     app.exception_handler(HierdiffError)(_refuse)
     _serve_night(app, review)
     _serve_pictures(app, review)
+    _serve_plain(app, review)
     return app
 
 
@@ -116,6 +117,18 @@ def _serve_pictures(app: FastAPI, review: Review) -> None:
             raise HTTPException(404, "no such preview")
         body = bucket.get(preview_key(sha256), sha256)
         return Response(body, media_type="image/webp", headers=_FOREVER)
+
+
+def _serve_plain(app: FastAPI, review: Review) -> None:
+    bucket = review.stores.bucket
+    plain = {each[:16]: each for each in review.night.plain}
+
+    @app.get("/plain/{name}")
+    def without_sharing(name: str) -> Response:
+        if name not in plain:
+            raise HTTPException(404, "no such picture")
+        body = bucket.get(plain_key(plain[name]), plain[name])
+        return Response(body, media_type="image/png", headers=_FOREVER)
 
 
 def _page(review: Review) -> tuple[str, str]:

@@ -12,11 +12,13 @@ from tasks.ledger import (
     NightPlan,
     RunSummary,
     StoredImage,
+    StoredPair,
     StoredVerdict,
     find_verdicts,
     latest_run,
     list_verdicts,
     load_images,
+    load_pairs,
     load_plan,
     load_previews,
     load_run_prompts,
@@ -44,6 +46,7 @@ class ReviewPicture:
     kept: bool
     loss: float | None  # predicted
     own: int  # steps for it alone
+    pair: StoredPair | None  # of the sample: measured against the plain one
 
     @property
     def id(self) -> str:
@@ -65,8 +68,14 @@ class ReviewNight:
 
     @property
     def digests(self) -> set[str]:
-        """All pictures that the page may ask for, by sha256."""
+        """All pictures that the page may ask for, by sha256, but for plain ones."""
         return {each.sha256 for each in self.pictures.values()} | set(self.before.values())
+
+    @property
+    def plain(self) -> set[str]:
+        """The pictures without sharing that the page may ask for, by sha256."""
+        pairs = (each.pair for each in self.pictures.values())
+        return {each.plain for each in pairs if each is not None}
 
 
 def read_night(stores: Stores, run: uuid.UUID) -> ReviewNight:
@@ -74,13 +83,14 @@ def read_night(stores: Stores, run: uuid.UUID) -> ReviewNight:
     with stores.session() as session:
         facts, plan = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
+        pairs = load_pairs(session, run)
         previews, reused = load_previews(session, run), reused_segments(session, run)
         earlier = latest_run(session, facts.catalogue, before=facts.business_date)
         before = {} if earlier is None else named_pictures(session, earlier)
     asked: dict[str, list[Prompt]] = defaultdict(list)
     for prompt in prompts:
         asked[content_key(prompt)].append(prompt)
-    pictures = _pictures(plan, asked, images, reused)
+    pictures = _pictures(plan, asked, images, pairs, reused)
     digests = {name: each.sha256 for each in pictures for name in each.names}
     return ReviewNight(
         facts=facts,
@@ -138,6 +148,7 @@ def describe(stores: Stores, night: ReviewNight, picture: ReviewPicture) -> dict
         ],
         "siblings": [at[place] for place in near if place in at][:_SIBLINGS],
         "shared": 0 if shared is end else shared.stop,
+        "plain": "" if picture.pair is None else picture.pair.plain[:_SHORT],
         "before": before[:_SHORT] if before != picture.sha256 else "same",
         "history": [_said(each) for each in sorted(said, key=lambda each: each.created_at)],
     }
@@ -147,6 +158,7 @@ def _pictures(
     night: NightPlan,
     asked: Mapping[str, list[Prompt]],
     images: Mapping[int, StoredImage],
+    pairs: Mapping[int, StoredPair],
     reused: set[int],
 ) -> list[ReviewPicture]:
     plan = night.plan
@@ -158,7 +170,8 @@ def _pictures(
         if leaf not in images or not prompts:  # not made, or forgotten
             continue
         end = plan.leaf_segment(leaf)
-        facts = (group_of[at], end.id in reused, night.leaves[leaf].loss, end.steps)
+        loss, pair = night.leaves[leaf].loss, pairs.get(leaf)
+        facts = (group_of[at], end.id in reused, loss, end.steps, pair)
         names = tuple(each.name for each in prompts)
         found.append(ReviewPicture(at, names, prompts[0].text, images[leaf].sha256, *facts))
     return found
@@ -166,7 +179,9 @@ def _pictures(
 
 def _line(picture: ReviewPicture, said: StoredVerdict | None) -> list[object]:
     verdict = ("", "", "") if said is None else (said.verdict, said.reason, said.reviewer)
-    facts = (picture.group, int(picture.kept), picture.loss, picture.own)
+    pair = picture.pair
+    measured = (None, None) if pair is None else (pair.loss, pair.distance)
+    facts = (picture.group, int(picture.kept), picture.loss, picture.own, *measured)
     return [picture.id, picture.names, picture.prompt, *facts, *verdict]
 
 

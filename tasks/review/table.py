@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TextIO
 
+from sqlalchemy.orm import Session
+
 from hierdiff_core.cell import is_absent
 from hierdiff_core.errors import HierdiffError
 from hierdiff_core.printable import printable_line
@@ -17,6 +19,9 @@ from tasks.ledger import (
     StoredVerdict,
     catalogue_of_run,
     find_verdicts,
+    load_images,
+    load_pairs,
+    load_plan,
     record_verdicts,
 )
 from tasks.rejected import Rejected
@@ -27,6 +32,7 @@ from tasks.states import VerdictState
 from tasks.stores import Stores
 
 COLUMNS = ("reference", "verdict", "reason", "reviewer", "at", "sha256")
+FACTS = ("loss", "measured_loss", "distance")  # that stand beside them; not read back
 _LENGTH = 300  # characters of the line of a bad row
 _WORDS = {"accept": "accepted", "reject": "rejected", "withdraw": "withdrawn"}
 
@@ -71,16 +77,29 @@ def export_verdicts(stores: Stores, run: uuid.UUID, file: TextIO) -> int:
     with stores.session() as session:
         catalogue, pictures = catalogue_of_run(session, run), read_pictures_of(session, run)
         known = find_verdicts(session, catalogue, set(pictures.digests.values()))
+        losses = _losses(session, run)
     table = csv.writer(file)
-    table.writerow(COLUMNS)
+    table.writerow((*COLUMNS, *FACTS))
     for name, sha256 in pictures.digests.items():
         said = known.get(sha256)
         facts = ("", "", "", "")
         if said is not None:
             at = said.created_at.isoformat(timespec="seconds")
             facts = (said.verdict.value, said.reason, said.reviewer, at)
-        table.writerow([*map(_cell, (name, *facts)), sha256])
+        table.writerow([*map(_cell, (name, *facts)), sha256, *losses[sha256]])
     return len(pictures.digests)
+
+
+def _losses(session: Session, run: uuid.UUID) -> dict[str, tuple[object, ...]]:
+    """Return the facts of each picture by its sha256: predicted, then measured, if it was."""
+    leaves, pairs = load_plan(session, run).leaves, load_pairs(session, run)
+    found = {}
+    for leaf, image in load_images(session, run).items():
+        pair = pairs.get(leaf)
+        measured = (None, None) if pair is None else (pair.loss, pair.distance)
+        rounded = ("" if each is None else f"{each:.4g}" for each in (leaves[leaf].loss, *measured))
+        found[image.sha256] = tuple(rounded)
+    return found
 
 
 def _read(row: SourceRow) -> Said | None:

@@ -10,7 +10,7 @@ const make = (name, className = "", text = "") => {
 // The link's token is kept in a cookie from here on, and in no history.
 history.replaceState(null, "", "/");
 
-const FIELDS = ["id", "names", "prompt", "group", "kept", "loss", "own", "verdict", "reason", "reviewer"];
+const FIELDS = ["id", "names", "prompt", "group", "kept", "loss", "own", "measured", "distance", "verdict", "reason", "reviewer"];
 const APART = 1; // predicted loss above which a picture is told apart
 const grid = one("#grid"), viewer = one("#viewer"), ask = one("#ask"), sheet = one("#sheet");
 let night = { pictures: [], groups: [] };
@@ -99,6 +99,8 @@ const drawTile = (picture, at, column) => {
 const facts = (picture) => [
   picture.kept ? "kept" : "new",
   picture.loss === null ? "" : `loses ${percent(picture.loss)}`,
+  picture.measured === null ? "" : `measured ${percent(picture.measured)}`,
+  picture.measured === null && picture.distance !== null ? `${picture.distance.toFixed(2)} apart` : "",
 ].filter(Boolean).join(" · ");
 
 const paint = (tile, picture) => {
@@ -134,10 +136,14 @@ const go = (at, focus = true) => {
   if (focus && !viewer.open) tile.focus({ preventScroll: true });
 };
 
+// By how much sharing hurt a picture of the sample; others come last.
+const badness = (picture) => picture.measured ?? picture.distance ?? -Infinity;
+
 // Choosing which pictures are shown, and in which order.
 const ORDERS = {
   plan: () => 0,
   worst: (a, b) => (b.loss ?? -1) - (a.loss ?? -1),
+  measured: (a, b) => badness(b) - badness(a) || 0,
   reference: (a, b) => a.names[0].localeCompare(b.names[0], "en", { numeric: true }),
 };
 const KINDS = {
@@ -145,6 +151,7 @@ const KINDS = {
   new: (each) => !each.kept,
   kept: (each) => each.kept,
   apart: (each) => each.loss > APART,
+  measured: (each) => each.distance !== null,
 };
 const choose = () => {
   const value = (name) => one(`#${name}`).value;
@@ -284,8 +291,8 @@ const open = async (at) => {
   ].join(" · ");
   showVerdict(picture);
   for (const list of all("ol, ul", viewer)) list.replaceChildren();
-  one(".opened").classList.remove("two");
-  one(".before", viewer).hidden = true;
+  one(".opened").classList.remove("two", "three");
+  for (const figure of all(".plain, .before", viewer)) figure.hidden = true;
   if (!viewer.open) viewer.showModal();
   const answer = await fetch(`/pictures/${picture.id}`).catch(() => null);
   if (answer?.ok && viewer.open && chosen[here] === picture) showMore(picture, await answer.json());
@@ -311,7 +318,13 @@ const showMore = (picture, more) => {
     return item;
   }));
   const before = more.before && more.before !== "same";
-  one(".opened").classList.toggle("two", Boolean(before));
+  one(".opened").classList.toggle("two", Boolean(before) !== Boolean(more.plain));
+  one(".opened").classList.toggle("three", Boolean(before && more.plain));
+  one(".plain", viewer).hidden = !more.plain;
+  if (more.plain) {
+    one(".plain img", viewer).src = `/plain/${more.plain}`;
+    one(".plain img", viewer).alt = `${picture.names[0]}, made without sharing`;
+  }
   one(".before", viewer).hidden = !before;
   if (before) {
     one(".before img", viewer).src = `/full/${more.before}`;

@@ -40,6 +40,7 @@ from tasks.worker.attempt import Attempt, Progress
 from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of, states_of
 from tasks.worker.loading import load_denoiser
 from tasks.worker.missing_previews import preview_missing
+from tasks.worker.plain import make_plain_pictures
 from tasks.worker.seconds import record_seconds
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
 from tasks.worker.shard import (
@@ -90,6 +91,7 @@ def denoise_shard(
             _draw(attempt, work.undrawn())
             _denoise(attempt)
             preview_missing(attempt)
+            make_plain_pictures(attempt)
             check_set_aside(stores, attempt.work)
         finally:
             # Who gave up waiting for a store has none to write to.

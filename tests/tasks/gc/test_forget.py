@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from sqlalchemy import text
@@ -14,7 +16,7 @@ from tasks.errors import LeaseHeld, NightTaken, UnknownRow
 from tasks.forget import Asked, find_traces, forget_rows
 from tasks.gc.collect import collect_garbage
 from tasks.gc.retention import Retention
-from tasks.object_keys import checkpoint_key, picture_key
+from tasks.object_keys import checkpoint_key, picture_key, plain_key
 from tasks.rejected import Rejected
 from tasks.settings import Settings
 from tasks.states import RunState, VerdictState
@@ -51,6 +53,18 @@ def words_in_ledger(stores: Stores, word: str) -> list[str]:
     return found
 
 
+def pair_row(stores: Stores, run: UUID, key: str) -> str:
+    """Store a picture without sharing beside that of a row; return the key of its object."""
+    body = b"made without sharing"
+    sha256 = hashlib.sha256(body).hexdigest()
+    stores.bucket.put(plain_key(sha256), body)
+    with stores.session() as session:
+        leaf = [each.content_key for each in ledger.load_plan(session, run).leaves].index(key)
+        picture = ledger.load_images(session, run)[leaf].sha256
+        ledger.record_pairs(session, run, [ledger.StoredPair(leaf, picture, sha256, 20, 8)])
+    return plain_key(sha256)
+
+
 def test_what_would_be_erased_is_shown_and_nothing_changes(stores: Stores) -> None:
     make_nights(stores, (1, 2, 3, 4), (1, 2, 3, 5))
     before = (keys(stores), count(stores, "prompts"), count(stores, "images"))
@@ -70,14 +84,14 @@ def test_a_forgotten_row_is_in_no_table_and_its_objects_are_gone(
         ledger.note_remakes(session, ledger.claim_night(session, "shop", date_of(0)).batch, remade)
         said = ledger.NewVerdict("SKU-2", 1, "a" * 64, VerdictState.REJECTED, "not a mug 2")
         ledger.record_verdicts(session, "shop", [said])
+    plain = pair_row(stores, nights[0].run, content_key(nights[0].prompts[1]))
     shown = find_traces(stores, ROW)
     erased, results = forget_rows(stores, settings, ROW)
     assert erased == shown
     for word in ("SKU-2", "mug 2"):
         assert words_in_ledger(stores, word) == []
     gone = {picture_key(each) for each in erased.pictures}
-    gone |= {checkpoint_key(each) for each in erased.splits}
-    assert gone
+    gone |= {checkpoint_key(each) for each in erased.splits} | {plain}
     assert not gone & keys(stores)
     assert dangling(stores) == []
     key = content_key(nights[0].prompts[1])

@@ -39,6 +39,7 @@ def test_two_subtrees_side_by_side_take_their_time_once() -> None:
         Stage.PROBE: 0.0,
         Stage.DENOISE: 6.0,
         Stage.DECODE: 0.0,
+        Stage.SAMPLE: 0.0,
         STORE: 2.0,
         PUBLISH: 3.0,
     }
