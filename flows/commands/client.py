@@ -44,7 +44,7 @@ def prefect(settings: Settings) -> Iterator[str]:
     if url := os.environ.get("PREFECT_API_URL"):
         client: AbstractContextManager[object] = temporary_settings({PREFECT_API_URL: url})
     elif url := stack.get("PREFECT_API_URL"):
-        client = connected({"PREFECT_API_URL": url})
+        client = connected({name: stack[name] for name in stack if name.startswith("PREFECT_")})
     elif url := PREFECT_API_URL.value():
         client = nullcontext()
     else:

@@ -110,7 +110,7 @@ def _defaults(shop: Path) -> Iterator[None]:
 
 
 def _night(stack: Stack, out: Path, started: float, keep: bool) -> int:
-    click.echo(f"watch it in the Prefect UI: {stack.ui_url}")
+    click.echo(f"watch it in the Prefect UI: {stack.ui_url} (password {stack.password})")
     with connected(stack.addresses):
         settings = read_settings()
         start = NightStart(CATALOGUE, date_in_zone(settings.timezone), settings.night)

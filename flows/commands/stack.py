@@ -32,6 +32,7 @@ def standalone(port: int, gpus: int | None) -> None:
     home = read_settings().home
     with embedded.standalone(home, gpus=gpus, port=port, announce=click.echo) as stack:
         click.echo(f"\n  Prefect UI   {stack.ui_url}")
+        click.echo(f"  password     {stack.password}")
         click.echo(f"  files        {stack.home}")
         click.echo("  stop         Ctrl-C\n")
         threading.Event().wait()

@@ -44,7 +44,8 @@ def prepare_home(home: Path) -> Path:
     home = home.expanduser().resolve()
     try:
         for name in ("logs", "prefect", "s3", "tmp"):
-            (home / name).mkdir(parents=True, exist_ok=True)
+            # Pictures, prompts and logs are nobody else's on this machine.
+            (home / name).mkdir(parents=True, mode=0o700, exist_ok=True)
     except OSError as error:
         raise UnusableHome(home=home, reason=error.strerror) from None
     return home
@@ -90,6 +91,17 @@ def read_credentials(home: Path) -> Credentials:
         made = {"access_key": secrets.token_hex(10), "secret_key": secrets.token_hex(20)}
         write_private(path, json.dumps(made))
     return Credentials(**json.loads(path.read_text()))
+
+
+def read_password(home: Path) -> str:
+    """Return what the home's Prefect server asks for, made at random at the first start.
+
+    It is kept, so that a browser which knows it is let in tomorrow, too.
+    """
+    path = home / "prefect.password"
+    if not path.exists():
+        write_private(path, f"hierdiff:{secrets.token_urlsafe(18)}\n")
+    return path.read_text().strip()
 
 
 def write_stack_file(home: Path, environment: Mapping[str, str]) -> None:

@@ -81,11 +81,10 @@ def worker_polls(worker: Service) -> bool:
 def connected(addresses: Mapping[str, str]) -> Iterator[None]:
     """Make this process a client of a stack: our settings and Prefect's point at it."""
     before = dict(os.environ)
-    for name in ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING"):
-        os.environ.pop(name, None)
+    os.environ.pop("PREFECT_API_KEY", None)
     os.environ.update({**addresses, **without_proxy(before)})
     try:
-        with pointed_at(addresses["PREFECT_API_URL"]):
+        with pointed_at(addresses):
             yield
     finally:
         os.environ.clear()
@@ -93,8 +92,8 @@ def connected(addresses: Mapping[str, str]) -> Iterator[None]:
 
 
 @contextmanager
-def pointed_at(url: str) -> Iterator[None]:
-    """Point Prefect's clients of this thread at a stack, without the credentials of any server."""
+def pointed_at(addresses: Mapping[str, str]) -> Iterator[None]:
+    """Point Prefect's clients of this thread at a stack, without the key of any other server."""
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_KEY,
@@ -102,8 +101,8 @@ def pointed_at(url: str) -> Iterator[None]:
         temporary_settings,
     )
 
-    foreign = {PREFECT_API_KEY, PREFECT_API_AUTH_STRING}
-    with temporary_settings({PREFECT_API_URL: url}, restore_defaults=foreign):
+    own = {each: addresses[each.name] for each in (PREFECT_API_URL, PREFECT_API_AUTH_STRING)}
+    with temporary_settings(own, restore_defaults={PREFECT_API_KEY}):
         yield
 
 

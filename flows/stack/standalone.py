@@ -23,6 +23,7 @@ from flows.stack.home import (
     locked,
     prepare_home,
     read_credentials,
+    read_password,
     write_stack_file,
 )
 from flows.stack.services import Guard, Service, listens, started_on_free_port
@@ -53,6 +54,11 @@ class Stack:
     def ui_url(self) -> str:
         """The Prefect UI, for people."""
         return self.api_url.removesuffix("/api")
+
+    @property
+    def password(self) -> str:
+        """What the Prefect server asks for, from people and programs."""
+        return self.addresses["PREFECT_API_AUTH_STRING"]
 
 
 @contextmanager
@@ -170,10 +176,15 @@ class _Start:
         self._done("S3")
 
     def _start_prefect(self) -> None:
+        # Whoever may start flow runs has the workers do whatever their user can.
+        password = read_password(self.stack.home)
+        self.stack.addresses["PREFECT_API_AUTH_STRING"] = password
+
         def on_port(port: int) -> Service:
             url = f"http://127.0.0.1:{port}/api"
             self.stack.addresses["PREFECT_API_URL"] = url
-            command, environment = orchestrator.server_command(port), {"PREFECT_API_URL": url}
+            command = orchestrator.server_command(port)
+            environment = {"PREFECT_API_URL": url, "PREFECT_SERVER_API_AUTH_STRING": password}
             return self._service(
                 "prefect",
                 command,
@@ -185,7 +196,7 @@ class _Start:
         # Imported late: Prefect takes a second or two to import, and its server more to start.
         from flows.deployments import register_pools
 
-        with orchestrator.pointed_at(self.stack.api_url):
+        with orchestrator.pointed_at(self.stack.addresses):
             register_pools(read_settings(home=self.stack.home).text_pool)
         self._done("Prefect")
 
@@ -217,7 +228,7 @@ class _Start:
 
         settings, log = read_settings(home=self.stack.home), self._log("deployments")
         pool, file = settings.text_pool, self.prefect_yaml
-        with orchestrator.pointed_at(self.stack.api_url):
+        with orchestrator.pointed_at(self.stack.addresses):
             register_deployments(self.base, log, settings.night, file, text_pool=pool)
         self._done("deployments")
 

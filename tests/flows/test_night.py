@@ -365,12 +365,11 @@ def create_flow_run(stack: Stack, start: NightStart, **given: object) -> uuid.UU
 
 def cancel_as_the_ui_does(stack: Stack, flow_run: uuid.UUID) -> None:
     state = {"type": "CANCELLING", "name": "Cancelling"}
-    address = f"{stack.api_url}/flow_runs/{flow_run}/set_state"
-    httpx.post(address, json={"state": state}, trust_env=False).raise_for_status()
+    send(stack, "POST", f"{flow_run}/set_state", {"state": state})
 
 
 def delete(stack: Stack, flow_run: uuid.UUID) -> None:
-    httpx.delete(f"{stack.api_url}/flow_runs/{flow_run}", trust_env=False).raise_for_status()
+    send(stack, "DELETE", str(flow_run))
 
 
 def status_of(night: SmallNight) -> str:
@@ -440,10 +439,14 @@ def retry_as_the_ui_does(stack: Stack, flow_run: uuid.UUID) -> None:
 
 
 def set_state(stack: Stack, flow_run: uuid.UUID, state: dict[str, str]) -> None:
-    httpx.post(
-        f"{stack.api_url}/flow_runs/{flow_run}/set_state",
-        json={"state": state, "force": True},
-        trust_env=False,
+    send(stack, "POST", f"{flow_run}/set_state", {"state": state, "force": True})
+
+
+def send(stack: Stack, method: str, path: str, body: object = None) -> None:
+    """Send what the UI sends of a flow run, with the password that was typed there."""
+    account, address = stack.password.split(":"), f"{stack.api_url}/flow_runs/{path}"
+    httpx.request(
+        method, address, json=body, auth=httpx.BasicAuth(*account), trust_env=False
     ).raise_for_status()
 
 

@@ -19,10 +19,12 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from sqlalchemy import make_url
 
+from flows.commands.client import prefect
 from flows.errors import StackRunning
 from flows.stack import guard
 from flows.stack.orchestrator import connected
 from flows.stack.standalone import Stack, standalone
+from tasks.settings import read_settings
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +111,10 @@ def ask(deployment: str, note: Path, timeout: float) -> FlowRun:
     )
 
 
+def account(stack: Stack) -> httpx.BasicAuth:
+    return httpx.BasicAuth(*stack.password.split(":"))
+
+
 def is_flow_run(process: psutil.Process) -> bool:
     return "PREFECT__FLOW_RUN_ID" in process.environ()
 
@@ -144,7 +150,7 @@ def test_the_server_schedules_the_nights_to_come(stack: Stack) -> None:
         asked = {"deployments": {"name": {"any_": ["nightly"]}}}
         asked |= {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         url = f"{stack.api_url}/flow_runs/count"
-        return int(httpx.post(url, json=asked, trust_env=False).text)
+        return int(httpx.post(url, json=asked, auth=account(stack), trust_env=False).text)
 
     eventually(lambda: scheduled() > 0, "the cron schedule made no run")
 
@@ -152,13 +158,30 @@ def test_the_server_schedules_the_nights_to_come(stack: Stack) -> None:
 def test_secrets_are_for_the_owner_only_and_on_no_command_line(stack: Stack) -> None:
     assert (stack.home / "stack.env").stat().st_mode & 0o777 == 0o600
     assert (stack.home / "s3.json").stat().st_mode & 0o777 == 0o600
-    secret = stack.addresses["HIERDIFF_S3_SECRET_KEY"]
-    assert secret not in repr(stack)
+    assert (stack.home / "prefect.password").stat().st_mode & 0o777 == 0o600
     lines = [process.cmdline() for process in guard.marked(f"{stack.home}#")]
     assert lines
-    assert not any(secret in word for line in lines for word in line)
-    for log in (stack.home / "logs").iterdir():
-        assert secret not in log.read_text(errors="replace")
+    for secret in (stack.addresses["HIERDIFF_S3_SECRET_KEY"], stack.password.split(":")[1]):
+        assert secret not in repr(stack)
+        assert not any(secret in word for line in lines for word in line)
+        for log in (stack.home / "logs").iterdir():
+            assert secret not in log.read_text(errors="replace")
+
+
+def test_nobody_starts_a_flow_run_without_the_password_of_the_home(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def status(auth: httpx.BasicAuth | None) -> int:
+        url = f"{stack.api_url}/flow_runs/count"
+        return httpx.post(url, json={}, auth=auth, trust_env=False).status_code
+
+    assert (status(None), status(httpx.BasicAuth("hierdiff", "guessed"))) == (401, 401)
+    assert status(account(stack)) == 200
+    assert len(stack.password) > 20
+    monkeypatch.setenv("HIERDIFF_HOME", str(stack.home))
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", "of:another server")
+    with prefect(read_settings()) as url:  # a command in another shell, with nothing set
+        assert url == stack.api_url
 
 
 def test_a_second_stack_on_the_same_home_is_refused_in_one_line(stack: Stack) -> None:
