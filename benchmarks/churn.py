@@ -23,7 +23,13 @@ from hierdiff_core.plan import CALIBRATED, PAPER, Plan
 from hierdiff_core.planners import PlanSettings, Stand, extend_forest, plan_forest
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.recipe import Recipe
-from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from hierdiff_core.standing import (
+    Founder,
+    KnownFounders,
+    StandingForest,
+    StandingSegment,
+    make_standing,
+)
 
 TITLE = "Nights that build on nights: the price of a catalogue that changes"
 PLANNERS = (PAPER, CALIBRATED)
@@ -154,7 +160,8 @@ def extend(
     pictures = standing.pictures(group.recipe.steps)
     kept = {leaf: pictures[key] for leaf, key in enumerate(group.content_keys) if key in pictures}
     new = [leaf for leaf in range(len(group.prompts)) if leaf not in kept]
-    founders = pool.rows([each.content_key for each in standing.prompts])
+    steering = pool.rows([each.content_key for each in standing.prompts])
+    founders = KnownFounders(standing, steering)
     vectors = pool.rows([group.content_keys[leaf] for leaf in new])
     stand = Stand(standing, founders, kept, tuple(new), vectors)
     return extend_forest([group], [stand], settings, like)

@@ -28,12 +28,18 @@ PlanTexts = Callable[[Vectors, Sequence[str]], Plan]  # of their vectors and key
 
 
 def make_branches(
-    group: Group, stand: Stand, settings: PlanSettings, gains: Gains, plan: PlanTexts
+    group: Group,
+    stand: Stand,
+    settings: PlanSettings,
+    find_gains: Callable[[], Gains],
+    plan: PlanTexts,
 ) -> tuple[Branch, ...]:
-    """Return the branches of a group's new leaves; `gains` and `plan` are a planner's own."""
+    """Return the branches of a group's new leaves; `find_gains` and `plan` are a planner's own."""
     most = steps_shared(settings.shared, group.recipe.evaluations)
     place, going = _places(stand), dict[int, list[Siblings]]()
-    for split, each in _siblings_by_split(group, stand, settings, gains, most):
+    joins = settings.joins and len(stand.forest.splits(group.recipe.evaluations)) > 0
+    gains = find_gains() if joins else None
+    for split, each in _siblings_by_split(group, stand, gains, most):
         going.setdefault(split, []).append(each)
     made = []
     for split, siblings in sorted(going.items()):
@@ -45,7 +51,7 @@ def make_branches(
 
 
 def _siblings_by_split(
-    group: Group, stand: Stand, settings: PlanSettings, gains: Gains, most: int
+    group: Group, stand: Stand, gains: Gains | None, most: int
 ) -> Iterator[tuple[int, Siblings]]:
     """Yield siblings with the split that each goes on from.
 
@@ -54,13 +60,13 @@ def _siblings_by_split(
     forest, steps, place = stand.forest, group.recipe.evaluations, _places(stand)
 
     def find_splits(below: int) -> list[int]:
-        if not settings.joins:
+        if gains is None:
             return [NO_SPLIT] * len(stand.new)
         return best_splits(forest, below, len(stand.new), gains).tolist()
 
     late = find_splits(steps)
     early = find_splits(most + 1) if group.has_variants else late
-    ends = forest.pictures(steps) if group.has_variants and settings.joins else {}
+    ends = forest.pictures(steps) if group.has_variants and gains is not None else {}
     for each in find_siblings(stand.new, group.content_keys, group.text_keys):
         row, apart = place[each.steering], each.variants
         if each.first is not None:

@@ -15,7 +15,14 @@ from sklearn.metrics.pairwise import euclidean_distances
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
 from hierdiff_core.clustering.linkage import LINKAGES
 from hierdiff_core.schedule import Schedule
-from hierdiff_core.standing import NO_SPLIT, Ids, StandingForest, Vectors
+from hierdiff_core.standing import (
+    NO_SPLIT,
+    Founders,
+    Ids,
+    StandingForest,
+    Vectors,
+    unit_vectors,
+)
 
 # Takes some of N prompts and of S segments; returns what each prompt gains by sharing the steps of
 # each segment, (rows, segments), -inf where it may not.
@@ -26,20 +33,18 @@ _NEARNESS = 1e-3
 
 
 def gains_by_thresholds(
-    vectors: Vectors, forest: StandingForest, founders: Vectors, schedule: Schedule, linkage: str
+    vectors: Vectors, forest: StandingForest, founders: Founders, schedule: Schedule, linkage: str
 ) -> Gains:
-    """Return the rule of the paper's trees, for vectors (N, D) and those of the founders (F, D).
+    """Return the rule of the paper's trees, for vectors (N, D).
 
     A prompt shares step k where the height at which it would merge with the founders is below
     phi(k); phi falls, so the last step of a segment decides.
     """
     rule, phi = LINKAGES[linkage], schedule.phi()
     if rule.normalises:
-        vectors, founders = (
-            each / np.linalg.norm(each, axis=1, keepdims=True) for each in (vectors, founders)
-        )
+        vectors = unit_vectors(vectors)
     shared, place = _places(forest, schedule.steps)
-    sums, own = forest.sums(founders, shared), np.einsum("nd,nd->n", vectors, vectors)
+    sums, own = founders.sums(shared, rule.normalises), np.einsum("nd,nd->n", vectors, vectors)
     squares = np.einsum("sd,sd->s", sums, sums)
 
     def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
@@ -48,7 +53,7 @@ def gains_by_thresholds(
         one, sizes = np.ones(1), forest.sizes[segments].astype(np.float64)
         heights = rule.height(products, own[rows, None], squares[here], one, sizes)
         steps = forest.stops[segments] - forest.starts[segments]
-        allowed = heights < phi[forest.stops[segments] - 1]
+        allowed = heights < phi[forest.stops[segments] - 1]  # never where a sum is not known
         return np.where(allowed, steps - _NEARNESS * heights / max(schedule.tau, 1e-300), -np.inf)
 
     return gains
@@ -57,17 +62,20 @@ def gains_by_thresholds(
 def gains_by_price(
     vectors: Vectors,
     forest: StandingForest,
-    founders: Vectors,
+    founders: Founders,
     solver: CalibratedSolver,
     price: float,
 ) -> Gains:
-    """Return the rule of calibrated plans, for vectors (N, D) and those of the founders (F, D).
+    """Return the rule of calibrated plans, for vectors (N, D).
 
     A step gains the price of its evaluation and adds the excess of sharing it, the squared distance
     of the prompt's point from that of the founders' mean.
     """
     shared, place = _places(forest, len(solver.levels))
-    means = forest.sums(founders, shared) / forest.sizes[shared, None].astype(founders.dtype)
+    sums = founders.sums(shared, False)
+    unknown = np.isnan(sums).any(axis=1)
+    sums[unknown] = 0
+    means = sums / forest.sizes[shared, None].astype(sums.dtype)
     points, size = solver.points(np.concatenate([vectors, means])), len(vectors)
 
     def gains(rows: slice, segments: Ids) -> npt.NDArray[np.floating]:
@@ -79,6 +87,7 @@ def gains_by_price(
             spared = sum(points.price(k) for k in range(start + 1, stop + 1))
             apart = euclidean_distances(places[:count], places[count:], squared=True)
             found[:, here] = price * spared - apart
+        found[:, unknown[place[segments]]] = -np.inf
         return found
 
     return gains

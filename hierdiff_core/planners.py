@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +23,12 @@ from hierdiff_core.grafting import Branch, graft
 from hierdiff_core.plan import CALIBRATED, PAPER, Plan, PlannedTree, make_plan
 from hierdiff_core.prices import step_prices
 from hierdiff_core.schedule import least_evaluations, make_schedule, solve_tau
-from hierdiff_core.standing import Founder, StandingForest
+from hierdiff_core.standing import Founder, Founders, StandingForest
 from hierdiff_core.variants import plan_variants
 
 if TYPE_CHECKING:
     from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
+    from hierdiff_core.joining import Gains
 
 Vectors = npt.NDArray[np.floating]
 
@@ -58,20 +60,19 @@ class Stand:
     """What a group's prompts stand on."""
 
     forest: StandingForest
-    founders: Vectors  # (F, D) of the forest's prompts
+    founders: Founders  # of the forest
     kept: Mapping[int, int]  # leaves whose picture is stored or coming, and its segment
     new: tuple[int, ...]  # all other leaves
     vectors: Vectors  # (M, D) of the new ones
 
-    def rows(self, group: Group, guests: Sequence[Founder]) -> Vectors | None:
-        """Return the vectors of all leaves and guests, or None where founders' are not known."""
-        known = dict(zip(self.forest.prompts, self.founders, strict=False))
-        rows = {founder.content_key: row for founder, row in known.items()}
-        rows |= {
-            group.content_keys[leaf]: row for leaf, row in zip(self.new, self.vectors, strict=True)
-        }
-        wanted = [*group.content_keys, *(guest.content_key for guest in guests)]
-        return np.stack([rows[key] for key in wanted]) if rows else None
+    def rows(self, guests: Sequence[Founder]) -> Vectors:
+        """Return the vectors of all leaves, then of guests, NaN where not known."""
+        forest = self.forest
+        steering = [forest.prompts[forest.founders[end][0]] for end in self.kept.values()]
+        found = self.founders.vectors([*steering, *guests])
+        rows = np.concatenate([each for each in (self.vectors, found) if len(each)])
+        leaves = np.argsort([*self.new, *self.kept])
+        return rows[[*leaves, *range(len(leaves), len(rows))]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def plan_forest(
         planned = planner.plan(groups, vectors, settings)
         plans, trees = tuple(each.plan for each in planned), tuple(each.tree for each in planned)
     losses = [
-        _losses(group, each, rows) for group, each, rows in zip(groups, plans, vectors, strict=True)
+        _losses(group, each, partial(np.asarray, rows))
+        for group, each, rows in zip(groups, plans, vectors, strict=True)
     ]
     return key_forest(groups, plans, trees, np.concatenate(losses))
 
@@ -123,7 +125,8 @@ def extend_forest(
         check_vectors(stand.vectors, rows)
         branches = PLANNERS[like.planner].branch(group, stand, settings, like) if rows else ()
         grafted.append(graft(stand.forest, group.content_keys, stand.kept, branches, like))
-        losses.append(_losses(group, grafted[-1].plan, stand.rows(group, grafted[-1].guests)))
+        read = partial(stand.rows, grafted[-1].guests)
+        losses.append(_losses(group, grafted[-1].plan, read))
     return key_grafted(groups, grafted, np.concatenate(losses))
 
 
@@ -169,8 +172,10 @@ def branch_by_paper(
     def plan(rows: Vectors, keys: Sequence[str]) -> Plan:
         return make_plan(build_tree(rows, linkage, keys, exact=settings.exact), schedule)
 
-    gains = gains_by_thresholds(stand.vectors, stand.forest, stand.founders, schedule, linkage)
-    return make_branches(group, stand, settings, gains, plan)
+    def find_gains() -> Gains:
+        return gains_by_thresholds(stand.vectors, stand.forest, stand.founders, schedule, linkage)
+
+    return make_branches(group, stand, settings, find_gains, plan)
 
 
 def branch_by_calibration(
@@ -185,8 +190,10 @@ def branch_by_calibration(
     def plan(rows: Vectors, keys: Sequence[str]) -> Plan:
         return plan_at_price(solver.points(rows), price, keys, settings.exact).plan
 
-    gains = gains_by_price(stand.vectors, stand.forest, stand.founders, solver, price)
-    return make_branches(group, stand, settings, gains, plan)
+    def find_gains() -> Gains:
+        return gains_by_price(stand.vectors, stand.forest, stand.founders, solver, price)
+
+    return make_branches(group, stand, settings, find_gains, plan)
 
 
 def plan_by_calibration(
@@ -239,22 +246,22 @@ def _calibrated_solver(group: Group, settings: PlanSettings) -> CalibratedSolver
     return solver
 
 
-def _losses(group: Group, plan: Plan, vectors: Vectors | None) -> npt.NDArray[np.float64]:
+def _losses(group: Group, plan: Plan, read: Callable[[], Vectors]) -> npt.NDArray[np.float64]:
     """Return the predicted loss of each picture, (N,), NaN where nothing predicts it.
 
-    A loss is the excess as a share of what plain pictures miss. Vectors are those of the leaves,
-    then of founders that want no picture.
+    A loss is the excess as a share of what plain pictures miss. The vectors that are read are those
+    of the leaves, then of founders that want no picture.
     """
     from hierdiff_core.calibrated.calibration_file import find_calibrated_solver
     from hierdiff_core.calibrated.plans import leaf_excess
 
     try:
-        solver = None if vectors is None else find_calibrated_solver(group.recipe)
+        solver = find_calibrated_solver(group.recipe)
     except UnknownModel:  # a plan by the paper's planner needs no model at hand
         solver = None
-    if solver is None or vectors is None:
+    if solver is None:
         return np.full(plan.size, np.nan)
-    return leaf_excess(plan, solver.points(vectors)) / solver.calibration.misfit(plan.steps)
+    return leaf_excess(plan, solver.points(read())) / solver.calibration.misfit(plan.steps)
 
 
 def _is_calibrated(group: Group) -> bool:

@@ -7,10 +7,11 @@ the steps are paid for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ Ids = npt.NDArray[np.int64]
 Gains = npt.NDArray[np.floating]
 
 _BLOCK = 2**25  # numbers in a block of gains
+_PART = 2**13  # segments whose gains are found at once
 NO_SPLIT = -1  # stands for noise, which every prompt may start from
 
 
@@ -46,6 +48,43 @@ class StandingSegment:
 
 
 @dataclass(frozen=True, eq=False)
+class Steering:
+    """The founders of S segments, as places among prompts, in one array: millions of them."""
+
+    ends: Ids  # (S + 1,) where the founders of each segment begin
+    places: Ids
+
+    def __len__(self) -> int:
+        return len(self.ends) - 1
+
+    def __getitem__(self, segment: int) -> tuple[int, ...]:
+        if not 0 <= segment < len(self):
+            raise IndexError(segment)
+        return tuple(self.places[self.ends[segment] : self.ends[segment + 1]].tolist())
+
+    @property
+    def sizes(self) -> Ids:
+        """The number of founders of each segment, (S,)."""
+        return np.diff(self.ends)
+
+    @property
+    def segments(self) -> Ids:
+        """The segment that each of the places is of."""
+        return np.repeat(np.arange(len(self)), self.sizes)
+
+    def take(self, segments: Ids) -> Steering:
+        """Return the founders of some segments."""
+        return gather([self.places[self.ends[each] : self.ends[each + 1]] for each in segments])
+
+
+def gather(founders: Sequence[Ids]) -> Steering:
+    """Return the founders of segments, given as the places of each."""
+    sizes = np.fromiter(map(len, founders), np.int64, len(founders))
+    places = np.concatenate([np.zeros(0, dtype=np.int64), *founders])
+    return Steering(np.concatenate([[0], np.cumsum(sizes)]), places)
+
+
+@dataclass(frozen=True, eq=False)
 class StandingForest:
     """Segments of earlier nights, S of one recipe; parents come before their children."""
 
@@ -53,7 +92,7 @@ class StandingForest:
     parents: Ids  # (S,), -1 at a root
     starts: Ids  # (S,)
     stops: Ids  # (S,)
-    founders: tuple[tuple[int, ...], ...]  # of each segment: places in `prompts`
+    founders: Steering  # of each segment: places in `prompts`
     stored: npt.NDArray[np.bool_]  # (S,) whether the end state, or the picture, is stored
     coming: npt.NDArray[np.bool_]  # (S,) whether a night that is under way makes it
     prompts: tuple[Founder, ...]
@@ -102,24 +141,58 @@ class StandingForest:
         before = (each for each in reversed(self.path(end)[:-1]) if self.stops[each] <= steps)
         return next((each for each in before if self.stored[each]), NO_SPLIT)
 
-    def sums(self, vectors: Vectors, segments: Ids) -> Vectors:
-        """Return the sum of the founders of some segments, (M, D), of vectors (F, D) of `prompts`.
-
-        The product of a sparse matrix of ones: no founder's vector is copied.
-        """
-        from scipy.sparse import csr_array
-
-        founders = [self.founders[segment] for segment in segments.tolist()]
-        columns = np.fromiter(chain.from_iterable(founders), np.int64)
-        ends = np.concatenate([[0], np.cumsum(self.sizes[segments])])
-        ones = np.ones(len(columns), dtype=vectors.dtype)
-        members = csr_array((ones, columns, ends), shape=(len(segments), len(vectors)))
-        return np.asarray(members @ vectors)
-
     @cached_property
     def sizes(self) -> Ids:
         """The number of founders of each segment, (S,)."""
-        return np.array([len(each) for each in self.founders], dtype=np.int64)
+        return self.founders.sizes
+
+
+class Founders(Protocol):
+    """What is known of a standing forest's prompts."""
+
+    def sums(self, segments: Ids, units: bool) -> Vectors:
+        """Return the sum of the founders of some segments, (M, D), float32, NaN where not known.
+
+        Of their vectors, or of these scaled to length 1.
+        """
+
+    def vectors(self, prompts: Sequence[Founder]) -> Vectors:
+        """Return the vectors of some prompts, (P, D), NaN where not known."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnownFounders:
+    """Founders whose vectors (F, D) are all at hand."""
+
+    forest: StandingForest
+    rows: Vectors
+
+    def sums(self, segments: Ids, units: bool) -> Vectors:
+        """See Founders."""
+        rows = unit_vectors(self.rows) if units else self.rows
+        return sum_founders(self.forest.founders.take(segments), rows)
+
+    def vectors(self, prompts: Sequence[Founder]) -> Vectors:
+        """See Founders."""
+        places = {founder: place for place, founder in enumerate(self.forest.prompts)}
+        return self.rows[[places[founder] for founder in prompts]]
+
+
+def unit_vectors(vectors: Vectors) -> Vectors:
+    """Return vectors (N, D) scaled to length 1."""
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+def sum_founders(founders: Steering, vectors: Vectors) -> Vectors:
+    """Return the sum of each segment's founders, (M, D), of vectors (F, D) that their places name.
+
+    The product of a sparse matrix of ones: no founder's vector is copied.
+    """
+    from scipy.sparse import csr_array
+
+    ones = np.ones(len(founders.places), dtype=vectors.dtype)
+    shape = (len(founders), len(vectors))
+    return np.asarray(csr_array((ones, founders.places, founders.ends), shape=shape) @ vectors)
 
 
 def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
@@ -127,60 +200,62 @@ def make_standing(segments: Iterable[StandingSegment]) -> StandingForest:
     distinct: dict[str, StandingSegment] = {}
     for segment in segments:
         distinct.setdefault(segment.key, segment)
+    found = list(distinct.values())
+    places: dict[Founder, int] = {}
+    for founder in chain.from_iterable(each.founders for each in found):
+        places.setdefault(founder, len(places))
+    founders = [np.array([places[f] for f in each.founders], np.int64) for each in found]
+    spans = [(each.key, each.parent, each.start, each.stop) for each in found]
+    states = [(each.stored, each.coming, each.made) for each in found]
+    return arrange(spans, states, founders, tuple(places))
+
+
+def arrange(
+    spans: Sequence[tuple[str, str | None, int, int]],
+    states: Sequence[tuple[bool, bool, float]],
+    founders: Sequence[Ids],
+    prompts: tuple[Founder, ...],
+) -> StandingForest:
+    """Return the forest of distinct segments, whose parents are among them.
+
+    `spans` are their keys, those of their parents, starts and stops; `states` whether each is
+    stored or coming, and when it was made; `founders` places among the prompts.
+    """
     # A parent stops where its child starts, so it has started before.
-    ordered = sorted(distinct.values(), key=lambda each: (each.start, each.key))
-    place = {segment.key: number for number, segment in enumerate(ordered)}
-    prompts, founders = _number_founders(ordered)
+    order = sorted(range(len(spans)), key=lambda each: (spans[each][2], spans[each][0]))
+    place = {spans[segment][0]: number for number, segment in enumerate(order)}
+    parents = [NO_SPLIT if (key := spans[each][1]) is None else place[key] for each in order]
+    stored, coming, made = np.array(states, np.float64).reshape(-1, 3)[order].T
     return StandingForest(
         tuple(place),
-        np.array([place[each.parent] if each.parent else NO_SPLIT for each in ordered], np.int64),
-        np.array([each.start for each in ordered], np.int64),
-        np.array([each.stop for each in ordered], np.int64),
-        founders,
-        np.array([each.stored for each in ordered], bool),
-        np.array([each.coming for each in ordered], bool),
+        np.array(parents, np.int64),
+        np.array([spans[each][2] for each in order], np.int64),
+        np.array([spans[each][3] for each in order], np.int64),
+        gather([founders[each] for each in order]),
+        stored.astype(bool),
+        coming.astype(bool),
         prompts,
-        np.array([each.made for each in ordered], np.float64),
+        made,
     )
 
 
-def _number_founders(
-    segments: Iterable[StandingSegment],
-) -> tuple[tuple[Founder, ...], tuple[tuple[int, ...], ...]]:
-    """Return the distinct founders, and those of each segment as places among them."""
-    places: dict[Founder, int] = {}
-    known: dict[int, int] = {}  # by identity: most equal founders are one object, found sooner so
-
-    def place(founder: Founder) -> int:
-        number = known.get(id(founder))
-        if number is None:
-            number = known[id(founder)] = places.setdefault(founder, len(places))
-        return number
-
-    numbers = tuple(tuple(map(place, each.founders)) for each in segments)
-    return tuple(places), numbers
-
-
-def without_founders(
-    forest: StandingForest, vectors: Vectors, lost: Collection[int]
-) -> tuple[StandingForest, Vectors]:
-    """Return a forest, and vectors (F, D) of its prompts, that do without those of lost ones.
+def find_substitutes(forest: StandingForest, lost: Collection[int]) -> dict[int, tuple[int, ...]]:
+    """Return, for founders whose vectors are lost, those whose mean stands for them.
 
     A lost founder counts as the mean of those that it steered its smallest segment with, which
-    leaves their mean where it is; what lost ones steered alone counts as not stored.
+    leaves their mean where it is. One that steered with lost ones alone has none.
     """
-    gone, filled, stored = set(lost), vectors.copy(), forest.stored.copy()
-    waiting = set(lost)
-    for segment in np.argsort(forest.sizes, kind="stable").tolist():
-        founders = forest.founders[segment]
-        if gone.isdisjoint(founders):
-            continue
-        left = [each for each in founders if each not in gone]
-        stored[segment] &= bool(left)
+    steering, gone = forest.founders, set(lost)
+    here = np.isin(steering.places, np.fromiter(gone, np.int64, len(gone)))
+    concerned = np.unique(steering.segments[here])
+    waiting, found = set(lost), dict[int, tuple[int, ...]]()
+    for segment in concerned[np.argsort(steering.sizes[concerned], kind="stable")].tolist():
+        founders = steering[segment]
+        left = tuple(each for each in founders if each not in gone)
         for each in waiting.intersection(founders) if left else ():
-            filled[each] = vectors[left].mean(axis=0)
-            waiting.discard(each)
-    return replace(forest, stored=stored), filled
+            found[each] = left
+        waiting -= found.keys()
+    return found
 
 
 def best_splits(
@@ -198,12 +273,16 @@ def best_splits(
         return best
     block = max(1, _BLOCK // len(forest))
     levels = [level[forest.stops[level] < steps] for level in forest.levels]
+    parts = [level[i : i + _PART] for level in levels for i in range(0, len(level), _PART)]
     for first in range(0, size, block):
         rows = slice(first, min(first + block, size))
         # The last column is noise, which is the parent of roots.
         total = np.zeros((rows.stop - first, len(forest) + 1), dtype=np.float32)
-        for level in levels:
-            total[:, level] = total[:, forest.parents[level]] + gains(rows, level)
+        for part in parts:
+            above = total[:, forest.parents[part]]
+            reached = np.isfinite(above).any(axis=0)
+            above[:, reached] += gains(rows, part[reached])
+            total[:, part] = above
         chosen = total[:, splits]
         places = chosen.argmax(axis=1)
         gained = chosen[np.arange(len(chosen)), places] > 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -18,15 +18,15 @@ from hierdiff_core.planners import PlanSettings, Stand, Vectors, extend_forest, 
 from hierdiff_core.prompt import Prompt, embedding_key
 from hierdiff_core.recipe import compatibility_key
 from hierdiff_core.shard import make_shards
-from hierdiff_core.standing import StandingForest, make_standing, without_founders
+from hierdiff_core.standing import StandingForest, make_standing
 from tasks.embed import LedgerCache
 from tasks.errors import EmptyBatch, LostEmbeddings
+from tasks.founders import LedgerFounders
 from tasks.ledger import (
     Leaf,
     NightPlan,
     Tree,
     find_like,
-    find_prompts,
     load_standing,
     store_plan,
     tree_nodes,
@@ -62,8 +62,9 @@ def plan_prompts(
     `plan_forest` raises.
     """
     groups = _known_groups(stores, prompts)
+    keys = {key for each in groups for key in (*each.content_keys, *each.text_keys)}
     with stores.snapshot() as session:  # of which nothing is removed meanwhile
-        forests = load_standing(session, {compatibility_key(group.recipe) for group in groups})
+        forests = load_standing(session, [compatibility_key(each.recipe) for each in groups], keys)
         like = find_like(session, catalogue, settings)
     if not forests:
         return plan_forest(groups, _all_vectors(stores, groups), settings)
@@ -110,8 +111,9 @@ def _read_vectors(stores: Stores, keys: Iterable[str]) -> Vectors:
 
 
 def _stand(stores: Stores, forests: Mapping[str, StandingForest], group: Group) -> Stand:
-    """Return what a group stands on; vectors are read of new prompts and founders alone."""
-    forest = forests.get(compatibility_key(group.recipe)) or make_standing(())
+    """Return what a group stands on; vectors are read of new prompts alone."""
+    recipe = compatibility_key(group.recipe)
+    forest = forests.get(recipe) or make_standing(())
     pictures = forest.pictures(group.recipe.evaluations)
     kept = {
         leaf: pictures[key]
@@ -120,28 +122,8 @@ def _stand(stores: Stores, forests: Mapping[str, StandingForest], group: Group) 
     }
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
     vectors = _read_vectors(stores, (embedding_key(group.prompts[leaf]) for leaf in new))
-    keys = [prompt.embedding_key for prompt in forest.prompts]
-    found = LedgerCache(stores).vectors(set(keys))
-    lost = set(keys) - found.keys()
-    if again := _remade(stores, lost):
-        raise LostEmbeddings(count=len(again), keys=frozenset(again))
-    width = len(next(iter(found.values()), ()))
-    founders = np.zeros((len(keys), width), np.float32)
-    for row, key in enumerate(keys):
-        founders[row] = found.get(key, 0.0)
-    if lost:  # for good: their rows are gone
-        forest, founders = without_founders(
-            forest, founders, [row for row, key in enumerate(keys) if key in lost]
-        )
+    founders = LedgerFounders(stores, recipe, forest, vectors.shape[1])
     return Stand(forest, founders, kept, new, vectors)
-
-
-def _remade(stores: Stores, lost: Collection[str]) -> set[str]:
-    """Return those of lost embeddings that can be made anew, since a night has their prompt."""
-    if not lost:
-        return set()
-    with stores.session() as session:
-        return set(find_prompts(session, lost))
 
 
 def store_forest(

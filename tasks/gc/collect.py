@@ -20,6 +20,7 @@ from tasks.ledger.removal import (
     remove_night,
 )
 from tasks.ledger.retention import OldNight, idle_splits, old_nights
+from tasks.ledger.sums import remove_idle_sums
 from tasks.object_keys import KINDS
 from tasks.stores import Stores
 
@@ -48,6 +49,8 @@ def _collect(stores: Stores, retention: Retention, report: Report) -> Iterator[L
         _forget_idle_splits(stores, retention.bytes, report)
     embeddings = _remove_idle_embeddings(stores, retention)
     yield from counted(report, "removing embeddings", embeddings)
+    with stores.session() as session:
+        yield Lot("founder_sums", *remove_idle_sums(session))
     for kind in KINDS:
         swept = sweep(stores, kind, retention.before, remove=True)
         yield from counted(report, f"removing {kind.folder}/", swept)

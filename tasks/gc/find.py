@@ -15,6 +15,7 @@ from tasks.gc.retention import Retention
 from tasks.gc.sweep import find_strangers, sweep
 from tasks.ledger.removal import count_idle_embeddings, count_rows, used_recipes
 from tasks.ledger.retention import OldNight, idle_splits, old_nights
+from tasks.ledger.sums import count_idle_sums
 from tasks.object_keys import CHECKPOINTS, KINDS
 from tasks.stores import Stores
 
@@ -68,6 +69,7 @@ def _find(stores: Stores, retention: Retention, report: Report) -> Iterator[Lot]
         kept = kept_negatives(session, going)
         idle = count_idle_embeddings(session, kept, retention.idle, going)
         yield Lot("embeddings", *idle)
+        yield Lot("founder_sums", *count_idle_sums(session, going))
     for kind in KINDS:
         lots = sweep(
             stores,

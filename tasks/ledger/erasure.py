@@ -21,6 +21,7 @@ from hierdiff_core.prompt import normal_text
 from tasks.ledger.removal import remove_plans
 from tasks.ledger.requests import refuse_while_leased
 from tasks.ledger.retention import is_open
+from tasks.ledger.sums import remove_idle_sums, remove_sums
 from tasks.records import (
     Batch,
     Catalogue,
@@ -74,6 +75,7 @@ class Erasure:
     others: tuple[str, ...] = ()  # rows that ask for the same picture and stay
     open_runs: set[uuid.UUID] = field(default_factory=set)  # unfinished: they lose their plans
     founded: set[uuid.UUID] = field(default_factory=set)  # whose plans have a founder of it
+    steered: set[str] = field(default_factory=set)  # keys of segments that it helped to steer
 
     @property
     def runs(self) -> list[uuid.UUID]:
@@ -177,6 +179,8 @@ def erase(session: Session, erasure: Erasure) -> None:
     _update(session, _one_of(SegmentRow.sha256, erasure.splits), sha256=None, bytes=None)
     _update(session, _one_of(SegmentRow.preview, erasure.previews), preview=None)
     _erase_embeddings(session, erasure.embeddings)
+    remove_sums(session, erasure.steered)
+    remove_idle_sums(session)  # of which nobody knows any more whose they are
     session.execute(delete(PromptRow).where(PromptRow.id.in_([row.id for row in erasure.rows])))
     for catalogue, reference in {(row.catalogue, row.reference) for row in erasure.rows}:
         theirs = select(Catalogue.id).where(Catalogue.name == catalogue).scalar_subquery()
@@ -257,11 +261,12 @@ def _survey_founder(
     ]
     founders = [SegmentRow.founders.contains([leaf]) for leaf in leaves]
     steered = session.execute(
-        select(SegmentRow.sha256, SegmentRow.preview)
+        select(SegmentRow.key, SegmentRow.sha256, SegmentRow.preview)
         .where(SegmentRow.run_id == run, SegmentRow.stop < steps)
         .where(or_(*members, *founders))
     ).all()
     erasure.founded.add(run)
+    erasure.steered |= {row.key for row in steered}
     erasure.splits |= {row.sha256 for row in steered if row.sha256 is not None}
     erasure.previews |= {row.preview for row in steered if row.preview is not None}
 

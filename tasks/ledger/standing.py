@@ -7,18 +7,34 @@ tells, the latest first.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Text, and_, any_, exists, literal, or_, select
-from sqlalchemy.dialects.postgresql import ARRAY
+import numpy as np
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Row,
+    Text,
+    Uuid,
+    and_,
+    any_,
+    column,
+    exists,
+    func,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, array_agg
 from sqlalchemy.orm import Session, aliased
 
 from hierdiff_core.bypass import bypass
 from hierdiff_core.plan import Plan
 from hierdiff_core.planners import PlanSettings
-from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from hierdiff_core.standing import Founder, Ids, StandingForest, arrange
 from tasks.ledger.clock import now
 from tasks.ledger.plans import load_plan
 from tasks.ledger.stored_plan import NightPlan
@@ -26,22 +42,29 @@ from tasks.records import Batch, Catalogue, LeafRow, Run, SegmentRow, Subtree, T
 from tasks.states import COMING, SegmentState
 
 
-def load_standing(session: Session, recipes: Collection[str]) -> dict[str, StandingForest]:
-    """Return what stands of recipes, by compatibility key.
+def load_standing(
+    session: Session, recipes: Collection[str], pictures: Collection[str]
+) -> dict[str, StandingForest]:
+    """Return what stands of recipes, by compatibility key: splits, and some pictures.
 
-    What a night under way is making counts as coming, so that another one with equal rows waits for
-    it, or takes it over. A recipe of which nothing is stored is left out: of two nights of equal
-    rows at once both are then planned from nothing, so that each finds what the other makes.
+    Those are named by their content keys; a night needs none but its own. What a night under way is
+    making counts as coming, so that another one with equal rows waits for it, or takes it over. A
+    recipe of which nothing is stored is left out: of two nights of equal rows at once both are then
+    planned from nothing, so that each finds what the other makes.
     """
-    rows: dict[str, list[Row[Any]]] = {}
-    for row in session.execute(_segments(recipes)):
-        rows.setdefault(row.compatibility_key, []).append(row)
-    runs = {row.run_id for found in rows.values() for row in found}
-    founders, detours = {run: _Founders(session, run) for run in runs}, _detours(session, runs)
+    rows = list(session.execute(_segments(recipes).where(SegmentRow.stop < Run.steps)))
+    ends = _find_leaves(session, pictures)
+    runs = {row.run_id for row in rows} | ends.keys()
+    steered = _load_founders(session, runs)
+    rows += session.execute(_ends(recipes, steered, ends))
+    detours = _detours(session, runs)
+    found: dict[str, list[Row[Any]]] = {}
+    for row in rows:
+        found.setdefault(row.compatibility_key, []).append(row)
     return {
-        recipe: make_standing(_read(row, founders[row.run_id], detours) for row in found)
-        for recipe, found in rows.items()
-        if any(row.stored for row in found)
+        recipe: _arrange(segments, steered, detours)
+        for recipe, segments in found.items()
+        if any(row.stored for row in segments)
     }
 
 
@@ -103,6 +126,32 @@ def _segments(recipes: Collection[str]) -> Any:
     )
 
 
+def _find_leaves(session: Session, content_keys: Collection[str]) -> dict[uuid.UUID, list[int]]:
+    """Return the leaves of some content keys by their run."""
+    wanted = LeafRow.content_key == any_(literal(list(content_keys), ARRAY(Text)))
+    found: dict[uuid.UUID, list[int]] = {}
+    for run, leaf in session.execute(select(LeafRow.run_id, LeafRow.leaf).where(wanted)):
+        found.setdefault(run, []).append(leaf)
+    return found
+
+
+def _ends(
+    recipes: Collection[str],
+    founders: Mapping[uuid.UUID, _Founders],
+    leaves: Mapping[uuid.UUID, Sequence[int]],
+) -> Any:
+    """Return the statement for the segments that end in the pictures of some leaves."""
+    places = [(run, place) for run, some in leaves.items() for place in founders[run].places(some)]
+    runs, firsts = zip(*places, strict=True) if places else ((), ())
+    wanted = (
+        func.unnest(literal(list(runs), ARRAY(Uuid)), literal(list(firsts), ARRAY(Integer)))
+        .table_valued(column("run_id", Uuid), column("first", Integer))
+        .render_derived("wanted")
+    )
+    here = and_(wanted.c.run_id == SegmentRow.run_id, wanted.c.first == SegmentRow.first)
+    return _segments(recipes).join(wanted, here).where(SegmentRow.stop == Run.steps)
+
+
 def _under_way() -> ColumnElement[bool]:
     """Whether somebody holds the night of a run, or one of its subtrees."""
     subtree = exists().where(Subtree.run_id == Run.id, Subtree.lease_until > now())
@@ -113,23 +162,50 @@ def _under_way() -> ColumnElement[bool]:
 class _Founders:
     """The leaves of one run, and which of them steer its segments."""
 
-    def __init__(self, session: Session, run: uuid.UUID) -> None:
-        self.order = session.execute(select(Run.plan_order).where(Run.id == run)).scalar_one()
-        columns = (LeafRow.content_key, LeafRow.embedding_key, LeafRow.text_key)
-        leaves = session.execute(
-            select(*columns).where(LeafRow.run_id == run).order_by(LeafRow.leaf)
-        ).all()
-        # One object each, since large clusters name most leaves again and again.
-        self.own = [Founder(leaf.content_key, leaf.embedding_key) for leaf in leaves]
-        self.first = [
-            Founder(leaf.text_key, leaf.embedding_key) if leaf.text_key else own
-            for leaf, own in zip(leaves, self.own, strict=True)
-        ]
+    def __init__(self, order: Sequence[int], leaves: Sequence[Sequence[str | None]]) -> None:
+        self.order = np.array(order, np.int64)
+        content_keys, embedding_keys, text_keys = leaves
+        own = steering = list(map(Founder, content_keys, embedding_keys))
+        if any(text_keys):
+            keys = (text or own for text, own in zip(text_keys, content_keys, strict=True))
+            steering = list(map(Founder, keys, embedding_keys))
+        self.prompts = (own, steering)
+        self.numbers = (self.order, self.order)  # of the prompts, own and steering, in a forest
 
-    def of(self, row: Row[Any]) -> Iterable[Founder]:
+    def places(self, leaves: Sequence[int]) -> list[int]:
+        """Return where some leaves are in the order; founders that want no picture are not."""
+        inverse = np.empty(len(self.order), np.int64)
+        inverse[self.order] = np.arange(len(self.order))
+        return [int(inverse[leaf]) for leaf in leaves if leaf < len(inverse)]
+
+    def number(self, places: dict[Founder, int]) -> None:
+        """Number the prompts on from those that have a place."""
+
+        def number_all(prompts: Sequence[Founder]) -> Ids:
+            return np.array([places.setdefault(each, len(places)) for each in prompts], np.int64)
+
+        own, steering = self.prompts
+        numbers = number_all(own)
+        self.numbers = (numbers, numbers if steering is own else number_all(steering))
+
+    def of(self, row: Row[Any]) -> Ids:
         """Return who steers a segment; variants of a text steer as its first picture would."""
-        numbers = self.order[row.first : row.last] if row.founders is None else row.founders
-        return map((self.own if row.ends else self.first).__getitem__, numbers)
+        own, steering = self.numbers
+        leaves = self.order[row.first : row.last] if row.founders is None else row.founders
+        return (own if row.ends else steering)[leaves]
+
+
+def _load_founders(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, _Founders]:
+    # One row a run: a Python object for every leaf of every night takes longer than all the rest.
+    columns = (LeafRow.content_key, LeafRow.embedding_key, LeafRow.text_key)
+    leaves = (
+        select(LeafRow.run_id, *(array_agg(aggregate_order_by(c, LeafRow.leaf)) for c in columns))
+        .where(LeafRow.run_id == any_(literal(list(runs), ARRAY(Uuid))))
+        .group_by(LeafRow.run_id)
+    )
+    orders = select(Run.id, Run.plan_order).where(Run.id.in_(runs))
+    order = {row.id: row.plan_order for row in session.execute(orders)}
+    return {run: _Founders(order[run], keys) for run, *keys in session.execute(leaves)}
 
 
 def _detours(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, NightPlan]:
@@ -150,16 +226,33 @@ def _detours(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, N
     }
 
 
-def _read(
-    row: Row[Any], founders: _Founders, detours: Mapping[uuid.UUID, NightPlan]
-) -> StandingSegment:
+def _arrange(
+    rows: Sequence[Row[Any]],
+    founders: Mapping[uuid.UUID, _Founders],
+    detours: Mapping[uuid.UUID, NightPlan],
+) -> StandingForest:
+    places: dict[Founder, int] = {}
+    for run in dict.fromkeys(row.run_id for row in rows):
+        founders[run].number(places)
+    return arrange(
+        [_span(row, detours) for row in rows],
+        [(row.stored, row.coming, _time(row.finished_at)) for row in rows],
+        [founders[row.run_id].of(row) for row in rows],
+        tuple(places),
+    )
+
+
+def _span(
+    row: Row[Any], detours: Mapping[uuid.UUID, NightPlan]
+) -> tuple[str, str | None, int, int]:
     start, parent = row.start, row.parent
     if row.run_id in detours:
         night = detours[row.run_id]
         segment = night.plan.segments[row.segment]
         start = segment.start
         parent = None if segment.parent is None else night.keys[segment.parent]
-    made = row.finished_at.timestamp() if row.finished_at else 0.0
-    steered = tuple(founders.of(row))
-    span = (row.key, parent, start, row.stop)
-    return StandingSegment(*span, steered, row.stored, row.coming, made)
+    return row.key, parent, start, row.stop
+
+
+def _time(moment: datetime | None) -> float:
+    return moment.timestamp() if moment else 0.0

@@ -7,6 +7,7 @@ these files.
 from tasks.records.base import Base
 from tasks.records.batches import Batch, Catalogue, EmbeddingRow, PromptRow, RejectedRow, RemakeRow
 from tasks.records.runs import (
+    FounderSum,
     ImageRow,
     LeafRow,
     NodeRow,
@@ -26,6 +27,7 @@ __all__ = [
     "Batch",
     "Catalogue",
     "EmbeddingRow",
+    "FounderSum",
     "ImageRow",
     "LeafRow",
     "NodeRow",

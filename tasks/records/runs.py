@@ -161,6 +161,19 @@ class SegmentRow(Base):
     finished_at: Mapped[datetime | None]
 
 
+class FounderSum(Base):
+    """What the vectors of a segment's founders sum to, by which new rows are compared with it.
+
+    It follows from the founders alone, so runs share it; what is missing is made by who needs it.
+    """
+
+    __tablename__ = "founder_sums"
+
+    key: Mapped[str] = mapped_column(primary_key=True)  # of segments
+    units: Mapped[bool] = mapped_column(primary_key=True)  # of vectors scaled to length 1
+    content: Mapped[bytes]  # float32, little-endian
+
+
 class ImageRow(Base):
     """A picture in the object store."""
 

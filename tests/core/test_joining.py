@@ -14,6 +14,7 @@ from hierdiff_core.plan import Plan, make_plan
 from hierdiff_core.schedule import make_schedule
 from hierdiff_core.standing import (
     Founder,
+    KnownFounders,
     StandingForest,
     StandingSegment,
     best_splits,
@@ -54,8 +55,9 @@ def test_by_the_papers_rule_a_prompt_merges_below_every_threshold_on_its_way(lin
     schedule = make_schedule(STEPS, 2.5 * float(np.median(tree.heights[SIZE:])))
     forest = stand(vectors, make_plan(tree, schedule))
     founders, phi = in_order(forest, vectors), schedule.phi()
+    known = KnownFounders(forest, founders)
     found = best_splits(
-        forest, STEPS, 20, gains_by_thresholds(new, forest, founders, schedule, linkage)
+        forest, STEPS, 20, gains_by_thresholds(new, forest, known, schedule, linkage)
     )
     joined = 0
     for row, split in zip(new, found, strict=True):
@@ -96,7 +98,8 @@ def test_by_a_price_a_prompt_gains_most_of_all_splits(price: float) -> None:
     tree = build_tree(vectors, "average")
     forest = stand(vectors, make_plan(tree, make_schedule(STEPS, 0.4)))
     founders = in_order(forest, vectors)
-    found = best_splits(forest, STEPS, 20, gains_by_price(new, forest, founders, solver, price))
+    known = KnownFounders(forest, founders)
+    found = best_splits(forest, STEPS, 20, gains_by_price(new, forest, known, solver, price))
     for row, split in zip(new, found, strict=True):
         gains = {-1: 0.0}
         for segment in forest.splits(STEPS).tolist():
@@ -132,3 +135,28 @@ def test_a_split_that_gains_nothing_is_not_joined() -> None:
     forest = stand(points(SIZE, 0), make_plan(build_tree(points(SIZE, 0)), make_schedule(STEPS, 9)))
     nothing = best_splits(forest, STEPS, 2, lambda rows, ids: np.zeros((2, len(ids))))
     assert nothing.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("rule", ["thresholds", "price"])
+def test_nothing_goes_on_from_what_is_below_a_segment_whose_founders_are_lost(rule: str) -> None:
+    vectors, solver = points(SIZE, 0), calibrated()
+    schedule = make_schedule(STEPS, 0.9)
+    forest = stand(vectors, make_plan(build_tree(vectors, "average"), schedule))
+    founders = in_order(forest, vectors)
+    roots = [each for each in forest.levels[0].tolist() if forest.stops[each] < STEPS]
+    lost = forest.founders[roots[0]]
+
+    def joined(known: np.ndarray) -> set[int]:
+        rows, those = founders.astype(np.float64), KnownFounders(forest, known)
+        gains = (
+            gains_by_thresholds(rows, forest, those, schedule, "average")
+            if rule == "thresholds"
+            else gains_by_price(rows, forest, those, solver, 2.0)
+        )
+        splits = best_splits(forest, STEPS, len(rows), gains).tolist()
+        return {forest.path(split)[0] for split in splits if split >= 0}
+
+    assert roots[0] in joined(founders)
+    without = founders.copy()
+    without[list(lost)] = np.nan
+    assert joined(without) == joined(founders) - {roots[0]}

@@ -17,10 +17,11 @@ from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import make_solver
 from hierdiff_core.standing import (
     Founder,
+    KnownFounders,
     StandingForest,
     StandingSegment,
+    find_substitutes,
     make_standing,
-    without_founders,
 )
 from tests.core.gaussian import KANDINSKY, Gaussian
 from tests.core.recipes import bare_recipe
@@ -75,8 +76,8 @@ def next_night(
     pictures = before.pictures(STEPS)
     kept = {leaf: pictures[key] for leaf, key in enumerate(group.content_keys) if key in pictures}
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
-    founders = np.stack([vector(known[each.content_key]) for each in before.prompts])
-    stand = Stand(before, founders, kept, new, vectors(group)[list(new)])
+    rows = np.stack([vector(known[each.content_key]) for each in before.prompts])
+    stand = Stand(before, KnownFounders(before, rows), kept, new, vectors(group)[list(new)])
     return extend_forest([group], [stand], settings, like.plan)
 
 
@@ -252,23 +253,16 @@ def replace_coming(forest: StandingForest, night: Forest, segments: list[int]) -
 
 
 def test_a_lost_founder_counts_as_the_mean_of_those_it_steered_its_smallest_segment_with() -> None:
-    a, b, c = (Founder(name, name) for name in "abc")
+    a, b, c, d = (Founder(name, name) for name in "abcd")
     forest = make_standing(
         [
             StandingSegment("top", None, 0, 2, (a, b, c), stored=True),
             StandingSegment("pair", "top", 2, 4, (a, b), stored=True),
             StandingSegment("own", "pair", 4, 6, (a,), stored=True),
+            StandingSegment("other", None, 0, 6, (d,), stored=True),
         ]
     )
-    rows = {founder: row for row, founder in enumerate(forest.prompts)}
-    vectors = np.zeros((3, 2))
-    vectors[rows[b]], vectors[rows[c]] = (2.0, 4.0), (8.0, 8.0)
-    found, filled = without_founders(forest, vectors, [rows[a]])
-    assert filled[rows[a]].tolist() == [2.0, 4.0]
-    assert filled[rows[b]].tolist() == [2.0, 4.0]
-    assert dict(zip(found.keys, found.stored.tolist(), strict=True)) == {
-        "top": True,
-        "pair": True,
-        "own": False,
-    }
-    assert forest.stored.all()
+    row = {founder: row for row, founder in enumerate(forest.prompts)}
+    assert find_substitutes(forest, [row[a], row[d]]) == {row[a]: (row[b],)}
+    assert find_substitutes(forest, [row[a], row[b]]) == {row[a]: (row[c],), row[b]: (row[c],)}
+    assert find_substitutes(forest, []) == {}

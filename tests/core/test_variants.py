@@ -17,7 +17,13 @@ from hierdiff_core.prompt import RENEWED, Prompt, content_key
 from hierdiff_core.sampling.renewal import levels_of, renew
 from hierdiff_core.sampling.sampler import Job, run
 from hierdiff_core.solver import make_solver
-from hierdiff_core.standing import Founder, StandingForest, StandingSegment, make_standing
+from hierdiff_core.standing import (
+    Founder,
+    KnownFounders,
+    StandingForest,
+    StandingSegment,
+    make_standing,
+)
 from tests.core.gaussian import KANDINSKY, SHAPE, Gaussian, draw
 from tests.core.recipes import bare_recipe
 
@@ -207,7 +213,8 @@ def extend(before: StandingForest, like: Forest, prompts: list[Prompt]) -> Fores
         if key in ends and not group.prompts[leaf].anew
     }
     new = tuple(leaf for leaf in range(len(group.prompts)) if leaf not in kept)
-    founders = np.stack([vector(known[each.content_key]) for each in before.prompts])
+    steering = np.stack([vector(known[each.content_key]) for each in before.prompts])
+    founders = KnownFounders(before, steering)
     rows = np.stack([vector(group.prompts[leaf]) for leaf in new]) if new else np.zeros((0, 16))
     return extend_forest([group], [Stand(before, founders, kept, new, rows)], PAPER, like.plan)
 
