@@ -18,12 +18,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from sqlalchemy.orm import Session
 
 from hierdiff_core.embedding import Conditioning, pack_vector, unpack
 from hierdiff_core.embedding_cache import Embedded, embed_missing
 from hierdiff_core.models.loaded import Models
 from hierdiff_core.prompt import Prompt, negative_key
-from tasks.errors import CorruptObject, LostEmbeddings, MissingEmbedding, MissingObject
+from tasks.errors import CorruptObject, LostEmbeddings, MissingObject
 from tasks.ledger import (
     NightPlan,
     StoredEmbedding,
@@ -138,37 +139,42 @@ def read_conditionings(stores: Stores, keys: Collection[str]) -> dict[str, Condi
 
 
 def remake_embeddings(stores: Stores, keys: Collection[str], models: Models) -> None:
-    """Make those of planned prompts' embeddings anew that are lost or damaged.
+    """Make those of prompts' embeddings anew that are lost or damaged and whose prompt a night has.
 
-    Raises MissingEmbedding for one whose prompt no night has.
+    That of a row that is gone, forgotten or collected, stays lost, and what stands does without.
     """
     with stores.session() as session:
-        lost = lost_embeddings(session, keys)
-        prompts = find_prompts(session, lost)
-    for key in sorted(lost - prompts.keys()):
-        raise MissingEmbedding(key=key)
-    if lost:
-        log.warning("%d embeddings were lost or damaged; making them again", len(lost))
-    embed_prompts(stores, list(prompts.values()), models)
-    models.forget_encoders()
+        prompts = find_prompts(session, lost_embeddings(session, keys))
+    _remake(stores, prompts.values(), models)
 
 
 def remake_run_embeddings(stores: Stores, run: uuid.UUID, models: Models) -> bool:
     """Make anew what is lost of a run's embeddings, negative ones too; return whether any was.
 
-    Raises what `remake_embeddings` raises.
+    See `remake_embeddings`.
     """
     with stores.session() as session:
-        night = load_plan(session, run)
-        lost = lost_embeddings(session, embeddings_of(night))
-        negatives = lost & {negative_key(tree.recipe) for tree in night.trees}
+        lost, negatives = find_lost(session, run)
         prompts = load_run_prompts(session, run) if negatives else ()
-    if lost:
-        remake_embeddings(stores, lost - negatives, models)
-        # One prompt of each recipe, whose own embedding is there, has the negative one made.
-        embed_prompts(stores, list({each.recipe: each for each in prompts}.values()), models)
+    # One prompt of each recipe, whose own embedding is there, has the negative one made.
+    wanted = [*lost.values(), *{each.recipe: each for each in prompts}.values()]
+    _remake(stores, wanted, models)
+    return bool(wanted)
+
+
+def find_lost(session: Session, run: uuid.UUID) -> tuple[dict[str, Prompt], set[str]]:
+    """Return what can be made anew of a run's embeddings: prompts by key, and negative keys."""
+    night = load_plan(session, run)
+    lost = lost_embeddings(session, embeddings_of(night))
+    negatives = lost & {negative_key(tree.recipe) for tree in night.trees}
+    return find_prompts(session, lost - negatives), negatives
+
+
+def _remake(stores: Stores, prompts: Collection[Prompt], models: Models) -> None:
+    if prompts:
+        log.warning("%d embeddings were lost or damaged; making them again", len(prompts))
+        embed_prompts(stores, list(prompts), models)
         models.forget_encoders()
-    return bool(lost)
 
 
 def embeddings_of(night: NightPlan) -> set[str]:

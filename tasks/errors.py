@@ -225,8 +225,8 @@ class LostEmbeddings(HierdiffError):
 
 
 class MissingEmbedding(HierdiffError):
-    """Embedding {key} is lost, and no night has its prompt any more; start a night with other rows,
-    which does without it."""
+    """Embedding {key} is lost, and no night has its prompt any more: its row was forgotten. Nights
+    go on without it, but one that stands on it cannot be exported."""
 
 
 class NoSource(HierdiffError):

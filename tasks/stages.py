@@ -22,7 +22,7 @@ from tasks.again import recall
 from tasks.catalogue_settings import CatalogueSettings, plan_catalogue, settings_for
 from tasks.embed import (
     embed_prompts,
-    embeddings_of,
+    find_lost,
     remake_embeddings,
     remake_run_embeddings,
 )
@@ -33,7 +33,6 @@ from tasks.ledger import (
     catalogue_of,
     digest_rows,
     find_replaced,
-    load_plan,
     load_prompts,
     load_rejected,
     lost_embeddings,
@@ -230,9 +229,9 @@ def remake_lost(stores: Stores, settings: Settings, run: uuid.UUID) -> bool:
 
 
 def lacks_embeddings(stores: Stores, run: uuid.UUID) -> bool:
-    """Return whether any of a run's embeddings is known to be lost or damaged."""
+    """Return whether any of a run's embeddings is known to be lost and can be made anew."""
     with stores.session() as session:
-        return bool(lost_embeddings(session, embeddings_of(load_plan(session, run))))
+        return any(find_lost(session, run))
 
 
 def record_stages(

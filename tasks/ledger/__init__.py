@@ -19,6 +19,7 @@ from tasks.ledger.claims import (
 )
 from tasks.ledger.embeddings import (
     StoredEmbedding,
+    erased_embeddings,
     find_embeddings,
     lose_embeddings,
     lost_embeddings,
@@ -178,6 +179,7 @@ __all__ = [
     "count_waiting",
     "digest_rows",
     "end_run",
+    "erased_embeddings",
     "fail_segments",
     "find_carrier",
     "find_embeddings",

@@ -60,6 +60,13 @@ def lost_embeddings(session: Session, keys: Iterable[str]) -> set[str]:
     return wanted - set(session.execute(known).scalars())
 
 
+def erased_embeddings(session: Session, keys: Iterable[str]) -> set[str]:
+    """Return those keys whose embedding was erased with its row (`hierdiff forget`)."""
+    wanted = EmbeddingRow.key == any_(literal(list(keys), ARRAY(Text)))
+    empty = func.octet_length(EmbeddingRow.content) == 0
+    return set(session.execute(select(EmbeddingRow.key).where(wanted, empty)).scalars())
+
+
 def lose_embeddings(session: Session, objects: Mapping[str, str]) -> None:
     """Count embeddings as lost, by key, whose object is damaged or gone and is still named."""
     for key, sha256 in sorted(objects.items()):

@@ -48,10 +48,10 @@ from tasks.worker.shard import (
     StoredStates,
     by_tree,
     load_work,
-    open_conditioning,
     parts_of,
 )
 from tasks.worker.slots import probe, probe_one, settle_slots
+from tasks.worker.steering import open_conditioning
 from tasks.worker.writer import Writer, open_writer
 
 log = logging.getLogger(__name__)

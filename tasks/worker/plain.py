@@ -33,7 +33,8 @@ from tasks.object_keys import plain_key
 from tasks.states import Stage
 from tasks.worker.attempt import Attempt
 from tasks.worker.loading import load_denoiser
-from tasks.worker.shard import by_tree, name_noise, open_conditioning
+from tasks.worker.shard import by_tree, name_noise
+from tasks.worker.steering import open_conditioning
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import logging
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,6 @@ from hierdiff_core.keys import node_key
 from hierdiff_core.plan import Plan, Segment
 from hierdiff_core.png import encode_png, trace
 from hierdiff_core.prompt import Prompt, content_key
-from hierdiff_core.streamed import StreamedConditioning
-from tasks.embed import read_conditionings
 from tasks.errors import CorruptObject, MissingObject
 from tasks.ledger import (
     NightPlan,
@@ -147,17 +145,6 @@ def load_work(stores: Stores, run: uuid.UUID, shard: int) -> Work:
         previews=frozenset(previews),
         failures=failures,
     )
-
-
-def open_conditioning(stores: Stores, work: Work, segments: Iterable[int]) -> StreamedConditioning:
-    """Return what steers the named segments, of which no more is held than there is room for.
-
-    Here, and where more is read later, raises LostEmbeddings.
-    """
-    plan = work.plan
-    needed = {leaf for each in segments for leaf in plan.founders(plan.segments[each])}
-    keys = [leaf.embedding_key for leaf in (*work.night.leaves, *work.night.guests)]
-    return StreamedConditioning(keys, partial(read_conditionings, stores), sorted(needed))
 
 
 class StoredStates(Mapping[int, State]):

@@ -31,7 +31,8 @@ from tasks.stores import open_stores
 from tasks.worker import decode
 from tasks.worker.decode import DecodeQueue
 from tasks.worker.denoise import denoise_shard
-from tasks.worker.shard import load_work, open_conditioning
+from tasks.worker.shard import load_work
+from tasks.worker.steering import open_conditioning
 from tests.tasks.night_kit import (
     SmallNight,
     end_states,
