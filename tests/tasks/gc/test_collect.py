@@ -131,7 +131,7 @@ def test_objects_that_no_row_names_go_and_those_of_others_stay(stores: Stores) -
     make_nights(stores, (1, 2, 3, 4))
     before = keys(stores)
     orphans = {kind.key("a" * 64) for kind in KINDS if kind.name_of(kind.key("a" * 64))}
-    assert len(orphans) == 8  # of four kinds, and of renditions in four formats
+    assert len(orphans) == 9  # of five kinds, and of renditions in four formats
     others = {
         "checkpoints/model.safetensors",
         "images/shoe.png",
