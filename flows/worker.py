@@ -34,9 +34,9 @@ from prefect.workers.process import ProcessWorker, ProcessWorkerResult
 
 from flows.leaving import GRACE, Supervised, queue_again, stop
 from flows.upcoming import name_upcoming
-from flows.warm.fork_server import ForkServer
+from flows.warm.fork_server import ForkServer, Needed
 from tasks.errors import PoisonedStart
-from tasks.starts import note_end, note_start
+from tasks.starts import note_end, note_start, weights_of
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from prefect.workers.process import ProcessJobConfiguration
 
 
+_HOLD = "flows.warm.weights:hold_weights"
 _AS_DEPLOYED = "python -m prefect.engine"  # as prefect.yaml has it
 
 
@@ -76,7 +77,7 @@ class PatientWorker(ProcessWorker):
         task_status: Any = anyio.TASK_STATUS_IGNORED,
     ) -> ProcessWorkerResult:
         if configuration.command == _AS_DEPLOYED:
-            command = self.fork_server.command(configuration.env)
+            command = await anyio.to_thread.run_sync(self._command, flow_run, configuration)
             configuration.command = command_to_string(list(command))
         try:
             await anyio.to_thread.run_sync(note_start, str(flow_run.id))
@@ -93,6 +94,15 @@ class PatientWorker(ProcessWorker):
         if self.leaving.is_set() or await self._has_ended(flow_run.id):
             await anyio.to_thread.run_sync(note_end, str(flow_run.id))
         return result
+
+    def _command(
+        self, flow_run: FlowRun, configuration: ProcessJobConfiguration
+    ) -> tuple[str, ...]:
+        """Return the command that starts a run, a subtree's with its weights in memory."""
+        asked = flow_run.parameters
+        weights = weights_of(asked["run_id"]) if {"run_id", "shard"} <= asked.keys() else None
+        wanted = None if weights is None else Needed(_HOLD, weights)
+        return self.fork_server.command(configuration.env, wanted)
 
     async def _supervise(
         self, flow_run: FlowRun, configuration: ProcessJobConfiguration, task_status: Any

@@ -80,6 +80,11 @@ class MachineSettings(BaseModel):
         default=False,
         description="compile the network with torch: takes minutes once, then is faster on a GPU",
     )
+    hold_weights: bool = Field(
+        default=True,
+        description="keep the last model's weights in main memory between the flow runs of a "
+        "worker; compiled networks are not kept",
+    )
     device: str = Field(
         default="auto", description="cuda, cuda:N or cpu; auto: a GPU if there is one"
     )

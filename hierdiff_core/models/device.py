@@ -10,6 +10,9 @@ from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.allocator import keep_freed_memory
 from hierdiff_core.recipe import Recipe
 
+HOST = "host"  # main memory, whatever the device: `bring` puts the networks on it later
+_LAID_OUT = "_hierdiff_laid_out"  # attribute of a part that is laid out for its device
+
 
 def choose_device(name: str) -> torch.device:
     """Return the device of a name; `auto` is the first GPU, or the CPU where there is none.
@@ -37,6 +40,8 @@ def choose_device(name: str) -> torch.device:
 
 def put_on(pipeline: Any, device: str) -> Any:
     """Return the pipeline on the named device; on a CPU the process keeps memory that it frees."""
+    if device == HOST:
+        return pipeline
     chosen = choose_device(device)
     if chosen.type == "cpu":
         keep_freed_memory()
@@ -45,7 +50,7 @@ def put_on(pipeline: Any, device: str) -> Any:
 
 def choose_dtype(recipe: Recipe, device: str) -> torch.dtype:
     """Return the precision of the networks; raises InvalidSetting for float16 on a CPU."""
-    if recipe.dtype == "float16" and choose_device(device).type == "cpu":
+    if device != HOST and recipe.dtype == "float16" and choose_device(device).type == "cpu":
         raise InvalidSetting(
             setting="dtype", value="float16", hint="a CPU needs float32 or bfloat16"
         )
@@ -68,9 +73,29 @@ def prepare_network(network: Any, autoencoder: Any, *, compiled: bool) -> None:
     On a GPU convolutions read channels last; a CPU was measured to be slower that way. Attention is
     torch's own fused kernel, which diffusers chooses by itself.
     """
-    if network.device.type == "cuda":
-        for part in (network, autoencoder):
-            if all(weight.dim() < 5 for weight in part.parameters()):  # those of a video's have 5
-                part.to(memory_format=torch.channels_last)
+    for part in (network, autoencoder):
+        _lay_out(part)
     if compiled:
         network.compile(dynamic=False)
+
+
+def bring(pipeline: Any, recipe: Recipe, device: str) -> Any:
+    """Return networks that were loaded to HOST as they would be, had they been loaded to a device.
+
+    They are not compiled. Raises InvalidSetting for float16 on a CPU.
+    """
+    choose_dtype(recipe, device)
+    put_on(pipeline, device)
+    for part in pipeline.components.values():
+        if hasattr(part, _LAID_OUT):
+            _lay_out(part)
+    return pipeline
+
+
+def _lay_out(part: Any) -> None:
+    setattr(part, _LAID_OUT, True)
+    on_gpu = part.device.type == "cuda"
+    if on_gpu and all(
+        weight.dim() < 5 for weight in part.parameters()
+    ):  # those of a video's have 5
+        part.to(memory_format=torch.channels_last)

@@ -11,10 +11,29 @@ import torch
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, Slot, as_read
+from hierdiff_core.models.device import HOST, bring
 from hierdiff_core.models.family import EmbedPictures, Encoder, Parts, load_family
 from hierdiff_core.models.recipes import check_revision
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
+
+# Picture sides in main memory, for this process and those that are forked from it.
+_HELD: dict[tuple[object, ...], Any] = {}
+
+
+def hold_networks(recipe: Recipe, digests: Path | None = None) -> None:
+    """Read a recipe's picture side into main memory, where `Models` find it instead of reading it.
+
+    Touches no device. Raises UnknownModel, WrongRevision.
+    """
+    family = load_family(recipe.family)
+    check_revision(family.picture_parts(recipe), recipe.revision, digests)
+    _HELD[_picture_key(recipe)] = family.load_networks(recipe, HOST, compiled=False)
+
+
+def _picture_key(recipe: Recipe) -> tuple[object, ...]:
+    parts = load_family(recipe.family).picture_parts(recipe)
+    return ("picture", recipe.family, parts, recipe.revision, recipe.dtype)
 
 
 @dataclass(frozen=True)
@@ -67,13 +86,18 @@ class Models:
 
     def denoiser(self, recipe: Recipe, negative: Conditioning) -> Denoiser:
         """Return the picture side, fitted to a recipe; raises UnknownModel, WrongRevision."""
-        family = load_family(recipe.family)
-        parts = family.picture_parts(recipe)
-        key = ("picture", recipe.family, parts, recipe.revision, recipe.dtype)
+        family, key = load_family(recipe.family), _picture_key(recipe)
         if key not in self._loaded:
-            self._check(parts, recipe.revision)
-            self._loaded[key] = family.load_networks(recipe, self.device, compiled=self.compiled)
+            self._loaded[key] = self._load_networks(recipe)
         return family.fit(self._loaded[key], recipe, negative)
+
+    def _load_networks(self, recipe: Recipe) -> Any:
+        held = None if self.compiled else _HELD.get(_picture_key(recipe))
+        if held is not None:  # and was checked when it was read
+            return bring(held, recipe, self.device)
+        family = load_family(recipe.family)
+        self._check(family.picture_parts(recipe), recipe.revision)
+        return family.load_networks(recipe, self.device, compiled=self.compiled)
 
     def _check(self, parts: Parts, wanted: str) -> None:
         if self.checked:

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import Float, Select, Text, and_, cast, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -93,6 +94,11 @@ def note_flow_run(session: Session, run: uuid.UUID, flow_run_id: str) -> None:
 def find_night_run(session: Session, flow_run_id: str) -> uuid.UUID | None:
     """Return the run that a flow run carries out, or None where it has not come that far."""
     return session.execute(select(Run.id).where(Run.flow_run_id == flow_run_id)).scalar()
+
+
+def find_recipe(session: Session, run: uuid.UUID) -> dict[str, Any] | None:
+    """Return the recipe that a run was planned with, or None where there is no such run."""
+    return session.execute(select(Run.recipe).where(Run.id == run)).scalar()
 
 
 def seconds_per_pixel(session: Session, model_revision: str) -> float | None:

@@ -37,6 +37,7 @@ BAD = {
     "shards": (*NOT_WHOLE, "0", "1001"),
     "slots": (*NOT_WHOLE, "0", "-1", "automatic"),
     "compile": NOT_SWITCH,
+    "hold_weights": NOT_SWITCH,
     "previews": NOT_SWITCH,
     "prompt_in_images": NOT_SWITCH,
     "lease_seconds": (*WORDS, "0", "-1", "nan"),

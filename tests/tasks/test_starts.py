@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from datetime import date
+from unittest.mock import ANY
 from uuid import UUID
 
 import pytest
 from sqlalchemy import Engine
 
+from hierdiff_core.recipe import Recipe
 from tasks import ledger
 from tasks.database import session_scope
 from tasks.errors import PoisonedStart
 from tasks.lease import CRASHES
-from tasks.starts import note_end, note_start
+from tasks.starts import note_end, note_start, weights_of
 from tasks.states import RunState
+from tests.tasks.conftest import make_prompts
 
 FLOW_RUN = "6f1c9a52-0000-4000-8000-000000000000"
 
@@ -83,3 +86,18 @@ def test_a_worker_without_a_ledger_starts_what_will_say_so(
 ) -> None:
     monkeypatch.setenv("HIERDIFF_DATABASE_URL", url)
     start(CRASHES + 1)
+
+
+def test_a_worker_learns_the_weights_of_a_run_and_holds_none_where_it_is_not_to(
+    here: Engine, run: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with session_scope(here) as session:
+        recipe = ledger.find_recipe(session, run)
+    assert weights_of(str(run)) == {"recipe": recipe, "digests": ANY}
+    assert Recipe.from_json(recipe or {}) == make_prompts(1)[0].recipe
+    for unknown in (FLOW_RUN, "no run"):
+        assert weights_of(unknown) is None
+    for setting, value in (("HOLD_WEIGHTS", "false"), ("COMPILE", "true"), ("STEPS", "many")):
+        with monkeypatch.context() as changed:
+            changed.setenv(f"HIERDIFF_{setting}", value)
+            assert weights_of(str(run)) is None

@@ -18,6 +18,7 @@ from diffusers import Kandinsky5Transformer3DModel
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.embedding import Conditioning, Embedding, pack, stack, unpack
 from hierdiff_core.errors import PromptTooLong, UnknownModel
+from hierdiff_core.models.device import HOST, bring
 from hierdiff_core.models.families import FAMILIES, family_of_class
 from hierdiff_core.models.family import Defaults, Encoder, Family, load_family
 from hierdiff_core.models.folder import read_class_name
@@ -189,6 +190,18 @@ def test_the_noise_schedule_is_the_same_with_and_without_the_weights(loaded: Loa
             past = tuple(rows for _ in range(one.history_size))
             stepped = [each.step(rows, halves, noise, steps, past)[0] for each in (one, other)]
             assert torch.equal(*stepped)
+
+
+def test_networks_that_were_held_in_memory_are_those_that_are_loaded(loaded: Loaded) -> None:
+    held = loaded.family.load_networks(loaded.recipe, HOST, compiled=False)
+    brought = bring(held, loaded.recipe, "cpu").components
+    for name, part in loaded.networks.components.items():
+        if isinstance(part, torch.nn.Module):
+            facts = zip(part.state_dict().items(), brought[name].state_dict().items(), strict=True)
+            for (name_of_one, one), (name_of_other, other) in facts:
+                assert name_of_one == name_of_other
+                assert (one.dtype, one.stride()) == (other.dtype, other.stride())
+                assert torch.equal(one, other)
 
 
 def test_the_sides_are_pinned_each_by_its_own_files(loaded: Loaded) -> None:

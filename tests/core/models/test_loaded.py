@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from hierdiff_core.embedding import Conditioning
-from hierdiff_core.errors import WrongRevision
+from hierdiff_core.errors import InvalidSetting, WrongRevision
+from hierdiff_core.models import loaded
 from hierdiff_core.models.kandinsky22 import EMBEDDING, Decoder
-from hierdiff_core.models.loaded import Models
+from hierdiff_core.models.loaded import Models, hold_networks
 from hierdiff_core.models.recipes import pin_recipe
 from hierdiff_core.recipe import Recipe
 from tests.core.conftest import Folders
@@ -115,3 +116,36 @@ def test_encoders_are_let_go_of_and_networks_are_kept(models: Models, recipe: Re
     assert encoder() is None
     assert decoder_of(models, recipe).pipeline is networks
     assert models.encoder(recipe).embed([]) == []  # loaded again where it is asked for
+
+
+@pytest.fixture
+def nothing_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loaded, "_HELD", {})
+
+
+@pytest.mark.usefixtures("nothing_held")
+def test_what_is_held_is_used_by_all_and_read_from_no_file(recipe: Recipe) -> None:
+    hold_networks(recipe)
+    one, two = decoder_of(Models("cpu"), recipe), decoder_of(Models("cpu"), recipe)
+    assert one.pipeline is two.pipeline
+    spoil(recipe.model)
+    assert decoder_of(Models("cpu"), recipe).pipeline is one.pipeline
+
+
+@pytest.mark.usefixtures("nothing_held")
+def test_what_is_held_serves_its_own_weights_and_precision_alone(recipe: Recipe) -> None:
+    hold_networks(recipe)
+    held = decoder_of(Models("cpu"), recipe).pipeline
+    assert decoder_of(Models("cpu"), change(recipe, dtype="bfloat16")).pipeline is not held
+    spoil(recipe.model)
+    with pytest.raises(WrongRevision):
+        hold_networks(recipe)
+    assert decoder_of(Models("cpu"), pin_recipe(recipe)).pipeline is not held
+
+
+@pytest.mark.usefixtures("nothing_held")
+def test_half_precision_may_be_held_and_is_refused_on_a_cpu_all_the_same(recipe: Recipe) -> None:
+    half = change(recipe, dtype="float16")
+    hold_networks(half)
+    with pytest.raises(InvalidSetting, match="a CPU needs float32 or bfloat16"):
+        Models("cpu").denoiser(half, NEGATIVE)

@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 
 from flows.warm import launcher
-from flows.warm.fork_server import COLD, ForkServer
+from flows.warm.fork_server import COLD, ForkServer, Needed
 
 RUN = """
 import os, signal, sys, time
@@ -27,6 +29,23 @@ while what == "wait":
 if what == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 sys.exit(int(what or 0))
+"""
+
+HELD = """
+import os, sys, time
+def read(name, log):
+    with open(log, "a") as lines:
+        print(name, file=lines)
+    if name == "missing":
+        raise SystemExit(1)
+    sys.held = name, os.getpid()
+"""
+RUN_WITH = """
+import os, signal, sys, time
+name, reader = getattr(sys, "held", ("nothing", 0))
+print(name, reader == os.getppid(), flush=True)
+while os.environ.get("WHAT") == "wait":
+    time.sleep(0.01)
 """
 
 
@@ -54,7 +73,7 @@ def launch(
     server: subprocess.Popen[bytes], what: str = "", text: str = ""
 ) -> subprocess.Popen[str]:
     folder = server.folder  # type: ignore[attr-defined]
-    command = [sys.executable, "-I", "-S", launcher.__file__, folder]
+    command = [sys.executable, "-I", "-S", launcher.__file__, folder, launcher.ADDRESS]
     started = subprocess.Popen(
         [*command, sys.executable, "-P", "-m", "run_of_a_test"],
         stdin=subprocess.PIPE,
@@ -151,3 +170,82 @@ def test_a_run_with_other_libraries_settings_than_its_workers_starts_cold() -> N
     assert fork_server.command({"OMP_NUM_THREADS": "17"}) == COLD
     assert fork_server.command({"PREFECT_API_URL": "http://elsewhere/api"}) == COLD
     fork_server.close()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker does: it starts runs that want something in memory."""
+
+    fork_server: ForkServer
+    log: Path  # a line for each time that something was read
+
+    def start(self, name: str, what: str = "") -> subprocess.Popen[str]:
+        environment = {**os.environ, "HIERDIFF_": "", "PREFECT__WHAT": ""}
+        wanted = Needed("held_of_a_test:read", {"name": name, "log": str(self.log)})
+        command = list(self.fork_server.command(environment, wanted))
+        command[-1] = "run_with_what_is_held"
+        environment["WHAT"] = what
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+
+    def output(self, name: str) -> str:
+        return self.start(name).communicate()[0].strip()
+
+    @property
+    def read(self) -> list[str]:
+        return self.log.read_text().split()
+
+
+@pytest.fixture
+def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """A worker whose temporary folder has a path that is too long for a socket's name."""
+    folder = tmp_path / ("long" * 30)
+    folder.mkdir()
+    (folder / "held_of_a_test.py").write_text(HELD)
+    (folder / "run_with_what_is_held.py").write_text(RUN_WITH)
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path.cwd()}")
+    fork_server = ForkServer(imported=("json",))
+    yield Worker(fork_server, tmp_path / "log")
+    fork_server.close()
+    assert fork_server._process is not None
+    assert fork_server._process.wait(10) == 0  # and with it all that it forked
+
+
+def test_runs_share_what_was_read_once_for_the_first(worker: Worker) -> None:
+    assert [worker.output("one") for _ in range(3)] == ["one True"] * 3
+    assert worker.read == ["one"]
+
+
+def test_a_holder_makes_way_for_the_next_and_spares_its_runs(worker: Worker) -> None:
+    with worker.start("one", "wait") as earlier:
+        assert earlier.stdout.readline() == "one True\n"  # type: ignore[union-attr]
+        assert worker.output("two") == "two True"
+        assert earlier.poll() is None
+        earlier.terminate()
+        assert earlier.wait() == -signal.SIGTERM
+    assert worker.output("two") == "two True"
+    assert worker.read == ["one", "two"]
+
+
+def test_a_run_that_crashes_leaves_what_is_held_to_the_next(worker: Worker) -> None:
+    with worker.start("one", "wait") as crashed:
+        crashed.stdout.readline()  # type: ignore[union-attr]
+        crashed.kill()
+    assert worker.output("one") == "one True"
+    assert worker.read == ["one"]
+
+
+def test_a_run_reads_for_itself_what_nobody_could_hold(worker: Worker) -> None:
+    assert worker.output("missing") == "nothing False"
+    assert worker.output("one") == "one True"
+
+
+def test_what_a_holder_died_of_is_read_again(worker: Worker) -> None:
+    worker.output("one")
+    server = psutil.Process(worker.fork_server._process.pid)  # type: ignore[union-attr]
+    (holder,) = server.children()
+    holder.kill()
+    assert not psutil.wait_procs([holder], timeout=10)[1]
+    assert worker.output("one") in ("one True", "nothing False")  # its end may not be known yet
+    assert worker.output("one") == "one True"
+    assert worker.read == ["one", "one"]
