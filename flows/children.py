@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 DEPLOYMENT = "subtree/subtree"
 
 _POLL = 1.0  # seconds
-_REVIVAL = 60.0  # seconds that a crashed child is given to be queued again
+_REVIVAL = 180.0  # seconds that a crashed child is given to be queued again
 _FINAL = frozenset({StateType.COMPLETED, StateType.FAILED, StateType.CANCELLED})
 # Ends after which the same run is queued again; a completed one only where the ledger disagrees.
 _ENDED = _FINAL | {StateType.CRASHED}

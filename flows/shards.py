@@ -11,8 +11,8 @@ from prefect.futures import wait
 
 from flows.children import await_child, child_name, ensure_child
 from flows.errors import SubtreeFailed
-from flows.pulse import Pulse
 from tasks.ledger import open_subtrees, summarise
+from tasks.pulse import Pulse
 from tasks.settings import read_settings
 from tasks.states import SubtreeState
 from tasks.stores import Stores
