@@ -27,6 +27,7 @@ ORDER = (
     "own",
     "picture_spaces",
     "variants",
+    "sampled",
     "risk",
     "choice",
     "gpu",

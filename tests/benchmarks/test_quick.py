@@ -24,6 +24,7 @@ FIGURES = {
     "picture_spaces": "score lost by CLIP",
     "variants": "diverse-dev, ddim: similarity above that of seeds",
     "choice": "budgets at which the highest score is at least the best tree",
+    "sampled": "rank correlation of nights by predicted and measured loss",
     "risk": "score of the default night less that of plain pictures, shop",
     "churn": "unchanged rows with another picture",
     "standing": "splits stand",
