@@ -91,7 +91,7 @@ const drawTile = (picture, at, column) => {
   prompt.dir = "auto";
   prompt.title = picture.prompt;
   line.append(name);
-  tile.append(frame, line, prompt, make("p", "steps", facts(picture)), make("span", "mark"));
+  tile.append(frame, line, prompt, make("p", "steps", brief(picture)), make("span", "mark"));
   one(".steps", tile).classList.toggle("apart", picture.loss > APART);
   paint(tile, picture);
   return tile;
@@ -99,9 +99,17 @@ const drawTile = (picture, at, column) => {
 const facts = (picture) => [
   picture.kept ? "kept" : "new",
   picture.loss === null ? "" : `loses ${percent(picture.loss)}`,
-  picture.measured === null ? "" : `measured ${percent(picture.measured)}`,
+  picture.measured === null ? "" : `lost ${percent(picture.measured)}, measured`,
   picture.measured === null && picture.distance !== null ? `${picture.distance.toFixed(2)} apart` : "",
 ].filter(Boolean).join(" · ");
+
+// The same below a small picture, where there is room for half of it.
+const brief = (picture) => {
+  if (picture.distance === null) return facts(picture);
+  if (picture.measured === null) return facts({ ...picture, loss: null });
+  const predicted = picture.loss === null ? "" : `, predicted ${percent(picture.loss)}`;
+  return `lost ${percent(picture.measured)}${predicted}`;
+};
 
 const paint = (tile, picture) => {
   tile.className = ["tile", picture.verdict, picture.unsaved ? "unsaved" : ""].filter(Boolean).join(" ");
