@@ -37,7 +37,7 @@ def main() -> int:
     """Run trials; return 1 where one is not as it should be."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
     parser.add_argument(
-        "name", choices=["workers", "kills", "gc", "results", "services", "leaving"]
+        "name", choices=["workers", "kills", "remakes", "gc", "results", "services", "leaving"]
     )
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -100,8 +100,8 @@ def _trials(
         with undisturbed_nights(lab, NIGHT) as nights:
             yield from killed_collections(nights[-1], count, seed)
         return
-    if name == "kills":
-        yield from killed_nights(lab, count, seed, NIGHT)
+    if name in ("kills", "remakes"):
+        yield from killed_nights(lab, count, seed, NIGHT, remakes=name == "remakes")
         return
     with open_night(lab, 12, **NIGHT) as planned:
         yield from trials(planned, count, seed)

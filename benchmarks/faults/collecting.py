@@ -8,16 +8,14 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import date
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import torch
 from sqlalchemy import text
 
 from benchmarks.errors import NightFailed
-from benchmarks.faults.kills import State, Undisturbed, carry_out, run_of
+from benchmarks.faults.kills import State, Undisturbed, Wish, carry_out, run_of
 from benchmarks.faults.two_workers import pictures
 from benchmarks.faults.worker import CONTEXT, environment
 from flows.quiet import quiet_libraries
@@ -79,7 +77,7 @@ class _Trial:
 
     def start(self) -> BaseProcess:
         """Start the last night."""
-        about = (str(self.night.file), self.night.day.isoformat())
+        about = (self.night.wish,)
         return _start(_make_in_process, self.state, about)
 
 
@@ -154,7 +152,7 @@ def _undisturbed_collection(last: Undisturbed, chance: random.Random) -> tuple[_
 
 def _outcome(state: State, last: Undisturbed) -> _Outcome:
     with open_stores(state.settings) as stores:
-        run = run_of(stores, last.day)
+        run = run_of(stores, last.wish.day)
         with stores.session() as session:
             spent = summarise(session, run).evaluations_done
         return _Outcome(pictures(stores, run), spent)
@@ -176,7 +174,7 @@ def _dangling(state: State) -> int:
     return len((kinds | shown | set(images)) - there)
 
 
-def _start(target: Callable[..., None], state: State, about: tuple[str, ...]) -> BaseProcess:
+def _start(target: Callable[..., None], state: State, about: tuple[object, ...]) -> BaseProcess:
     """Start a process and wait until it begins."""
     mine, its = CONTEXT.Pipe(duplex=False)
     arguments = (environment(state.settings), *about, its)
@@ -204,9 +202,9 @@ def _collect_in_process(given: Mapping[str, str], line: Any) -> None:
         collect_garbage(stores, _KEEP)
 
 
-def _make_in_process(given: Mapping[str, str], file: str, day: str, line: Any) -> None:
+def _make_in_process(given: Mapping[str, str], wish: Wish, line: Any) -> None:
     _prepare(given, line)
-    carry_out(read_settings(), Path(file), date.fromisoformat(day))
+    carry_out(read_settings(), wish)
 
 
 def _prepare(given: Mapping[str, str], line: Any) -> None:

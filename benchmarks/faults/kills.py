@@ -1,4 +1,7 @@
-"""Kills at random moments of three nights: every picture has the bits of the undisturbed night."""
+"""Kills at random moments of three nights, or of remakes of the third one.
+
+Every picture has the bits of the undisturbed night, and no other picture is lost.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,9 @@ import random
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -17,6 +20,7 @@ from uuid import UUID
 import torch
 from pydantic import SecretStr
 from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.orm import Session
 
 from benchmarks.catalogue import make_texts
 from benchmarks.errors import NightFailed
@@ -26,7 +30,17 @@ from benchmarks.lab import Lab
 from flows.quiet import quiet_libraries
 from flows.stack.standalone import standalone
 from tasks import stages
-from tasks.ledger import claim_night, find_night, load_plan, open_subtrees, stored_segments
+from tasks.errors import CorruptObject, MissingObject
+from tasks.ledger import (
+    Night,
+    claim_night,
+    find_night,
+    load_plan,
+    open_subtrees,
+    replace_night,
+    stored_segments,
+)
+from tasks.remake import NO_REMAKE, Remake
 from tasks.report.check import check_night
 from tasks.report.publish import publish
 from tasks.settings import Settings, read_settings
@@ -39,6 +53,8 @@ _FIRST = date(2026, 11, 22)
 _NIGHTS = 3
 _ROWS, _CHANGED = 12, 3  # prompts of a night, and how many of them are new the next night
 _KILLS = 3  # in one trial, at most
+# Of the last night, one after the other: everything anew, then another picture of two rows.
+_REMAKES = (Remake(("all",)), Remake(("2", "5"), 7))
 
 
 @dataclass(frozen=True)
@@ -49,11 +65,13 @@ class KilledNight:
     kills: int
     undone: int  # segments
     wrong: int  # pictures that are missing or whose bits are others
+    doubled: int  # nights of its date beyond those of the undisturbed one
+    lost: int  # pictures of any night that the ledger names and the bucket lacks
 
     @property
     def good(self) -> bool:
-        """Whether the night is as the undisturbed one."""
-        return not self.undone and not self.wrong
+        """Whether the night is as the undisturbed one, and nothing else is lost."""
+        return not (self.undone or self.wrong or self.doubled or self.lost)
 
 
 @dataclass(frozen=True)
@@ -89,36 +107,44 @@ class State:
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What is asked for: rows of a date, or a remake of theirs."""
+
+    file: Path
+    day: date
+    remake: Remake = NO_REMAKE
+    nights: int = 1  # that the date has then, replaced ones too
+
+
+@dataclass(frozen=True)
 class Undisturbed:
     """A night that nobody disturbed, and what was before and after it."""
 
     before: State
     after: State
-    file: Path
-    day: date
+    wish: Wish
     seconds: float
     pictures: Mapping[int, str]
 
 
 def killed_nights(
-    lab: Lab, count: int, seed: int, given: Mapping[str, object]
+    lab: Lab, count: int, seed: int, given: Mapping[str, object], *, remakes: bool = False
 ) -> Iterator[KilledNight]:
     """Yield the outcome of each trial: kills of one night's process at random moments."""
     chance = random.Random(seed)
-    with undisturbed_nights(lab, given) as references:
+    with undisturbed_nights(lab, given, remakes=remakes) as every:
+        references = every[_NIGHTS if remakes else 0 :]
         for number in range(count):
-            night = number % _NIGHTS
-            state = references[night].before.copy(f"kill{number}")
-            yield _killed(references[night], state, night + 1, chance)
+            reference = references[number % len(references)]
+            state = reference.before.copy(f"kill{number}")
+            yield _killed(reference, state, every.index(reference) + 1, chance)
             state.drop()
 
 
-def carry_out(settings: Settings, file: Path, day: date) -> None:
+def carry_out(settings: Settings, wish: Wish) -> None:
     """Make a night from its rows to its report, as the flows do, in this process."""
     with open_stores(settings) as stores:
-        with stores.session() as session:
-            night = claim_night(session, _CATALOGUE, day)
-        stages.ingest(stores, settings, night, stages.Source(file=file))
+        night = _claim(stores, settings, wish)
         run = night.run
         if run is None:
             stages.embed(stores, settings, night.batch, lambda done, total: None)
@@ -127,6 +153,22 @@ def carry_out(settings: Settings, file: Path, day: date) -> None:
         checked = check_night(stores, run)
         _run_open(stores, settings, run)
         publish(stores, settings, run, checked)
+
+
+def _claim(stores: Stores, settings: Settings, wish: Wish) -> Night:
+    """Return the night with its rows; a remake takes the place of the date's night, once."""
+    rows = stages.read_rows(settings, stages.Source(file=wish.file))
+    with stores.session() as session:
+        if _count_nights(session, wish.day) < wish.nights:
+            replace_night(session, _CATALOGUE, wish.day)
+        night = claim_night(session, _CATALOGUE, wish.day)
+        stages.store_rows(session, night.batch, rows, settings.night, wish.remake)
+    return night
+
+
+def _count_nights(session: Session, day: date) -> int:
+    statement = text("SELECT count(*) FROM batches WHERE business_date = :day")
+    return int(session.execute(statement, {"day": day}).scalar_one())
 
 
 def _run_open(stores: Stores, settings: Settings, run: UUID) -> None:
@@ -142,14 +184,30 @@ def _killed(reference: Undisturbed, state: State, night: int, chance: random.Ran
         after = chance.uniform(0.0, reference.seconds)
         kills += _start_and_kill(reference, state, after)[0]
     if _start_and_kill(reference, state, None)[0]:
-        raise NightFailed(day=reference.day)
+        raise NightFailed(day=reference.wish.day)
     with open_stores(state.settings) as stores:
-        run = run_of(stores, reference.day)
+        run = run_of(stores, reference.wish.day)
         found = pictures(stores, run)
         with stores.session() as session:
             plan, done = load_plan(session, run).plan, stored_segments(session, run)
+            nights = _count_nights(session, reference.wish.day)
+        lost = _count_lost(stores)
     wrong = sum(found.get(leaf) != each for leaf, each in reference.pictures.items())
-    return KilledNight(night, kills, len(plan.segments) - len(done), wrong)
+    wrong += len(found.keys() - reference.pictures.keys())
+    undone, doubled = len(plan.segments) - len(done), nights - reference.wish.nights
+    return KilledNight(night, kills, undone, wrong, doubled, lost)
+
+
+def _count_lost(stores: Stores) -> int:
+    with stores.session() as session:
+        named = session.execute(text("SELECT DISTINCT key, sha256 FROM images")).all()
+    lost = 0
+    for key, sha256 in named:
+        try:
+            stores.bucket.get(key, sha256)
+        except (MissingObject, CorruptObject):
+            lost += 1
+    return lost
 
 
 def _start_and_kill(
@@ -157,7 +215,7 @@ def _start_and_kill(
 ) -> tuple[bool, float]:
     """Start the night, and kill it so many seconds later; return whether it died, and its time."""
     mine, its = CONTEXT.Pipe(duplex=False)
-    about = (environment(state.settings), str(reference.file), reference.day.isoformat(), its)
+    about = (environment(state.settings), reference.wish, its)
     process = CONTEXT.Process(target=_in_process, args=about, daemon=True)
     process.start()
     its.close()
@@ -170,34 +228,49 @@ def _start_and_kill(
     return process.exitcode != 0, time.monotonic() - began
 
 
-def _in_process(given: Mapping[str, str], file: str, day: str, line: object) -> None:
+def _in_process(given: Mapping[str, str], wish: Wish, line: object) -> None:
     os.environ.update(given)
     torch.set_num_threads(1)
     quiet_libraries()
     line.send_bytes(b"began")  # type: ignore[attr-defined]
-    carry_out(read_settings(), Path(file), date.fromisoformat(day))
+    carry_out(read_settings(), wish)
 
 
 @contextmanager
-def undisturbed_nights(lab: Lab, given: Mapping[str, object]) -> Iterator[list[Undisturbed]]:
+def undisturbed_nights(
+    lab: Lab, given: Mapping[str, object], *, remakes: bool = False
+) -> Iterator[list[Undisturbed]]:
     """Make the nights for the block, one after the other, with nobody in the way."""
     with _stack(lab, given) as (start, home):
-        yield _references(start, home)
+        wishes = _nights(home)
+        if remakes:
+            wishes += [
+                replace(wishes[-1], remake=remake, nights=number)
+                for number, remake in enumerate(_REMAKES, 2)
+            ]
+        yield _references(start, wishes)
 
 
-def _references(start: State, home: Path) -> list[Undisturbed]:
-    texts, before, found = make_texts(), start, list[Undisturbed]()
+def _nights(home: Path) -> list[Wish]:
+    texts, wishes = make_texts(), list[Wish]()
     for night in range(_NIGHTS):
         file = home / f"night{night}.tsv"
         rows = texts[night * _CHANGED : night * _CHANGED + _ROWS]
         file.write_text("\n".join(["prompt", *rows]) + "\n")
-        after, day = before.copy(f"reference{night}"), _FIRST + timedelta(days=night)
-        died, seconds = _start_and_kill(Undisturbed(before, after, file, day, 0.0, {}), after, None)
+        wishes.append(Wish(file, _FIRST + timedelta(days=night)))
+    return wishes
+
+
+def _references(start: State, wishes: Sequence[Wish]) -> list[Undisturbed]:
+    before, found = start, list[Undisturbed]()
+    for number, wish in enumerate(wishes):
+        after = before.copy(f"reference{number}")
+        died, seconds = _start_and_kill(Undisturbed(before, after, wish, 0.0, {}), after, None)
         if died:
-            raise NightFailed(day=day)
+            raise NightFailed(day=wish.day)
         with open_stores(after.settings) as stores:
-            made = pictures(stores, run_of(stores, day))
-        found.append(Undisturbed(before, after, file, day, seconds, made))
+            made = pictures(stores, run_of(stores, wish.day))
+        found.append(Undisturbed(before, after, wish, seconds, made))
         before = after
     return found
 
