@@ -7,7 +7,14 @@ import pytest
 
 from hierdiff_core.calibrated.calibrated_solver import CalibratedSolver
 from hierdiff_core.calibrated.calibration import Calibration
-from hierdiff_core.calibrated.choice import Prediction, Way, affordable, predict_ways, rank
+from hierdiff_core.calibrated.choice import (
+    Prediction,
+    Way,
+    affordable,
+    predict_ways,
+    rank,
+    small_excess,
+)
 from hierdiff_core.errors import InvalidSetting
 
 SIZE = 30
@@ -41,6 +48,15 @@ def test_a_budget_of_all_steps_is_the_plain_misfit() -> None:
     assert found[4] == Prediction("ddim", 4, 0.0, 4.0, pytest.approx(10.0))
     assert (found[8].saving, found[8].evaluations) == (0.5, 4.0)
     assert found[8].misfit > 9
+
+
+def test_a_small_excess_counts_for_less_than_it_is_predicted_and_a_large_one_for_what_it_is() -> (
+    None
+):
+    assert small_excess(10.0, 40.0) == 5.0  # a quarter of what plain pictures miss is halved
+    assert small_excess(0.1, 40.0) == pytest.approx(0.001, rel=0.02)
+    assert small_excess(1000.0, 40.0) == pytest.approx(1000.0, rel=0.02)
+    assert small_excess(0.0, 0.0) == 0.0
 
 
 def test_a_dearer_budget_misses_less() -> None:
