@@ -132,7 +132,13 @@ class MachineSettings(BaseModel):
     gpu_price_per_hour: float | None = Field(
         default=None, ge=0, description="price of one GPU, for the cost of a night"
     )
-    currency: str = Field(default="USD", description="currency of that price")
+    kwh_price: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="price of a kWh, where energy is paid for beside the GPU's hours",
+    )
+    currency: str = Field(default="USD", description="currency of these prices")
 
     @property
     def digests(self) -> Path:

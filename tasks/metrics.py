@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
+from functools import partial
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -25,6 +26,7 @@ from tasks.ledger import (
     latest_nights,
     summarise,
 )
+from tasks.report.expense import cost_of, kwh
 from tasks.report.gather import paid_seconds
 from tasks.settings import Settings
 from tasks.states import RunState
@@ -94,12 +96,12 @@ def _of_nights(nights: list[NightFigures], settings: Settings) -> Iterator[Metri
     yield gauge("night_evaluations", "evaluations of the network", _evaluations, "kind")
     yield gauge("night_stage_seconds", "seconds, summed over workers", _stages, "stage")
     yield gauge("night_subtrees", "subtrees", _subtrees, "state")
-    if settings.gpu_price_per_hour is not None:
-        price = settings.gpu_price_per_hour / 3600
+    yield gauge("night_energy_joules", "energy that was measured", _energy, "part")
+    if settings.gpu_price_per_hour is not None or settings.kwh_price is not None:
         yield gauge(
             "night_cost",
-            f"price of its seconds on devices, in {settings.currency}",
-            lambda each: {} if each.run is None else {"": price * paid_seconds(each.run)},
+            f"price of its seconds on devices and of its energy, in {settings.currency}",
+            partial(_cost, settings),
         )
 
 
@@ -191,6 +193,19 @@ def _evaluations(each: NightFigures) -> Mapping[str, float]:
 
 def _stages(each: NightFigures) -> Mapping[str, float]:
     return {} if each.run is None else each.run.seconds
+
+
+def _energy(each: NightFigures) -> Mapping[str, float]:
+    parts = () if each.run is None else each.run.energy
+    return {part.part: part.joules for part in parts if part.joules is not None}
+
+
+def _cost(settings: Settings, each: NightFigures) -> Mapping[str, float]:
+    if each.run is None:
+        return {}
+    seconds, used = paid_seconds(each.run), kwh(each.run.energy)
+    cost = cost_of(seconds, used, settings.gpu_price_per_hour, settings.kwh_price)
+    return {} if cost is None else {"": cost}
 
 
 def _subtrees(each: NightFigures) -> Mapping[str, float]:

@@ -17,8 +17,9 @@ from hierdiff_core.printable import printable
 from tasks.ledger import RunLine, RunSummary, find_run, list_runs, summarise
 from tasks.losses import loss_text
 from tasks.rejected import by_kind
+from tasks.report.expense import kwh, not_measured
 from tasks.report.gather import gather_report, nothing_shared
-from tasks.report.headline import duration
+from tasks.report.headline import duration, energy_text
 from tasks.report.page import render_report
 from tasks.requests import settings_of_run
 from tasks.saving import saved_text
@@ -88,6 +89,10 @@ def _show_run(facts: RunSummary) -> None:
         click.echo(f"planned with the catalogue's own setting, {facts.tuned}")
     stages = ", ".join(f"{stage} {duration(each)}" for stage, each in facts.seconds.items())
     click.echo(f"time: {stages or 'nothing measured yet'}")
+    if facts.energy:
+        used, missing = kwh(facts.energy), not_measured(facts.energy)
+        known = [] if used is None else [energy_text(used)]
+        click.echo("energy: " + "; ".join([*known, *(f"not measured, {each}" for each in missing)]))
     table = Table("subtree", "state", "done", "attempts", "held by", "error", box=None)
     for line in facts.subtrees:
         done = f"{line.evaluations_done}/{line.evaluations_planned}"

@@ -25,6 +25,7 @@ from tasks.ledger.embeddings import (
     lost_embeddings,
     store_embeddings,
 )
+from tasks.ledger.energy import PartEnergy, add_energy
 from tasks.ledger.failures import (
     MOST,
     SegmentFailure,
@@ -132,6 +133,7 @@ from tasks.ledger.summary import RunSummary, SubtreeLine, summarise
 from tasks.ledger.verdicts import (
     NewVerdict,
     StoredVerdict,
+    count_accepted,
     find_verdicts,
     list_verdicts,
     named_pictures,
@@ -151,6 +153,7 @@ __all__ = [
     "NightLease",
     "NightPlan",
     "Node",
+    "PartEnergy",
     "Request",
     "RunLine",
     "RunSummary",
@@ -166,6 +169,7 @@ __all__ = [
     "StoredVerdict",
     "SubtreeLine",
     "Tree",
+    "add_energy",
     "add_evaluations",
     "carry_pairs",
     "catalogue_of",
@@ -173,6 +177,7 @@ __all__ = [
     "change_keys",
     "claim_night",
     "claim_segments",
+    "count_accepted",
     "count_leases",
     "count_objects",
     "count_remakes",

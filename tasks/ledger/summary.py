@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from hierdiff_core.recipe import Recipe
 from tasks.errors import UnknownRun
 from tasks.ledger.claims import load_rejected
+from tasks.ledger.energy import PartEnergy, load_energy
 from tasks.ledger.failures import SetAside, list_set_aside
 from tasks.ledger.rejected_often import list_rejected_often
 from tasks.losses import Losses, sum_up
@@ -87,6 +88,7 @@ class RunSummary:
     seconds: Mapping[str, float]  # by stage, summed over workers
     devices: Mapping[str, str]  # by stage
     details: Mapping[str, Mapping[str, object]]  # by stage
+    energy: tuple[PartEnergy, ...]  # of its workers so far
     subtrees: tuple[SubtreeLine, ...]
     rejected: tuple[Rejected, ...]
     set_aside: tuple[SetAside, ...]  # rows whose pictures failed alone
@@ -152,6 +154,7 @@ def summarise(session: Session, run: uuid.UUID) -> RunSummary:
         seconds={each.stage: each.seconds for each in metrics},
         devices={each.stage: each.device for each in metrics},
         details={each.stage: each.details for each in metrics},
+        energy=load_energy(session, run),
         subtrees=subtrees,
         rejected=load_rejected(session, facts.batch_id),
         set_aside=list_set_aside(session, run),

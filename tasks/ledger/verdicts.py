@@ -72,6 +72,13 @@ def find_verdicts(
     return {each.sha256: each for each in found if each.verdict is not VerdictState.WITHDRAWN}
 
 
+def count_accepted(session: Session, catalogue: str, run: uuid.UUID) -> int:
+    """Return how many pictures of a run are accepted."""
+    pictures = session.execute(select(ImageRow.sha256).where(ImageRow.run_id == run)).scalars()
+    found = find_verdicts(session, catalogue, set(pictures))
+    return sum(each.verdict is VerdictState.ACCEPTED for each in found.values())
+
+
 def list_verdicts(session: Session, catalogue: str, reference: str) -> tuple[StoredVerdict, ...]:
     """Return all that was ever said of the pictures of a row, the oldest first."""
     rows = _of(catalogue).where(VerdictRow.reference == reference).order_by(VerdictRow.id)

@@ -7,6 +7,7 @@ these files.
 from tasks.records.base import Base
 from tasks.records.batches import Batch, Catalogue, EmbeddingRow, PromptRow, RejectedRow, RemakeRow
 from tasks.records.runs import (
+    EnergyRow,
     FounderSum,
     ImageRow,
     LeafRow,
@@ -27,6 +28,7 @@ __all__ = [
     "Batch",
     "Catalogue",
     "EmbeddingRow",
+    "EnergyRow",
     "FounderSum",
     "ImageRow",
     "LeafRow",

@@ -257,3 +257,14 @@ class RunMetric(Base):
     seconds: Mapped[float]
     device: Mapped[str]
     details: Mapped[dict[str, Any]]
+
+
+class EnergyRow(Base):
+    """What one part of a run's workers used of energy, summed over attempts and shards."""
+
+    __tablename__ = "run_energy"
+
+    run_id: Mapped[uuid.UUID] = _run()
+    part: Mapped[str] = mapped_column(primary_key=True)  # cpu or gpu
+    joules: Mapped[float | None]  # of attempts that could measure it
+    reason: Mapped[str]  # why one could not; empty where all could

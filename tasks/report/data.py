@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from hierdiff_core.plan import Plan
+from tasks.ledger import PartEnergy
 from tasks.losses import Losses, sum_up
 from tasks.measured import MeasuredPairs
 from tasks.rejected import Rejected, RejectedKind, RejectedOften, by_kind
+from tasks.report.expense import Expense, cost_of, kwh, share_out
 from tasks.saving import Spending
 
 
@@ -97,6 +99,9 @@ class ReportData:
     seconds: float | None = None  # from the first stage's start to the last one's end
     gpu_seconds: float | None = None  # that are paid for; None: the same as `seconds`
     price_per_hour: float | None = None  # of one GPU
+    energy: tuple[PartEnergy, ...] = ()  # of the workers; none: nothing is known of it
+    kwh_price: float | None = None
+    accepted: int = 0  # pictures that a person accepted
     currency: str = "USD"
     spent: int = 0  # evaluations: on a device and found done by earlier nights
     reused: int = 0  # of these, done by earlier nights
@@ -165,10 +170,19 @@ class ReportData:
 
     @property
     def cost(self) -> float | None:
-        """Price of the GPU time, where a price is set."""
+        """Price of the GPU time and of the energy, where a price is set."""
         spent = self.seconds if self.gpu_seconds is None else self.gpu_seconds
-        known = self.price_per_hour is not None and spent is not None
-        return self.price_per_hour * spent / 3600 if known else None  # type: ignore[operator]
+        return cost_of(spent, kwh(self.energy), self.price_per_hour, self.kwh_price)
+
+    def expense(self, total: float) -> Expense:
+        """Return an amount that the night took, by picture."""
+        return share_out(
+            total,
+            spending=self.spending,
+            evaluations=max(0, self.spent - self.reused),
+            pictures=len(self.made) - self.kept,
+            accepted=self.accepted,
+        )
 
     @property
     def retry(self) -> str:

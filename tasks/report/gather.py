@@ -19,6 +19,7 @@ from tasks.ledger import (
     StoredImage,
     StoredPair,
     SubtreeLine,
+    count_accepted,
     load_images,
     load_pairs,
     load_plan,
@@ -76,6 +77,7 @@ def gather_report(
     with stores.session() as session:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
+        accepted = count_accepted(session, facts.catalogue, run)
         previews, pairs = load_previews(session, run), load_pairs(session, run)
     checked = checked or Checked()
     end = facts.finished_at if state is None else datetime.now(UTC)
@@ -110,6 +112,9 @@ def gather_report(
         seconds=None if end is None else _seconds(facts, end),
         gpu_seconds=paid_seconds(facts),
         price_per_hour=settings.gpu_price_per_hour,
+        energy=facts.energy,
+        kwh_price=settings.kwh_price,
+        accepted=accepted,
         currency=settings.currency,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from hierdiff_core.plan import CALIBRATED
 from tasks.losses import apart_text
 from tasks.report.data import ReportData
+from tasks.report.expense import kwh, not_measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +87,33 @@ def _effort(data: ReportData) -> Iterator[Figure]:
     if data.cost is not None:
         note = f"{1000 * data.cost / made:.2f} per 1,000 images" if made else ""
         yield Figure("Cost", f"{data.cost:.2f} {data.currency}", note)
+    if data.energy:
+        yield _energy(data)
     if data.resumed:
         yield Figure("Resumed", f"{data.resumed:,}", "evaluations not repeated")
+
+
+def _energy(data: ReportData) -> Figure:
+    used, missing = kwh(data.energy), not_measured(data.energy)
+    if used is None:
+        return Figure("Energy", "not measured", "; ".join(missing))
+    found, notes = data.expense(used), list[str]()
+    if found.for_each is not None:
+        notes.append(f"{energy_text(found.for_each)} per image")
+    if found.for_each_accepted is not None:
+        notes.append(f"{energy_text(found.for_each_accepted)} per accepted one")
+    if found.saved:
+        notes.append(f"{energy_text(found.saved)} saved")
+    notes += [f"not measured: {each}" for each in missing]
+    return Figure("Energy", energy_text(used), ", ".join(notes))
+
+
+def energy_text(kilowatt_hours: float) -> str:
+    """Return an amount of energy in kWh, Wh or mWh."""
+    for scale, unit in ((1.0, "kWh"), (1e3, "Wh")):
+        if kilowatt_hours * scale >= 1:
+            return f"{kilowatt_hours * scale:,.3g} {unit}"
+    return f"{kilowatt_hours * 1e6:.3g} mWh"
 
 
 def duration(seconds: float) -> str:

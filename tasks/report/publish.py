@@ -17,6 +17,7 @@ from tasks.handover.pictures import gather
 from tasks.handover.tables import write_tables
 from tasks.ledger import (
     StoredRendition,
+    count_accepted,
     load_images,
     load_pairs,
     load_plan,
@@ -32,7 +33,8 @@ from tasks.ledger import (
 from tasks.object_keys import manifest_key, report_key
 from tasks.renditions import make_renditions, rendition_key
 from tasks.report.check import Checked, check_night
-from tasks.report.gather import gather_report, measured_of
+from tasks.report.expense import cost_of, expense_of, kwh, not_measured
+from tasks.report.gather import gather_report, measured_of, paid_seconds
 from tasks.report.links import make_link
 from tasks.report.page import ReportData, render_report
 from tasks.settings import Settings
@@ -104,6 +106,9 @@ def write_manifest(stores: Stores, settings: Settings, run: uuid.UUID) -> str:
         facts, night = summarise(session, run), load_plan(session, run)
         prompts, images = load_run_prompts(session, run), load_images(session, run)
         files, pairs = load_renditions(session, run), load_pairs(session, run)
+        accepted = count_accepted(session, facts.catalogue, run)
+    used = kwh(facts.energy)
+    cost = cost_of(paid_seconds(facts), used, settings.gpu_price_per_hour, settings.kwh_price)
     renditions = {leaf: list(some) for leaf, some in groupby(files, lambda each: each.leaf)}
     leaf_of = {leaf.content_key: number for number, leaf in enumerate(night.leaves)}
     rows = []
@@ -140,6 +145,13 @@ def write_manifest(stores: Stores, settings: Settings, run: uuid.UUID) -> str:
         "measured": None
         if (found := measured_of(night, pairs.values())) is None
         else asdict(found),
+        "energy": None
+        if used is None
+        else {"unit": "kWh", **asdict(expense_of(facts, used, accepted))},
+        "energy_not_measured": list(not_measured(facts.energy)),
+        "cost": None
+        if cost is None
+        else {"currency": settings.currency, **asdict(expense_of(facts, cost, accepted))},
         "images": rows,
         "set_aside": [
             {

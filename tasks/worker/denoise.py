@@ -17,9 +17,11 @@ from functools import partial
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.errors import CorruptCheckpoint, HierdiffError
+from hierdiff_core.models.device import choose_device
 from hierdiff_core.models.family import load_family
 from hierdiff_core.sampling.sampler import Finished, Job, Round, rounds
 from hierdiff_core.solver import Solver, make_solver
+from tasks.energy import metered
 from tasks.errors import CorruptObject, MissingObject, StillAway
 from tasks.lease import leased_subtree
 from tasks.ledger import (
@@ -41,7 +43,7 @@ from tasks.worker.decode import DecodeQueue, as_model_input, redraw, splits_of, 
 from tasks.worker.loading import load_denoiser
 from tasks.worker.missing_previews import preview_missing
 from tasks.worker.plain import make_plain_pictures
-from tasks.worker.seconds import record_seconds
+from tasks.worker.seconds import record_spent
 from tasks.worker.set_aside import check_set_aside, go_around, set_tree_aside, write_started
 from tasks.worker.shard import (
     ParkedStates,
@@ -82,7 +84,10 @@ def denoise_shard(
     LostEmbeddings where the text side has to make some anew, and RowsSetAside at the end.
     """
     seconds = settings.lease_seconds
-    with leased_subtree(stores, run, shard, owner, seconds, flow_run_id, stop) as hold:
+    with (
+        leased_subtree(stores, run, shard, owner, seconds, flow_run_id, stop) as hold,
+        metered(choose_device(settings.device)) as energy,
+    ):
         work = load_work(stores, run, shard)
         previewed = frozenset(choose_splits(work.plan) if settings.previews else ())
         attempt = Attempt(stores, settings, open_models(settings), work, hold, report, previewed)
@@ -96,7 +101,7 @@ def denoise_shard(
         finally:
             # Who gave up waiting for a store has none to write to.
             if not (hold.lost or isinstance(sys.exception(), StillAway)):
-                record_seconds(hold, settings, run, attempt.watch)
+                record_spent(hold, settings, run, attempt.watch, energy())
     return Progress(attempt.evaluations, attempt.planned, attempt.images)
 
 

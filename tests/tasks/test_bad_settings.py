@@ -49,6 +49,7 @@ BAD = {
     "notify_hours": (*NOT_NUMBER, "0", "-1", "169"),
     "notify_rejected": (*NOT_WHOLE, "-1"),
     "gpu_price_per_hour": (*WORDS, "-1", "nan"),
+    "kwh_price": (*WORDS, "-1", "nan"),
     "source_columns": ("prompt", "title=prompt", "prompt=", "=title", "prompt=a,prompt=b", "{x"),
     "source_template": ("a mug", "{", "}", "{}", "{a{b}", "{{a}}"),
     "source_encoding": ("klingon", "rot13", "hex", "\x1b[31m", "zip", "base64"),

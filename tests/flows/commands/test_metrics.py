@@ -107,6 +107,21 @@ def test_a_ledger_that_is_away_is_told_as_that(stores: Stores, settings: Setting
     assert read(replace(stores, engine=away), settings) == {("hierdiff_ledger_up",): 0}
 
 
+def test_energy_and_its_price_are_told_where_they_are_known(
+    stores: Stores, settings: Settings, run: UUID
+) -> None:
+    priced = settings.model_copy(update={"kwh_price": 0.5})
+    assert ("hierdiff_night_cost", "shop") not in read(stores, priced)
+    with stores.session() as session:
+        ledger.add_energy(session, run, "gpu", 7.2e6, "")
+        ledger.add_energy(session, run, "cpu", None, "the kernel shows no RAPL")
+    found = read(stores, priced)
+    assert found["hierdiff_night_energy_joules", "shop", "gpu"] == 7.2e6
+    assert ("hierdiff_night_energy_joules", "shop", "cpu") not in found
+    assert found["hierdiff_night_cost", "shop"] == 1.0
+    assert ("hierdiff_night_cost", "shop") not in read(stores, settings)
+
+
 def test_every_metric_on_the_board_and_in_the_alerts_exists(
     stores: Stores, settings: Settings, run: UUID
 ) -> None:

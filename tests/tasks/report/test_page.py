@@ -18,6 +18,7 @@ from hierdiff_core.budget import Budget
 from hierdiff_core.clustering.tree import build_tree
 from hierdiff_core.plan import make_plan
 from hierdiff_core.schedule import make_schedule, solve_tau
+from tasks.ledger import PartEnergy
 from tasks.rejected import Rejected
 from tasks.report.gallery import gallery_groups, safe_link
 from tasks.report.headline import claim, duration, headline
@@ -169,6 +170,22 @@ def test_the_first_figures_say_what_was_made_paid_and_spared() -> None:
     assert figures["Time"] == ("1 min 40 s", "0.12 images/s")
     assert figures["Cost"] == ("0.10 USD", "8.33 per 1,000 images")
     assert figures["Resumed"] == ("8", "evaluations not repeated")
+
+
+def test_energy_is_told_for_each_picture_and_where_it_is_unknown() -> None:
+    def told(*energy: PartEnergy, **changes: object) -> tuple[str, str]:
+        data = night(energy=energy, spent=48, **changes)
+        (figure,) = (each for each in headline(data) if each.label == "Energy")
+        return figure.value, figure.note
+
+    cpu, gpu = PartEnergy("cpu", 43200.0, ""), PartEnergy("gpu", None, "no driver")
+    spared = 96 - max(48, night().plan.evaluations)
+    assert told(cpu) == ("12 Wh", f"1 Wh per image, {spared / 4:.3g} Wh saved")
+    assert told(gpu) == ("not measured", "gpu: no driver")
+    assert told(cpu, gpu, accepted=3)[1].endswith(
+        f"4 Wh per accepted one, {spared / 4:.3g} Wh saved, not measured: gpu: no driver"
+    )
+    assert night(energy=(cpu,), kwh_price=100.0).cost == pytest.approx(0.1 + 1.2)
 
 
 def test_unknown_figures_are_left_out() -> None:

@@ -67,6 +67,9 @@ def test_all_shards_together_make_every_picture_with_the_planned_evaluations(
     assert facts.evaluations_done == sum(each.evaluations for each in done)
     assert facts.saving >= 0.4
     assert {each.state for each in facts.subtrees} == {SubtreeState.COMPLETED}
+    (energy,) = facts.energy  # of a CPU, whose counters this machine may not show
+    assert energy.part == "cpu"
+    assert (energy.joules is None) == bool(energy.reason)
 
 
 def test_a_picture_says_where_it_came_from(planned: SmallNight) -> None:
