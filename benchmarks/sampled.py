@@ -137,7 +137,7 @@ def _rank(name: str, one: NDArray[np.float64], other: NDArray[np.float64]) -> Fi
 
 def _spearman(one: NDArray[np.float64], other: NDArray[np.float64]) -> Estimate:
     rng = np.random.default_rng(0)
-    draws = []
+    draws = list[float]()
     while len(draws) < DRAWS:
         chosen = rng.integers(0, len(one), len(one))
         if np.ptp(one[chosen]) and np.ptp(other[chosen]):  # else there is no rank

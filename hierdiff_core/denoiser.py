@@ -17,6 +17,10 @@ from hierdiff_core.embedding import Slot
 from hierdiff_core.solver import NoiseSchedule
 
 
+class Flagged(ValueError):
+    """A picture that may not be stored; the fault is its own, and no other picture's."""
+
+
 class Denoiser(Protocol):
     """A loaded model for one recipe."""
 
@@ -58,6 +62,6 @@ class Denoiser(Protocol):
 
         A picture depends on its own latents and its own name alone, which stands for all that the
         family draws while it decodes: the content key of the prompt or cluster, and the recipe's
-        seed.
+        seed. Raises Flagged where one of them may not be stored.
         """
         ...

@@ -129,5 +129,6 @@ def _relocate(exported: ExportedNight, own: Recipe) -> ExportedNight:
 
 
 def _places(recipe: Recipe) -> set[str]:
-    """Return the options of a family that say where weights are."""
-    return {option.name for option in options_of(recipe.family) if option.weights}
+    """Return the options of a recipe that say where weights are."""
+    known = (option.name for option in options_of(recipe.family) if option.weights)
+    return {name for name in known if name in recipe.options}

@@ -174,14 +174,14 @@ def _look(
     found = []
     for row, pair in enumerate(loaded.pairs):
         score, plain_score = (None if each is None else float(each[row]) for each in scores)
-        apart = {"distance": float(distances[row]), "score": score, "plain_score": plain_score}
         target = targets.get(pair.leaf)
         misfits = (
             None
             if target is None
             else (_squared(shared[row] - target), _squared(plain[row] - target))
         )
-        found.append(_Seen(replace(pair, **apart), misfits))
+        apart = replace(pair, distance=float(distances[row]), score=score, plain_score=plain_score)
+        found.append(_Seen(apart, misfits))
     return found
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from flows.cli import cli
 from hierdiff_core.models.families import FAMILIES
-from hierdiff_core.models.family import load_family
+from hierdiff_core.models.families import options_of as options_in
 from tasks import object_keys
 from tasks.records import Base
 from tasks.settings import OPTION_PREFIX, PREFIX, Settings
@@ -89,7 +89,7 @@ def test_every_target_of_make_exists(page: Path) -> None:
 def test_every_setting_exists(page: Path) -> None:
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
     for family in FAMILIES.values():
-        known |= {f"{OPTION_PREFIX}{each.name.upper()}" for each in load_family(family).OPTIONS}
+        known |= {f"{OPTION_PREFIX}{each.name.upper()}" for each in options_in(family)}
     known.add(OPTION_PREFIX.rstrip("_"))  # the prefix by itself
     named = set(re.findall(rf"{PREFIX}[A-Z0-9_]*[A-Z0-9]", page.read_text()))
     assert named <= known, named - known

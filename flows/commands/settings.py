@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from hierdiff_core.models.families import FAMILIES, options_of
+from hierdiff_core.models.families import COMMON, FAMILIES, Option, options_of
 from tasks.machine_settings import MachineSettings
 from tasks.night_settings import NightSettings
 from tasks.settings import OPTION_PREFIX, PREFIX
@@ -44,7 +44,7 @@ def settings(markdown: bool) -> None:
 def settings_list() -> str:
     """Return the settings as lines for a terminal."""
     parts = {title: _settings(kind) for title, (kind, _) in _PARTS.items()}
-    parts |= {f"Options of the family {family}": rows for family, rows in _options()}
+    parts |= {title.replace("`", ""): rows for title, rows in _options()}
     width = max(len(name) for rows in parts.values() for name, _, _ in rows)
     lines = []
     for title, rows in parts.items():
@@ -58,8 +58,8 @@ def settings_page() -> str:
     parts = [_HEAD.rstrip()]
     for title, (kind, meaning) in _PARTS.items():
         parts += [f"\n## {title}\n\n{meaning}\n", *_table(_settings(kind))]
-    for family, rows in _options():
-        parts += [f"\n## Options of the family `{family}`\n", *_table(rows)]
+    for title, rows in _options():
+        parts += [f"\n## {title}\n", *_table(rows)]
     return "\n".join(parts) + "\n"
 
 
@@ -72,16 +72,17 @@ def _settings(kind: type[BaseModel]) -> list[tuple[str, str, str]]:
 
 
 def _options() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    yield "Options of every family", _rows(COMMON)
     for family in sorted(set(FAMILIES.values())):
-        options = options_of(family)
-        if options:
-            yield (
-                family,
-                [
-                    (f"{OPTION_PREFIX}{option.name.upper()}", str(option.default), option.meaning)
-                    for option in options
-                ],
-            )
+        if own := options_of(family)[: -len(COMMON)]:
+            yield f"Options of the family `{family}`", _rows(own)
+
+
+def _rows(options: Sequence[Option]) -> list[tuple[str, str, str]]:
+    return [
+        (f"{OPTION_PREFIX}{option.name.upper()}", str(option.default), option.meaning)
+        for option in options
+    ]
 
 
 def _default(field: FieldInfo) -> str:

@@ -40,7 +40,7 @@ REFUSED: Mapping[str, str] = {  # the reason by class
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A parameter that one family alone asks for."""
+    """A parameter that a family asks for beside the fields of a recipe."""
 
     name: str
     default: Any  # its type is the option's type
@@ -52,6 +52,32 @@ class Option:
     finish: bool = False  # changes pictures once they are denoised, so not what steps settle
 
 
+CLASSIFIER = Option(
+    "classifier",
+    "",
+    "folder or hub name of an image classifier; what it flags is withheld; empty: none",
+    weights=True,
+    added=True,
+    finish=True,
+)
+CLASSIFIER_LABELS = Option(
+    "classifier_labels",
+    "",
+    "labels that flag a picture, separated by commas",
+    added=True,
+    finish=True,
+)
+CLASSIFIER_THRESHOLD = Option(
+    "classifier_threshold",
+    0.5,
+    "probability of such a label from which a picture is flagged",
+    least=0,
+    added=True,
+    finish=True,
+)
+COMMON = (CLASSIFIER, CLASSIFIER_LABELS, CLASSIFIER_THRESHOLD)  # that every family has
+
+
 def load_module(name: str) -> ModuleType:
     """Return the module of a family, whose type `family.load_family` knows; raises UnknownModel."""
     if name not in FAMILIES.values():
@@ -61,9 +87,9 @@ def load_module(name: str) -> ModuleType:
 
 
 def options_of(name: str) -> tuple[Option, ...]:
-    """Return what a family alone asks for; raises UnknownModel."""
-    options: tuple[Option, ...] = load_module(name).OPTIONS
-    return options
+    """Return what a family asks for, alone or as every other does; raises UnknownModel."""
+    own: tuple[Option, ...] = load_module(name).OPTIONS
+    return (*own, *COMMON)
 
 
 def draws_text(name: str) -> bool:

@@ -8,7 +8,7 @@ name its pipeline class in `families`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, Slot
-from hierdiff_core.models.families import Option, load_module
+from hierdiff_core.models.families import CLASSIFIER, Option, load_module
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
 from hierdiff_core.solver import NoiseSchedule
@@ -51,6 +51,7 @@ class Parts:
     model: str
     folders: tuple[str, ...] = ()  # none: the whole model
     adapter: Adapter | None = None
+    classifier: str = ""  # folder or hub name; none where it is empty
 
 
 class Encoder(Protocol):
@@ -126,6 +127,12 @@ class Family(Protocol):
     def fit(self, networks: Any, recipe: Recipe, negative: Conditioning) -> Denoiser:
         """Return the denoiser of one recipe, with the networks of `load_networks`."""
         ...
+
+
+def picture_parts(recipe: Recipe) -> Parts:
+    """Return all files that the picture side loads: the family's, and those of a classifier."""
+    parts = load_family(recipe.family).picture_parts(recipe)
+    return replace(parts, classifier=recipe.option(CLASSIFIER.name))
 
 
 def load_family(name: str) -> Family:

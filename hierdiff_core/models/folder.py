@@ -31,6 +31,7 @@ _LOADED = ("*.json", "*.safetensors", "*.txt", "*.model", "*.jinja")
 # Other precisions of the same weights, such as model.fp16.safetensors, and their indices.
 _TWINS = ("*.*.safetensors", "*.index.*.json")
 _ADAPTERS = "*.safetensors"
+_CLASSIFIER = ("*.json", "*.safetensors")
 _UNREACHABLE = (
     HfHubHTTPError,
     HFValidationError,
@@ -72,6 +73,11 @@ def find_revision(parts: Parts, cache: Path | None = None) -> str:
     if parts.adapter is not None:
         file = find_adapter(parts.adapter.name)
         facts.append(["adapter", file_digests([file], cache)[file], f"{parts.adapter.scale:g}"])
+    if parts.classifier:
+        place = find_classifier(parts.classifier)
+        named = sorted(file for name in _CLASSIFIER for file in place.glob(name))
+        found = file_digests(named, cache)
+        facts += [["classifier", file.name, found[file]] for file in named]
     return digest("weights", facts)[:16]
 
 
@@ -97,6 +103,27 @@ def find_adapter(name: str) -> Path:
         hint = f"it has {len(files)} files *.safetensors; name the file of one adapter"
         raise UnknownModel(model=name, hint=hint)
     return files[0]
+
+
+def find_classifier(name: str) -> Path:
+    """Return the folder of a classifier of transformers, by folder or hub name.
+
+    Raises UnknownModel, also for one without safetensors.
+    """
+    place = Path(name).expanduser()
+    try:
+        folder = place if place.is_dir() else _fetch_classifier(name)
+    except _UNREACHABLE:
+        hint = "it is neither a folder nor a hub name that can be reached"
+        raise UnknownModel(model=name, hint=hint) from None
+    if not any(folder.glob(_ADAPTERS)):
+        raise UnknownModel(model=name, hint="it has no *.safetensors, and others are not read")
+    return folder
+
+
+@cache
+def _fetch_classifier(name: str) -> Path:
+    return Path(snapshot_download(name, allow_patterns=list(_CLASSIFIER)))
 
 
 def read_index(model: str) -> Mapping[str, Any]:

@@ -12,7 +12,14 @@ import torch
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.embedding import Conditioning, Embedding, Slot, as_read
 from hierdiff_core.models.device import HOST, bring
-from hierdiff_core.models.family import EmbedPictures, Encoder, Parts, load_family
+from hierdiff_core.models.families import CLASSIFIER, COMMON
+from hierdiff_core.models.family import (
+    EmbedPictures,
+    Encoder,
+    Parts,
+    load_family,
+    picture_parts,
+)
 from hierdiff_core.models.recipes import check_revision
 from hierdiff_core.prompt import Prompt
 from hierdiff_core.recipe import Recipe
@@ -26,14 +33,13 @@ def hold_networks(recipe: Recipe, digests: Path | None = None) -> None:
 
     Touches no device. Raises UnknownModel, WrongRevision.
     """
+    check_revision(picture_parts(recipe), recipe.revision, digests)
     family = load_family(recipe.family)
-    check_revision(family.picture_parts(recipe), recipe.revision, digests)
     _HELD[_picture_key(recipe)] = family.load_networks(recipe, HOST, compiled=False)
 
 
 def _picture_key(recipe: Recipe) -> tuple[object, ...]:
-    parts = load_family(recipe.family).picture_parts(recipe)
-    return ("picture", recipe.family, parts, recipe.revision, recipe.dtype)
+    return ("picture", recipe.family, picture_parts(recipe), recipe.revision, recipe.dtype)
 
 
 @dataclass(frozen=True)
@@ -89,14 +95,26 @@ class Models:
         family, key = load_family(recipe.family), _picture_key(recipe)
         if key not in self._loaded:
             self._loaded[key] = self._load_networks(recipe)
-        return family.fit(self._loaded[key], recipe, negative)
+        return self._inspected(family.fit(self._loaded[key], recipe, negative), recipe)
+
+    def _inspected(self, denoiser: Denoiser, recipe: Recipe) -> Denoiser:
+        """Return a denoiser whose pictures the recipe's classifier looks at, where it has one."""
+        if not recipe.option(CLASSIFIER.name):
+            return denoiser
+        from hierdiff_core.models.classifier import Inspected, load_classifier
+
+        asked = (recipe.option(option.name) for option in COMMON)
+        key = ("classifier", *asked, recipe.revision)
+        if key not in self._loaded:
+            self._loaded[key] = load_classifier(recipe, denoiser.device)
+        return Inspected(denoiser, self._loaded[key])
 
     def _load_networks(self, recipe: Recipe) -> Any:
         held = None if self.compiled else _HELD.get(_picture_key(recipe))
         if held is not None:  # and was checked when it was read
             return bring(held, recipe, self.device)
         family = load_family(recipe.family)
-        self._check(family.picture_parts(recipe), recipe.revision)
+        self._check(picture_parts(recipe), recipe.revision)
         return family.load_networks(recipe, self.device, compiled=self.compiled)
 
     def _check(self, parts: Parts, wanted: str) -> None:

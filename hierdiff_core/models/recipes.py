@@ -12,8 +12,14 @@ from typing import Any
 
 from hierdiff_core import miniature
 from hierdiff_core.errors import InvalidSetting, WrongRevision
-from hierdiff_core.models.families import Option, family_of_class
-from hierdiff_core.models.family import Parts, load_family
+from hierdiff_core.models.families import (
+    CLASSIFIER,
+    COMMON,
+    Option,
+    family_of_class,
+    options_of,
+)
+from hierdiff_core.models.family import Parts, load_family, picture_parts
 from hierdiff_core.models.folder import find_revision, read_class_name
 from hierdiff_core.prompt import Prompt, refuse_column
 from hierdiff_core.recipe import Options, Recipe
@@ -33,18 +39,24 @@ def make_recipe(model: str, options: Mapping[str, Any] | None = None, **asked: A
     fields: dict[str, Any] = {field: getattr(defaults, field) for field in defaults.__slots__}
     own = miniature.DEFAULTS if model == miniature.MODEL else {}
     fields |= {key: value for key, value in own.items() if key in fields}
-    known = {option.name: option for option in family.OPTIONS}
+    known = {option.name: option for option in options_of(name)}
     chosen = {key: value for key, value in own.items() if key in known}
     chosen |= {key: value for key, value in (options or {}).items() if value is not None}
+    read = {key: _read(option, chosen) for key, option in known.items()}
+    plain = {option.name: option.default for option in COMMON}  # stay out of what is recorded
     recipe = Recipe(
         family=name,
         model=model,
-        options=Options({key: _read(option, chosen) for key, option in known.items()}),
+        options=Options({key: value for key, value in read.items() if plain.get(key) != value}),
         **(fields | given),
     )
     for key in sorted(chosen.keys() - known.keys()):
         raise _unknown_option(key, chosen[key], name, known)
     family.check(recipe)
+    if recipe.option(CLASSIFIER.name):
+        from hierdiff_core.models.classifier import check_classifier  # loads transformers
+
+        check_classifier(recipe)
     return recipe
 
 
@@ -56,7 +68,7 @@ def pin_recipe(recipe: Recipe, cache: Path | None = None) -> Recipe:
     family = load_family(recipe.family)
     return replace(
         recipe,
-        revision=find_revision(family.picture_parts(recipe), cache),
+        revision=find_revision(picture_parts(recipe), cache),
         text_revision=find_revision(family.text_parts(recipe), cache),
     )
 

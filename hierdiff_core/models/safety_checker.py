@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
+from hierdiff_core.denoiser import Flagged
 from hierdiff_core.errors import InvalidSetting
 from hierdiff_core.models.families import Option
 from hierdiff_core.models.folder import existing_parts
@@ -30,10 +31,6 @@ SAFETY_CHECKER = Option(
 CHECKER = ("safety_checker", "feature_extractor")
 _CARE = 0.01  # how much stricter a picture of special care is judged
 _DIGITS = 3  # that scores are rounded to
-
-
-class Flagged(ValueError):
-    """A picture that a safety checker flags."""
 
 
 def is_on(recipe: Recipe) -> bool:

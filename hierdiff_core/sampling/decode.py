@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hierdiff_core.denoiser import Denoiser
+from hierdiff_core.denoiser import Denoiser, Flagged
 from hierdiff_core.sampling.isolate import by_halves, try_call
 
 AT_ONCE = 4  # latents of every call, since rounding follows the shape of a call
@@ -77,7 +77,8 @@ def _decode_call(denoiser: Denoiser, rows: Sequence[Row]) -> Decoded:
 
 def _decodes_blank(denoiser: Denoiser, like: Row, width: int) -> bool:
     blank = torch.zeros_like(like[0]), like[1]
-    return not isinstance(try_call(lambda: _decode(denoiser, [blank], width)), Exception)
+    outcome = try_call(lambda: _decode(denoiser, [blank], width))
+    return isinstance(outcome, Flagged) or not isinstance(outcome, Exception)
 
 
 def _decode_alone(denoiser: Denoiser, row: Row) -> Pixels | Exception:

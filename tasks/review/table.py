@@ -90,7 +90,7 @@ def export_verdicts(stores: Stores, run: uuid.UUID, file: TextIO) -> int:
     return len(pictures.digests)
 
 
-def _losses(session: Session, run: uuid.UUID) -> dict[str, tuple[object, ...]]:
+def _losses(session: Session, run: uuid.UUID) -> dict[str, tuple[str, ...]]:
     """Return the facts of each picture by its sha256: predicted, then measured, if it was."""
     leaves, pairs = load_plan(session, run).leaves, load_pairs(session, run)
     found = {}

@@ -106,15 +106,16 @@ def test_a_value_that_an_option_cannot_have_is_refused(name: str, value: object,
 def test_an_option_that_a_family_does_not_have_is_refused_with_the_nearest_name(
     stable_diffusion: Path,
 ) -> None:
+    common = "classifier, classifier_labels, classifier_threshold"
     line = refusal(MODEL, options={"prior_step": 9})
     assert "prior_step " in line
     assert line.endswith("kandinsky22 has no such option; did you mean prior_steps.")
     line = refusal(MODEL, options={"colour": "red"})
     named = "prior, prior_steps, prior_guidance, guidance_start, guidance_stop, guidance_rescale"
-    assert line.endswith(f"has no such option; it has {named}.")
+    assert line.endswith(f"has no such option; it has {named}, {common}.")
     line = refusal(stable_diffusion, options={"prior": PRIOR_MODEL})
     named = "guidance_start, guidance_stop, guidance_rescale, lora, lora_scale, safety_checker"
-    assert line.endswith(f"no such option; it has {named}.")
+    assert line.endswith(f"no such option; it has {named}, {common}.")
 
 
 def test_a_field_that_cannot_be_followed_is_refused() -> None:

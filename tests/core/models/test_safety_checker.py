@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch.nn import functional
 
+from hierdiff_core.denoiser import Flagged
 from hierdiff_core.errors import InvalidSetting, RowFailed, UnknownModel
 from hierdiff_core.library import generate
 from hierdiff_core.models.recipes import make_recipe, pin_recipe
-from hierdiff_core.models.safety_checker import Flagged, score
+from hierdiff_core.models.safety_checker import score
 from hierdiff_core.models.stable_diffusion import fit, load_encoder, load_networks
 from hierdiff_core.prompt import Prompt, content_key
 from hierdiff_core.sampling.decode import decode_each

@@ -8,8 +8,7 @@ from click.testing import CliRunner
 
 from flows.cli import cli
 from flows.commands.settings import settings_page
-from hierdiff_core.models.families import FAMILIES
-from hierdiff_core.models.family import load_family
+from hierdiff_core.models.families import FAMILIES, options_of
 from tasks.settings import Settings
 
 PAGE = Path(__file__).parents[3] / "docs/settings.md"
@@ -25,7 +24,7 @@ def test_every_setting_says_what_it_is_for() -> None:
 
 
 def test_no_option_of_a_family_bears_the_name_of_a_setting() -> None:
-    options = {each.name for name in FAMILIES.values() for each in load_family(name).OPTIONS}
+    options = {each.name for name in FAMILIES.values() for each in options_of(name)}
     assert not options & set(Settings.model_fields)
 
 
