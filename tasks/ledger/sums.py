@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -29,10 +30,10 @@ def read_sums(session: Session, keys: Sequence[str], units: bool, into: Sums) ->
     place = {key: row for row, key in enumerate(keys)}
     size = into.shape[1] * _TYPE.itemsize
     # By a cursor that reads bytes as they are: as text they take several times as long.
-    with session.connection().connection.cursor(binary=True) as cursor:
+    with closing(session.connection().connection.cursor(binary=True)) as cursor:
         for first in range(0, len(keys), _PART):
             cursor.execute(_READ, (units, list(keys[first : first + _PART])))
-            for key, content in cursor:
+            for key, content in cursor.fetchall():
                 if len(content) == size:
                     into[place[key]] = np.frombuffer(content, _TYPE)
 
