@@ -47,7 +47,7 @@ from tasks.stores import Stores
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8  # pairs that are held and looked at together
-_OWN = "the model's own"
+_OWN = "the model's own encoder"
 
 Pictures = npt.NDArray[np.uint8]  # (B, height, width, 3)
 Vectors = npt.NDArray[np.float64]  # (B, E)

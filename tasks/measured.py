@@ -67,15 +67,15 @@ def measured_text(measured: MeasuredPairs) -> str:
     if measured.loss is None:
         text = f"The two pictures of {count} are {measured.distance:.3f} apart on average"
     else:
-        text = (
-            f"Of {count} the pictures that shared lose {measured.loss:.1%} of what plain ones miss"
-        )
+        text = f"In {count} sharing cost {measured.loss:.1%} of what plain pictures miss"
         if measured.low is not None and measured.high is not None:
             text += f" (95 %: {measured.low:.1%} to {measured.high:.1%})"
         if measured.predicted is not None:
-            text += f"; {measured.predicted:.1%} was predicted of these"
+            text += f"; {measured.predicted:.1%} was predicted for these"
     if measured.score is not None and measured.plain_score is not None:
-        text += f". They score {measured.score:.3g}, the plain ones {measured.plain_score:.3g}"
+        text += (
+            f". Those that shared score {measured.score:.3g}, plain ones {measured.plain_score:.3g}"
+        )
     return f"{text}."
 
 
