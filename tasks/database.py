@@ -70,6 +70,9 @@ def open_engine(url: str) -> Engine:
     """Return an engine on a PostgreSQL URL, not yet tried; raises InvalidSetting."""
     return create_engine(
         _postgres_url(url),
+        # Of a hundred workers: their threads seldom meet here, and what they open beyond the one
+        # that stays is closed again.
+        pool_size=1,
         pool_pre_ping=True,
         pool_recycle=1800,
         hide_parameters=True,  # prompts and embeddings stay out of logs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from tasks.database import connect, safe_url, session_scope
 from tasks.errors import NoStack, UnreachableDatabase
 from tasks.records import Catalogue
 from tasks.settings import Settings
+
+_BACKEND = text("SELECT pg_backend_pid()")
+_OPEN = text("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")
 
 
 def _count(database: Engine) -> int:
@@ -49,6 +53,24 @@ def test_a_connection_that_broke_while_idle_is_replaced(database: Engine) -> Non
         session.execute(text("SELECT pg_terminate_backend(:pid)"), {"pid": mine})
     other.dispose()
     assert _count(database) == 0
+
+
+def test_threads_that_meet_leave_one_connection_open(database: Engine) -> None:
+    with (
+        session_scope(database) as one,
+        session_scope(database) as two,
+        session_scope(database) as three,
+    ):
+        assert len({each.execute(_BACKEND).scalar_one() for each in (one, two, three)}) == 3
+    until = time.monotonic() + 30
+    while (left := _open(database)) > 1:  # the server takes a moment to let one go
+        assert time.monotonic() < until
+    assert left == 1
+
+
+def _open(database: Engine) -> int:
+    with session_scope(database) as session:
+        return session.execute(_OPEN).scalar_one()
 
 
 def test_a_mistake_in_a_statement_is_not_called_unreachable(database: Engine) -> None:
