@@ -5,16 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import torch
 from alembic import command
 from sqlalchemy import Engine, text
 
 from hierdiff_core.recipe import Recipe, compatibility_key
 from tasks.catalogue_record import read_tuned
 from tasks.database import migrate, migration_config, session_scope
-from tasks.ledger import claim_night, find_slots, find_tuned, load_plan, load_prompts
+from tasks.ledger import claim_night, find_slots, find_tuned, list_runs, load_plan, load_prompts
+from tasks.report.publish import publish
+from tasks.settings import Settings
+from tasks.states import RunState
+from tasks.stores import open_stores
+from tasks.worker.denoise import denoise_shard
+from tests.tasks.night_kit import plan_small_night, small, write_catalogue
 
 # Word for word as version 0.1.0 wrote them.
 RECIPE: Mapping[str, Any] = {
@@ -52,9 +60,9 @@ def _store_old(database: Engine) -> None:
     with database.begin() as connection:
         command.downgrade(migration_config(connection), "0002")
         for statement in (
-            "INSERT INTO catalogues (id, name, settings) VALUES (1, 'shop', :tuned)",
-            "INSERT INTO batches (id, catalogue_id, business_date, state)"
-            " VALUES (1, 1, '2026-11-22', 'ingested')",
+            "INSERT INTO catalogues (name, settings) VALUES ('shop', :tuned)",
+            "INSERT INTO batches (catalogue_id, business_date, state)"
+            " VALUES (1, '2026-11-22', 'ingested')",
             "INSERT INTO prompts (batch_id, row, reference, text, content_key, recipe)"
             " VALUES (1, 1, 'A-1', 'a red mug', 'key', :recipe)",
             "INSERT INTO runs (id, batch_id, recipe, linkage, tau, steps, shards, state, leaves,"
@@ -102,6 +110,24 @@ def test_an_old_tuned_setting_still_says_what_it_was_measured_on(database: Engin
     assert record.measured_on["text_revision"] == RECIPE["prior_revision"]
     assert record.measured_on["prior_steps"] == 25
     assert record.saving == 0.25
+
+
+def test_a_night_runs_on_the_ledger_of_an_old_version_and_the_old_night_stays(
+    settings: Settings, database: Engine, tmp_path: Path
+) -> None:
+    _store_old(database)
+    torch.set_num_threads(1)
+    tonight = small(settings, planner="paper", shards=1, steps=3, saving=0.3)
+    file = write_catalogue(tmp_path, [("red", "mug"), ("blue", "clock")])
+    with open_stores(tonight) as stores:
+        night = plan_small_night(stores, tonight, file, date(2026, 11, 23))
+        for shard in (0, 1):
+            denoise_shard(stores, tonight, night.run, shard, "worker")
+        publish(stores, tonight, night.run)
+        with stores.session() as session:
+            runs = {each.run: each for each in list_runs(session)}
+    assert (runs[night.run].images, runs[night.run].state) == (2, RunState.COMPLETED)
+    assert UUID(_RUN) in runs
 
 
 def test_going_back_puts_old_names_where_they_were(database: Engine) -> None:
