@@ -38,8 +38,10 @@ def place(settings: Settings, database: Engine, monkeypatch: pytest.MonkeyPatch)
     return database
 
 
-@pytest.mark.parametrize("name", READING)
-@pytest.mark.parametrize(("version", "says"), [("0002", "run `hierdiff migrate`"), ("9", "9")])
+@pytest.mark.parametrize(
+    ("name", "version", "says"),
+    [*((name, "0002", "run `hierdiff migrate`") for name in READING), ("status", "9", "9")],
+)
 def test_a_command_on_tables_of_another_version_says_so_in_one_line(
     place: Engine, name: str, version: str, says: str
 ) -> None:
