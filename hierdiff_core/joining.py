@@ -73,7 +73,7 @@ def gains_by_price(
     """
     shared, place = _places(forest, len(solver.levels))
     sums = founders.sums(shared, False)
-    unknown = np.isnan(sums).any(axis=1)
+    unknown = np.isnan(sums[:, :1])[:, 0]
     sums[unknown] = 0
     means = sums / forest.sizes[shared, None].astype(sums.dtype)
     points, size = solver.points(np.concatenate([vectors, means])), len(vectors)

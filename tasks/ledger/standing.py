@@ -162,9 +162,14 @@ def _under_way() -> ColumnElement[bool]:
 class _Founders:
     """The leaves of one run, and which of them steer its segments."""
 
-    def __init__(self, order: Sequence[int], leaves: Sequence[Sequence[str | None]]) -> None:
+    def __init__(
+        self,
+        order: Sequence[int],
+        content_keys: Sequence[str],
+        embedding_keys: Sequence[str],
+        text_keys: Sequence[str | None],
+    ) -> None:
         self.order = np.array(order, np.int64)
-        content_keys, embedding_keys, text_keys = leaves
         own = steering = list(map(Founder, content_keys, embedding_keys))
         if any(text_keys):
             keys = (text or own for text, own in zip(text_keys, content_keys, strict=True))
@@ -205,7 +210,7 @@ def _load_founders(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.U
     )
     orders = select(Run.id, Run.plan_order).where(Run.id.in_(runs))
     order = {row.id: row.plan_order for row in session.execute(orders)}
-    return {run: _Founders(order[run], keys) for run, *keys in session.execute(leaves)}
+    return {run: _Founders(order[run], *keys) for run, *keys in session.execute(leaves)}
 
 
 def _detours(session: Session, runs: Collection[uuid.UUID]) -> dict[uuid.UUID, NightPlan]:
