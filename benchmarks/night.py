@@ -71,9 +71,8 @@ def open_night(lab: Lab, prompts: int, **given: object) -> Iterator[PlannedNight
     ):
         file = stack.home / "catalogue.tsv"
         file.write_text("\n".join(["prompt", *make_texts()[:prompts]]) + "\n")
-        settings = read_settings(
-            home=stack.home, **{"device": lab.device, "shards": 1, "accept_loss": True} | given
-        )
+        usual = {"device": lab.device, "shards": 1, "accept_loss": True, "sample": 0}
+        settings = read_settings(home=stack.home, **usual | given)
         yield _plan(settings, file)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from hierdiff_core.denoiser import Denoiser
 from hierdiff_core.errors import HierdiffError
@@ -62,23 +62,25 @@ def make_plain_pictures(attempt: Attempt) -> None:
 def _make_missing(attempt: Attempt) -> None:
     work = attempt.work
     with attempt.stores.session() as session:
-        images = load_images(session, work.run)
-    leaves = [leaf for leaf in _missing(attempt) if leaf in images]
-    ends = {work.plan.leaf_segment(leaf).id: leaf for leaf in leaves}
-    for tree, segments in by_tree(work, list(ends)).items():
-        denoiser = load_denoiser(attempt, tree.recipe)
-        with attempt.watch.timed(Stage.SAMPLE):
-            _make(attempt, tree, denoiser, [ends[each] for each in segments], images)
+        images, known = load_images(session, work.run), load_pairs(session, work.run)
+    sampled = {work.plan.leaf_segment(leaf).id: leaf for leaf in _sample(attempt)}
+    for tree, segments in by_tree(work, list(sampled)).items():
+        leaves = [sampled[each] for each in segments]
+        missing = {leaf for leaf in leaves if leaf in images and leaf not in known}
+        if missing:
+            denoiser = load_denoiser(attempt, tree.recipe)
+            with attempt.watch.timed(Stage.SAMPLE):
+                _make(attempt, tree, denoiser, leaves, missing, images)
 
 
-def _missing(attempt: Attempt) -> list[int]:
-    """Return the leaves of this shard that are in the sample and have no plain picture yet."""
+def _sample(attempt: Attempt) -> list[int]:
+    """Return this shard's leaves that are in the sample."""
     work = attempt.work
     with attempt.stores.session() as session:
-        reused, known = reused_segments(session, work.run), load_pairs(session, work.run)
+        reused = reused_segments(session, work.run)
     plan = work.undisturbed
     made = [leaf for leaf in plan.order if plan.leaf_segment(leaf).id not in reused]
-    mine = set(work.leaves_of(work.night.shards[work.shard])) - known.keys()
+    mine = set(work.leaves_of(work.night.shards[work.shard]))
     chosen = choose_sample(plan, work.content_keys, made, attempt.settings.sample)
     return [leaf for leaf in chosen if leaf in mine]
 
@@ -88,29 +90,38 @@ def _make(
     tree: Tree,
     denoiser: Denoiser,
     leaves: Sequence[int],
-    images: dict[int, StoredImage],
+    missing: Collection[int],
+    images: Mapping[int, StoredImage],
 ) -> None:
-    """Make plain pictures of leaves; each few are stored, and entered, as they end."""
-    work, hold = attempt.work, attempt.hold
+    """Make missing ones of some leaves' plain pictures; each few are stored, and entered, at once.
+
+    All leaves are planned, or calls would have other shapes after an interruption.
+    """
+    work = attempt.work
     plain = make_plain_plan(work.plan, leaves, work.content_keys, work.night.text_keys)
     ended: list[Finished] = []
-    for finished in _denoise(attempt, tree, denoiser, plain):
+    for finished in _denoise(attempt, tree, denoiser, plain, missing):
         ended.append(finished)
         if len(ended) == AT_ONCE:
             _store(attempt, denoiser, plain, ended, images)
             ended = []
-    hold.check_stop()
+    attempt.hold.check_stop()
     _store(attempt, denoiser, plain, ended, images)
 
 
 def _denoise(
-    attempt: Attempt, tree: Tree, denoiser: Denoiser, plain: PlainPlan
+    attempt: Attempt,
+    tree: Tree,
+    denoiser: Denoiser,
+    plain: PlainPlan,
+    missing: Collection[int],
 ) -> Iterator[Finished]:
     """Yield the ends of plain rows; one that fails is named in a warning and left out."""
     work, hold, recipe = attempt.work, attempt.hold, tree.recipe
     with attempt.stores.session() as session:
         slots = find_slots(session, work.run) or 1
     steered = [work.plan.leaf_segment(leaf).id for leaf in plain.plan.order]
+    order, segments = plain.plan.order, plain.plan.segments
     job = Job(
         plan=plain.plan,
         conditioning=open_conditioning(attempt.stores, work, steered),
@@ -118,6 +129,7 @@ def _denoise(
         seed=recipe.seed,
         initial_noise=recipe.initial_noise,
         slots=min(slots, plain.plan.size),
+        only=[each.id for each in segments if order[each.first] in missing],
         few_shapes=attempt.settings.compile,
         isolate=True,
         forwards=load_family(recipe.family).forwards(recipe),
@@ -128,7 +140,7 @@ def _denoise(
     for step in rounds(job, denoiser, solver, stopping=hold.stop.is_set):
         hold.check()
         for failed in step.failed:
-            name = work.prompts[plain.plan.order[failed.segment.first]].name
+            name = work.prompts[order[failed.segment.first]].name
             log.warning("%s has no picture without sharing: %s", name, failed.reason)
         yield from (each for each in step.finished if plain.plan.is_leaf(each.segment))
 
@@ -138,7 +150,7 @@ def _store(
     denoiser: Denoiser,
     plain: PlainPlan,
     ended: Sequence[Finished],
-    images: dict[int, StoredImage],
+    images: Mapping[int, StoredImage],
 ) -> None:
     work, pairs = attempt.work, []
     leaves = [plain.plan.order[each.segment.first] for each in ended]

@@ -43,6 +43,7 @@ from tasks.ledger import (
     RunSummary,
     count_start,
     list_runs,
+    load_pairs,
     note_flow_run,
     release_lease,
     set_run_state,
@@ -167,9 +168,12 @@ def test_prompts_are_embedded_in_the_pool_that_is_set(
     assert (told["state"], told["images"]) == ("completed", 2)
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=["embed"])))
-    (child,) = runs
-    assert child.state_name == "Completed"
-    assert child.work_pool_name == "gpu"
+    # Where the text side is, pictures of the sample are compared, too.
+    assert sorted(each.name.split()[0] for each in runs) == ["compare", "embed"]
+    assert {(each.state_name, each.work_pool_name) for each in runs} == {("Completed", "gpu")}
+    with stores.session() as session:
+        (pair,) = load_pairs(session, uuid.UUID(told["run"])).values()
+    assert pair.loss is not None
 
 
 def test_a_night_that_exists_answers_only_for_the_same_request(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import signal
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from tasks.compare import compare_pairs
 from tasks.handover.pictures import gather
-from tasks.ledger import load_images, load_pairs, load_plan, summarise
+from tasks.ledger import forget_pairs, load_images, load_pairs, load_plan, summarise
 from tasks.object_keys import manifest_key, picture_key, plain_key, report_key
 from tasks.report.gather import measured_of
 from tasks.report.publish import publish
@@ -24,6 +25,7 @@ from tasks.settings import Settings
 from tasks.stores import open_stores
 from tasks.worker.denoise import denoise_shard
 from tests.tasks.night_kit import NIGHT, SmallNight, plan_small_night, small, write_catalogue
+from tests.tasks.worker.shard_process import run_process
 
 
 @pytest.fixture
@@ -117,6 +119,36 @@ def test_what_is_missing_of_a_sample_is_made_by_the_next_attempt_alone(
         assert {leaf: each.plain for leaf, each in load_pairs(session, run).items()} == {
             leaf: each.plain for leaf, each in first.items()
         }
+
+
+@pytest.mark.slow
+def test_a_worker_killed_amid_the_sample_leaves_what_it_stored_and_the_rest_has_the_same_bits(
+    sampled: SmallNight,
+) -> None:
+    """The night's own pictures are there; nothing but its sample is left to be made."""
+    stores, run = sampled.stores, sampled.run
+    run_shards(sampled, sampled.settings.model_copy(update={"sample": 0.0}))
+    larger = SmallNight(stores, sampled.settings.model_copy(update={"sample": 1.0}), run)
+    run_shards(larger)
+    whole = plain_pictures(larger)
+    assert len(whole) > 6
+    for point, number in (("round", 5), ("object", 6), ("stored", 2)):
+        with stores.session() as session:
+            forget_pairs(session, run, list(whole))
+        ends = {run_process(larger, shard, point, number) for shard in (1, 2)}
+        assert -signal.SIGKILL in ends <= {0, -signal.SIGKILL}
+        kept = plain_pictures(larger)
+        assert kept.items() < whole.items()
+        run_shards(larger)
+        assert plain_pictures(larger) == whole
+    with stores.session() as session:
+        facts = summarise(session, run)
+    assert facts.evaluations_done == facts.evaluations_planned
+
+
+def plain_pictures(night: SmallNight) -> dict[int, str]:
+    with night.stores.session() as session:
+        return {leaf: each.plain for leaf, each in load_pairs(session, night.run).items()}
 
 
 def test_a_sample_that_cannot_be_compared_fails_no_night(
