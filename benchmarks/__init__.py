@@ -30,6 +30,7 @@ ORDER = (
     "sampled",
     "risk",
     "choice",
+    "workers",
     "gpu",
     "profile",
 )

@@ -58,7 +58,7 @@ def measure(lab: Lab) -> Outcome:
         standalone(Path(folder), stores_only=True, announce=lambda line: None) as stack,
         open_stores(read_settings(home=stack.home)) as stores,
     ):
-        recipe = _made_up_recipe(read_settings())
+        recipe = made_up_recipe(read_settings())
         store_rows(stores, recipe, 0, vectors[:new])
         standing, first = 0, new
         while standing < splits:
@@ -107,7 +107,7 @@ def make_rows(recipe: Recipe, first: int, count: int) -> list[Prompt]:
     return [Prompt(number + 1, str(number), f"mug {number}", recipe) for number in numbers]
 
 
-def _made_up_recipe(settings: Settings) -> Recipe:
+def made_up_recipe(settings: Settings) -> Recipe:
     """Return a recipe without a calibration, since the vectors are not the model's."""
     return pin_recipe(replace(settings.recipe, guidance=5.0))
 
@@ -131,7 +131,7 @@ def _store_night(stores: Stores, recipe: Recipe, first: int, vectors: Vectors) -
 
 def plan_tonight(settings: Settings, count: int) -> dict[str, Any]:
     """Plan the first rows as a night of their own; return seconds, GiB and rows that join."""
-    prompts = make_rows(_made_up_recipe(settings), 0, count)
+    prompts = make_rows(made_up_recipe(settings), 0, count)
     asked = PlanSettings(Budget(saving=SAVING), planner="paper")
     with open_stores(settings) as stores:
         began = time.perf_counter()

@@ -31,6 +31,7 @@ FIGURES = {
     "joined": "joined rows less in a fresh plan",
     "conditionings": "ledger at 2,000 prompts",
     "real_sizes": "models that resume with the same bits",
+    "workers": "2 workers: connections at the peak",
     "gpu": "share of the matrix-product peak",
     "profile": "share of the denoiser's calls, shared run",
 }
