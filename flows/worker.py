@@ -6,8 +6,9 @@ A run that is retried within seconds of its end comes back to a worker that stil
 3.8's worker then stops altogether, and nobody runs the night. This one takes the run at its next
 poll. It starts flows by its fork server, which has imported all they need, on the Python that it
 runs on itself, whatever is on the path, and starts one no more whose processes die again and again.
-It names the nights that are only scheduled. On SIGTERM it has its runs stop and be queued again
-(`leaving`), and ends with code 0. Everything else is Prefect's.
+It looks for the next run as soon as one has ended, and names the nights that are only scheduled. On
+SIGTERM it has its runs stop and be queued again (`leaving`), and ends with code 0. Everything else
+is Prefect's.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from tasks.starts import note_end, note_start, weights_of
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
     from prefect.client.schemas.responses import WorkerFlowRunResponse
+    from prefect.workers.base import BaseWorkerResult
     from prefect.workers.process import ProcessJobConfiguration
 
 
@@ -69,6 +71,14 @@ class PatientWorker(ProcessWorker):
         free = [each for each in flow_run_response if each.flow_run.id not in counted]
         free = [] if self.leaving.is_set() else free
         return await super()._submit_scheduled_flow_runs(free)
+
+    async def _submit_run_and_capture_errors(
+        self, flow_run: FlowRun, task_status: Any = None
+    ) -> BaseWorkerResult | Exception:
+        result = await super()._submit_run_and_capture_errors(flow_run, task_status)
+        with suppress(httpx.HTTPError):  # a slot is free: the next run need not wait for its poll
+            await self.get_and_submit_flow_runs()
+        return result
 
     async def run(
         self,

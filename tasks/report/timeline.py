@@ -23,7 +23,8 @@ def make_timeline(
     `seconds` are those of stages, summed over workers; `spans` are from the first start of each
     subtree to its end. Until the run was `created` stages follow each other. After that, as long as
     any subtree is under way, the time is divided as the stages divide all workers' time; a worker
-    is waited for while none is; and what comes after the last one is the check and the report.
+    is waited for while none is, the start of its process and a holder's reading of weights
+    included; and what comes after the last one is the check and the report.
     """
     ends = [stop for _, stop in spans]
     last = max(ends, default=created)
