@@ -41,8 +41,8 @@ _STATEMENTS = (
     "INSERT INTO embeddings (key, content, sha256, created_at)"
     " SELECT 'e' || n, decode(repeat('00', 3072), 'hex'), '', now() - interval '40 days'"
     f" {_EACH} ON CONFLICT DO NOTHING",
-    "INSERT INTO prompts (batch_id, row, reference, text, content_key, recipe)"
-    f" SELECT :batch, n, 'SKU-' || n, 'a mug ' || n, 'c' || n, '{{}}' {_EACH}",
+    "INSERT INTO prompts (batch_id, row, number, anew, reference, text, content_key, recipe)"
+    f" SELECT :batch, n, 1, false, 'SKU-' || n, 'a mug ' || n, 'c' || n, '{{}}' {_EACH}",
     "INSERT INTO trees (run_id, index, compatibility_key, recipe, first_leaf, leaves)"
     " SELECT :run, t, 'recipe', CAST(:recipe AS jsonb), 0, :count"
     " FROM generate_series(0, CAST(:trees AS int) - 1) AS t",
@@ -54,14 +54,14 @@ _STATEMENTS = (
     " evaluations_done, evaluations_resumed)"
     " SELECT :run, n, 'completed', 1, 0, 0, 0, 0 FROM generate_series(0, 8) AS n",
     "INSERT INTO segments (run_id, segment, tree, node, start, stop, first, last, key, shard,"
-    " state, sha256, bytes, attempts, reused, failures, finished_at)"
+    " state, sha256, bytes, attempts, reused, anew, failures, finished_at)"
     " SELECT :run, n - :first, (n - :first) % :trees, 0, 10, 20, n - :first, n - :first + 1,"
-    f" 'leaf' || n, 1 + n % 8, 'done', {_NAME.replace(':kind', ':picture')}, 1, 1, false, 0,"
+    f" 'leaf' || n, 1 + n % 8, 'done', {_NAME.replace(':kind', ':picture')}, 1, 1, false, false, 0,"
     f" now() - interval '40 days' {_EACH}",
     "INSERT INTO segments (run_id, segment, tree, node, start, stop, first, last, key, shard,"
-    " state, sha256, bytes, attempts, reused, failures, finished_at)"
+    " state, sha256, bytes, attempts, reused, anew, failures, finished_at)"
     " SELECT :run, :count + n - :first, (n - :first) % :trees, 0, 0, 10, 0, 1,"
-    f" 'split' || n, 1 + n % 8, 'done', {_NAME.replace(':kind', ':split')}, 1, 1, false, 0,"
+    f" 'split' || n, 1 + n % 8, 'done', {_NAME.replace(':kind', ':split')}, 1, 1, false, false, 0,"
     f" now() - interval '40 days' {_EACH} WHERE n % {_SPLITS} = 0",
     "INSERT INTO images (run_id, leaf, key, sha256, bytes, width, height)"
     f" SELECT :run, n - :first, 'images/' || {_NAME.replace(':kind', ':picture')} || '.png',"
@@ -108,7 +108,7 @@ def _filled(pictures: int, trees: int) -> Iterator[Stores]:
         with open_stores(settings) as stores:
             for night in range(2):
                 first = 1 + night * changed
-                _fill(stores, night, first, first + pictures - 1, trees)
+                fill(stores, night, first, first + pictures - 1, trees)
             bucket = stack.home / "s3" / stores.bucket.name
             _write(bucket, PICTURES, "picture", range(1, 1 + pictures + changed))
             splits = range(_SPLITS, 1 + pictures + changed, _SPLITS)
@@ -116,7 +116,8 @@ def _filled(pictures: int, trees: int) -> Iterator[Stores]:
             yield stores
 
 
-def _fill(stores: Stores, night: int, first: int, last: int, trees: int) -> None:
+def fill(stores: Stores, night: int, first: int, last: int, trees: int) -> None:
+    """Write the rows of a night of numbered pictures."""
     recipe = read_settings().recipe.to_json()
     with stores.session() as session:
         catalogue = session.execute(
