@@ -5,9 +5,24 @@ They change no picture, so a night that exists answers for any of them.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hierdiff_core.plain import MOST
+
+
+def _naming(*kinds: str, alone: tuple[str, ...]) -> AfterValidator:
+    """Take KIND:FOLDER_OR_NAME, and of some kinds the name alone; a model is looked for later."""
+
+    def check(value: str) -> str:
+        kind, _, model = value.partition(":")
+        if value and kind not in alone and not (kind in kinds and model):
+            forms = [*alone, *(f"{each}:FOLDER_OR_NAME" for each in kinds)]
+            raise ValueError(f"use one of {', '.join(forms)}")
+        return value
+
+    return AfterValidator(check)
 
 
 class SampleSettings(BaseModel):
@@ -23,12 +38,12 @@ class SampleSettings(BaseModel):
         description="share of a night's new pictures that are also made without sharing, for "
         f"comparison; at least one, at most {MOST}; 0: none",
     )
-    sample_encoder: str = Field(
+    sample_encoder: Annotated[str, _naming("clip", "siglip", alone=("attributes",))] = Field(
         default="",
         description="what compares them, as `clip:FOLDER_OR_NAME` or `siglip:FOLDER_OR_NAME`; "
         "empty: what the model was calibrated with, or its own",
     )
-    sample_judge: str = Field(
+    sample_judge: Annotated[str, _naming("vqascore", alone=("attributes", "clip"))] = Field(
         default="",
         description="what scores them beside that: attributes, `clip:FOLDER_OR_NAME` or "
         "`vqascore:FOLDER_OR_NAME`",
