@@ -32,7 +32,7 @@ from hierdiff_core.digest import digest
 from hierdiff_core.errors import InvalidSetting
 from tasks.database import reason, safe_url
 from tasks.errors import RefusedReceipts, UnreachableShop
-from tasks.handover.pictures import File, HandedPicture
+from tasks.handover.pictures import HandedPicture
 from tasks.patience import Patience
 from tasks.settings import Settings
 from tasks.source.database import open_database
@@ -95,7 +95,7 @@ def tell_shop(
     A picture that the shop refuses is named, and costs no other one. A dry run reads the receipts
     and writes nothing. Raises InvalidSetting, UnreachableShop, RefusedReceipts, StillAway.
     """
-    statement, lines = prepare(settings, catalogue, pictures)
+    statement, lines = prepare(settings, catalogue, pictures, _unmade(settings) if dry_run else {})
     url = settings.result_url or settings.source_url
     if url is None:
         raise InvalidSetting(setting="result_url", value=None, hint="name the shop's database")
@@ -116,9 +116,15 @@ def tell_shop(
 
 
 def prepare(
-    settings: Settings, catalogue: str, pictures: Sequence[HandedPicture]
+    settings: Settings,
+    catalogue: str,
+    pictures: Sequence[HandedPicture],
+    unmade: Mapping[str, object],
 ) -> tuple[TextClause, list[ShopRow]]:
-    """Return the statement and what it is given; raises InvalidSetting for a name it lacks."""
+    """Return the statement and what it is given; raises InvalidSetting for a name it lacks.
+
+    `unmade` are values that stand in for those of files that a picture has not got yet.
+    """
     query = settings.result_query or ""
     statement = text(query)
     names = sorted(statement.compile().params)
@@ -128,7 +134,7 @@ def prepare(
         raise _refused(query, "set HIERDIFF_PUBLIC_URL: only links below it work for good")
     lines = []
     for picture in pictures:
-        known = values_of(catalogue, picture)
+        known = {**unmade, **values_of(catalogue, picture)}
         if missing := [name for name in names if name not in known]:
             raise _refused(query, f"it names :{missing[0]}; there are {', '.join(known)}")
         values = {name: known[name] for name in names}
@@ -142,12 +148,18 @@ def values_of(catalogue: str, picture: HandedPicture) -> dict[str, object]:
     values: dict[str, object] = {"catalogue": catalogue}
     values |= {name: getattr(picture, name) for name in _OF_PICTURE}
     for file in picture.files:
-        values |= {_parameter(file, name): getattr(file, name) for name in _OF_FILE}
+        values |= {_parameter(file.rendition, name): getattr(file, name) for name in _OF_FILE}
     return values
 
 
-def _parameter(file: File, name: str) -> str:
-    return f"{file.rendition.replace('-', '_')}_{name}" if file.rendition else name
+def _unmade(settings: Settings) -> dict[str, object]:
+    """Return values of the renditions that are asked for, which a dry run does not make."""
+    asked = settings.wanted_renditions
+    return {_parameter(each.name, name): None for each in asked for name in _OF_FILE}
+
+
+def _parameter(rendition: str, name: str) -> str:
+    return f"{rendition.replace('-', '_')}_{name}" if rendition else name
 
 
 def _tell(

@@ -126,6 +126,14 @@ def test_a_dry_run_counts_and_writes_nothing(shop: Engine) -> None:
     assert tell_shop(asked, "shop", pictures(5), AT_ONCE, dry_run=True) == Told(2, 3)
 
 
+def test_a_dry_run_counts_pictures_whose_renditions_are_yet_to_be_made(shop: Engine) -> None:
+    bare = tuple(replace(each, files=each.files[:1]) for each in pictures(5))
+    asked = settings_for(shop, renditions="webp 1200px")
+    assert tell_shop(asked, "shop", bare, AT_ONCE, dry_run=True) == Told(5, 0)
+    with pytest.raises(InvalidSetting, match="webp_1200_url"):
+        tell_shop(settings_for(shop), "shop", bare, AT_ONCE, dry_run=True)
+
+
 def test_a_process_that_dies_at_any_statement_writes_each_row_once(
     shop: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
