@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def _wait_for(fork_server: ForkServer) -> None:
     subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
 
-def _fork_run(fork_server: ForkServer, given: dict[str, object]) -> dict[str, float]:
+def _fork_run(fork_server: ForkServer, given: Mapping[str, object]) -> dict[str, float]:
     call = json.dumps({"recipe": given["recipe"], "clock": time.time()})
     command = fork_server.command(os.environ, Needed("flows.warm.weights:hold_weights", given))
     done = subprocess.run(
