@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import httpx
 import psutil
 import pytest
-import torch
 from click.testing import CliRunner
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -33,8 +31,7 @@ from prefect.states import Scheduled
 
 from flows.children import child_key, find_child
 from flows.cli import cli, exit_code
-from flows.stack.orchestrator import connected
-from flows.stack.standalone import Stack, standalone
+from flows.stack.standalone import Stack
 from flows.starts import NightStart, read_deployment, start_night
 from flows.text_pool import move_text_side
 from tasks.errors import NightDiffers
@@ -55,6 +52,7 @@ from tasks.settings import read_settings
 from tasks.states import RunState, SubtreeState
 from tasks.stores import Stores, open_stores
 from tasks.worker.denoise import denoise_shard
+from tests.flows.night_stack import night_stack
 from tests.tasks.night_kit import (
     NIGHT,
     SmallNight,
@@ -66,33 +64,11 @@ from tests.tasks.night_kit import (
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = {
-    "HIERDIFF_STEPS": "6",
-    "HIERDIFF_OPTION_PRIOR_STEPS": "5",
-    "HIERDIFF_SAVING": "0.4",
-    "HIERDIFF_ACCEPT_LOSS": "true",
-    "HIERDIFF_SHARDS": "2",
-    "HIERDIFF_SOLVER": "ddpm",
-    "HIERDIFF_DEVICE": "cpu",
-    "OMP_NUM_THREADS": "1",
-}
-
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    torch.set_num_threads(1)
-    # Not below pytest's folder: for root, PostgreSQL runs as another user, whom the next pytest
-    # on this machine would lock out of it.
-    with (
-        TemporaryDirectory(prefix="hierdiff-night-") as folder,
-        pytest.MonkeyPatch.context() as patch,
-    ):
-        home = Path(folder)
-        for name, value in SETTINGS.items():
-            patch.setenv(name, value)
-        patch.setenv("HIERDIFF_HOME", str(home))
-        with standalone(home, gpus=0) as running, connected(running.addresses):
-            yield running
+    with night_stack() as running:
+        yield running
 
 
 @pytest.fixture
