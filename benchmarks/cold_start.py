@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
@@ -88,8 +89,8 @@ def measure(lab: Lab) -> Outcome:
 
 def _fork_runs(lab: Lab) -> list[dict[str, float]]:
     """Have a worker's fork server start runs of one model, one after the other."""
-    os.environ["PYTHONPATH"] = str(ROOT)  # a fork server does not import from where it stands
-    with tempfile.TemporaryDirectory() as folder:
+    # A fork server does not import from where it stands.
+    with patch.dict(os.environ, PYTHONPATH=str(ROOT)), tempfile.TemporaryDirectory() as folder:
         recipe = _save_model(Path(folder), SHRUNK if lab.quick else TWO_GIGABYTES)
         given = {"recipe": recipe.to_json(), "digests": f"{folder}/digests.json"}
         fork_server = ForkServer()

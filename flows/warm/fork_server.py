@@ -11,6 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from flows.warm import launcher
 COLD = (sys.executable, "-P", "-m", "prefect.engine")
 _IMPORTED = ("prefect.engine", "prefect.flow_engine", "flows.nightly", "flows.subtree")
 _PATIENCE = 60.0  # seconds until a server that is still importing is not waited for
+_LAST = 5.0  # seconds, at most, that its end is waited for
 _ANSWER = 32  # bytes, at most
 _OF_A_RUN = ("PREFECT__", "HIERDIFF_")  # read when a run needs them, not when a module is imported
 
@@ -121,6 +123,8 @@ class ForkServer:
         self._release()
         if self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(_LAST)
         self._folder.cleanup()
 
 
