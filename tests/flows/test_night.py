@@ -425,9 +425,14 @@ def set_state(stack: Stack, flow_run: uuid.UUID, state: dict[str, str]) -> None:
 def send(stack: Stack, method: str, path: str, body: object = None) -> None:
     """Send what the UI sends of a flow run, with the password that was typed there."""
     account, address = stack.password.split(":"), f"{stack.api_url}/flow_runs/{path}"
-    httpx.request(
-        method, address, json=body, auth=httpx.BasicAuth(*account), trust_env=False
-    ).raise_for_status()
+    for _ in range(10):
+        answer = httpx.request(
+            method, address, json=body, auth=httpx.BasicAuth(*account), trust_env=False
+        )
+        if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # its database was busy
+            break
+        time.sleep(1)
+    answer.raise_for_status()
 
 
 def artifact_kinds(flow_run_id: str | None) -> set[str | None]:
