@@ -53,15 +53,15 @@ class Gone:
     fault: str  # stopped, lost, or killed: its flow run alone
     code: int
     seconds: float  # until it was gone
-    taken: float | None  # seconds until another one had its lease; None where it had none
+    taken: float | None  # seconds until another one had its lease; None where nothing was left
 
     @property
     def good(self) -> bool:
         """Whether it went as it should, and another one took over in time."""
+        taken = self.taken or 0.0
         if self.fault != "stopped":
-            return self.taken is not None and self.taken <= LEASE
-        in_time = self.taken is None or self.taken <= TAKEN
-        return self.code == 0 and self.seconds <= GRACE and in_time
+            return taken <= LEASE
+        return self.code == 0 and self.seconds <= GRACE and taken <= TAKEN
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,10 @@ def _signal(crew: Crew, pool: str, fault: str) -> Gone | None:
         if taken is None and code is not None and _is_over(crew, pool):
             break
         time.sleep(0.02)
-    return Gone(pool, fault, -99 if code is None else code, seconds or 2 * LEASE, taken)
+    else:
+        seconds = until - began if seconds is None else seconds
+        taken = until - began if taken is None else taken
+    return Gone(pool, fault, -99 if code is None else code, seconds or 0.0, taken)
 
 
 def _hit(worker: psutil.Process, fault: str) -> list[psutil.Process]:
@@ -192,7 +195,7 @@ def tell(found: list[Gone | Night]) -> Outcome:
         Figure("wrong pictures", sum(each.wrong for each in nights), ".0f", goal=Goal(most=0))
     )
     for fault, name in (("lost", "a node that was lost"), ("killed", "a flow run that was killed")):
-        after = [each.taken or 2 * LEASE for each in workers if each.fault == fault]
+        after = [each.taken or 0.0 for each in workers if each.fault == fault]
         if after:
             figure = f"longest time until another had the lease of {name}"
             figures.append(Figure(figure, max(after), ".1f", "s", goal=Goal(most=LEASE)))
